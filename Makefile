@@ -1,0 +1,56 @@
+# `make demo` and `make test` set up everything they need; both can be repeated.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+LOCKED := -c requirements.lock
+
+.PHONY: help demo test lint docs bench lock clean
+
+help:
+	@echo "make demo   outline and count the nuclei of a real slide with the shipped model"
+	@echo "make test   set up and run the tests (doctests included)"
+	@echo "make lint   format, lint, types, import layers"
+	@echo "make docs   build the documentation strictly into site/"
+	@echo "make bench  run every script of benchmarks/"
+	@echo "make lock   resolve requirements.lock anew"
+
+demo: $(VENV)/.plain
+	$(BIN)/histonuc demo --out demo-out
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n auto --dist worksteal -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: $(VENV)/.dev
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/.dev
+	set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
+
+lock: $(VENV)/.python
+	$(PIP) install --quiet uv
+	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --quiet \
+		--upgrade pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf $(VENV) site demo-out
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "histonuc needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.plain: pyproject.toml requirements.lock | $(VENV)/.python
+	$(PIP) install --quiet $(LOCKED) -e .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/.python
+	$(PIP) install --quiet $(LOCKED) -e '.[train,report,mlflow,dev]'
+	touch $@ $(VENV)/.plain

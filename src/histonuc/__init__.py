@@ -1,0 +1,52 @@
+"""histonuc: find, outline and classify every nucleus in H&E tissue.
+
+Every command of the command line is one function here with the same name: `prepare_pannuke`,
+`prepare_folder`, `synth`, `info`, `models`, `train`, `evaluate`, `predict`, `export`, `report`,
+`export_model`, `demo`. They load what they need when called; importing the package loads nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from histonuc.commands import (
+        demo,
+        evaluate,
+        export,
+        export_model,
+        info,
+        models,
+        predict,
+        prepare_folder,
+        prepare_pannuke,
+        report,
+        synth,
+        train,
+    )
+
+__all__ = [
+    "demo",
+    "evaluate",
+    "export",
+    "export_model",
+    "info",
+    "models",
+    "predict",
+    "prepare_folder",
+    "prepare_pannuke",
+    "report",
+    "synth",
+    "train",
+]
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import a command when it is first asked for (PEP 562)."""
+    if name in __all__:
+        from histonuc import commands
+
+        return getattr(commands, name)
+    raise AttributeError(f"module 'histonuc' has no attribute {name!r}")

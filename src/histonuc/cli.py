@@ -1,0 +1,97 @@
+"""The command line: parse, call the function of `commands`, print its outcome, set the exit code.
+
+Exit codes: 0 ok, 1 some items failed, 2 usage or bad input.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cyclopts import App, Parameter
+from cyclopts.config import Yaml
+
+from histonuc import __version__, commands
+
+app = App(
+    name="histonuc",
+    help="Find, outline and classify every nucleus in H&E tissue; train and judge the networks.",
+    help_epilogue="Every command takes --json (machine-readable) and --debug (tracebacks).",
+    version=__version__,
+    default_parameter=Parameter(consume_multiple=True),
+    result_action="return_value",
+)
+_prepare = App(name="prepare", help="Turn raw data into a store that training and evaluation read.")
+_config = App(name="config", help="Print configurations with every default and its comment.")
+app.command(_prepare)
+app.command(_config)
+_prepare.command(commands.prepare_pannuke, name="pannuke")
+_prepare.command(commands.prepare_folder, name="folder")
+_config.command(commands.config_train, name="train")
+for _command in (
+    commands.synth,
+    commands.info,
+    commands.models,
+    commands.train,
+    commands.evaluate,
+    commands.report,
+    commands.predict,
+    commands.export,
+    commands.export_model,
+    commands.demo,
+):
+    app.command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the ``histonuc`` program."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code."""
+    tokens = list(arguments)
+    as_json, debug = "--json" in tokens, "--debug" in tokens
+    tokens = [token for token in tokens if token not in ("--json", "--debug")]
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    for noisy in ("PIL", "matplotlib", "tifffile", "torch", "onnxscript", "onnx_ir", "httpx"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        outcome = app(_with_config(tokens))
+    except (ValueError, OSError) as error:
+        if debug:
+            raise
+        logging.getLogger("histonuc").error("error: %s", error)
+        return 2
+    except KeyboardInterrupt:
+        logging.getLogger("histonuc").error("interrupted; run the same command again to go on")
+        return 130
+    if not isinstance(outcome, commands.Outcome):  # --help and --version print for themselves
+        return 0
+    text = json.dumps(outcome.data, indent=2) if as_json else "\n".join(outcome.lines)
+    if text:
+        sys.stdout.write(text + "\n")
+    return outcome.exit_code
+
+
+def _with_config(tokens: list[str]) -> list[str]:
+    """Take ``--config FILE`` out of the tokens and let its values stand below the flags."""
+    app.config = ()
+    if "--config" not in tokens:
+        return tokens
+    at = tokens.index("--config")
+    if at + 1 >= len(tokens):
+        raise ValueError("--config needs a YAML file; `histonuc config train` prints one")
+    path = Path(tokens[at + 1])
+    if not path.is_file():
+        raise ValueError(f"--config: no file at {path}; `histonuc config train` prints one")
+    app.config = (Yaml(path, must_exist=True, use_commands_as_keys=False),)
+    return tokens[:at] + tokens[at + 2 :]

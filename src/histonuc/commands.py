@@ -1,0 +1,350 @@
+"""The commands as functions: what `histonuc NAME` runs and what `histonuc.NAME()` calls.
+
+Each gathers the parts it needs, calls them, and returns an `Outcome`. Heavy imports live inside the
+functions, so that ``histonuc --help`` answers at once and a plain install needs no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from histonuc.extras import require
+from histonuc.training.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command did.
+
+    Attributes:
+        lines: for people.
+        data: for programs; JSON-able.
+        exit_code: 0 ok, 1 some items failed.
+    """
+
+    lines: list[str]
+    data: dict[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
+
+
+def prepare_pannuke(
+    raw: Path,
+    *,
+    out: Path,
+    folds: tuple[int, ...] = (),
+    mpp: float = 0.25,
+    overwrite: bool = False,
+) -> Outcome:
+    """Read PanNuke's official folds, check them, and write a store.
+
+    Args:
+        raw: Folder that holds the unpacked folds, in any of the layouts found in the wild.
+        out: Store to write; must not exist.
+        folds: Folds to read; all that are found when not given.
+        mpp: Microns per pixel of the tiles.
+        overwrite: Replace an existing store.
+    """
+    from histonuc.data.pannuke import prepare_pannuke as prepare
+
+    result = prepare(raw, out, folds=folds, mpp=mpp, overwrite=overwrite)
+    return Outcome(lines=result.lines(), data=result.to_dict())
+
+
+def prepare_folder(
+    directory: Path,
+    *,
+    out: Path,
+    only: tuple[str, ...] = (),
+    label_space: str = "pannuke",
+    num_folds: int = 3,
+    mpp: dict[str, float] | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Outcome:
+    """Read a folder of labelled images (index.csv, images, instances, optional types).
+
+    Args:
+        directory: Folder with index.csv and one folder a data set.
+        out: Store to write; must not exist.
+        only: Names of the data sets to read; all when not given.
+        label_space: Classes of the store: pannuke, consep, three or nucleus.
+        num_folds: Folds to split into, by patient (or image), stratified by data set.
+        mpp: Microns per pixel of a data set that does not state it: --mpp.nuinsseg 0.17.
+        seed: Seed of the split.
+        overwrite: Replace an existing store.
+    """
+    from histonuc.data.formats import prepare_folder as prepare
+
+    result = prepare(
+        directory,
+        out,
+        only=only,
+        label_space=label_space,
+        num_folds=num_folds,
+        mpp=mpp or {},
+        seed=seed,
+        overwrite=overwrite,
+    )
+    return Outcome(lines=result.lines(), data=result.to_dict())
+
+
+def synth(
+    *,
+    out: Path,
+    tiles: int = 200,
+    folds: int = 3,
+    tile_px: int = 256,
+    seed: int = 0,
+) -> Outcome:
+    """Draw H&E-like tiles with exact labels in PanNuke's official layout.
+
+    Args:
+        out: Folder to write the folds into.
+        tiles: Tiles in all, spread over the folds.
+        folds: Number of folds.
+        tile_px: Side of a tile in pixels.
+        seed: The same seed draws the same tiles.
+    """
+    from histonuc.data.synthetic import write_synthetic
+
+    write_synthetic(out, tiles=tiles, seed=seed, folds=folds, tile_px=tile_px)
+    return Outcome(
+        lines=[
+            f"drew {tiles} tiles in {folds} folds into {out}",
+            f"next: histonuc prepare pannuke {out} --out DATA",
+        ],
+        data={"out": str(out), "tiles": tiles, "folds": folds},
+    )
+
+
+def info(path: Path) -> Outcome:
+    """Say what a path is: a slide or image, a store, a run, a checkpoint, a prediction.
+
+    Args:
+        path: What to look at.
+    """
+    from histonuc.inspection import describe
+
+    facts = describe(path)
+    return Outcome(lines=[f"{key}: {value}" for key, value in facts.items()], data=facts)
+
+
+def models() -> Outcome:
+    """List the shipped models, and every trunk with its parameters and GFLOPs."""
+    from histonuc.extras import is_installed
+    from histonuc.inference.runtime import list_shipped
+
+    lines = ["shipped models (histonuc predict --model NAME)"]
+    shipped = [model.to_dict() for model in list_shipped()]
+    lines += [
+        f"  {row['name']:<18} {row['trunk']} × {row['representation']}, {row['mpp']} mpp, "
+        f"{row['size_mb']:.1f} MB: {', '.join(row['classes'])}"
+        for row in shipped
+    ]
+    if not is_installed("train"):
+        lines += ["", "the trunks need torch to be listed: pip install 'histonuc[train]'"]
+        return Outcome(lines=lines, data={"shipped": shipped})
+    from histonuc.zoo import model_table
+
+    trunks = model_table()
+    lines += ["", f"{'trunk':<22}{'parameters':>14}{'GFLOPs at 256²':>18}"]
+    lines += [
+        f"{row['trunk']:<22}{row['parameters'] / 1e6:>12.2f} M{row['gflops']:>18.1f}"
+        for row in trunks
+    ]
+    lines += ["", "every trunk works with every representation: semantic"]
+    return Outcome(lines=lines, data={"shipped": shipped, "trunks": trunks})
+
+
+def config_train() -> Outcome:
+    """Print the configuration of `histonuc train` with every default and its comment."""
+    from histonuc.training.config import commented_yaml
+
+    text = commented_yaml()
+    return Outcome(lines=[text.rstrip("\n")], data={"yaml": text})
+
+
+def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> Outcome:
+    """Train one network; --config FILE gives values that flags override.
+
+    Args:
+        config: All settings.
+    """
+    require("train", "histonuc train")
+    from histonuc.training.loop import train as run_training
+
+    run = run_training(config)
+    return Outcome(
+        lines=[
+            f"run folder: {run}",
+            f"next: histonuc evaluate {run} --data {config.data} --folds N --out {run}/scores",
+        ],
+        data={"run": str(run)},
+    )
+
+
+def evaluate(
+    model: str,
+    *,
+    data: Path,
+    out: Path,
+    folds: tuple[int, ...] = (),
+    sources: tuple[str, ...] = (),
+    device: str = "auto",
+) -> Outcome:
+    """Score a model on folds of a store and write scores.json.
+
+    Args:
+        model: A run folder, a checkpoint, an exported model file, or a shipped model's name.
+        data: Store, as `histonuc prepare` writes it.
+        out: Folder for scores.json and the tables beside it.
+        folds: Folds to score; all when not given.
+        sources: Data sets to score; all when not given.
+        device: auto, cpu or cuda:0.
+    """
+    from histonuc.data.store import Store
+    from histonuc.evaluation import evaluate as score
+    from histonuc.evaluation import write_scores
+    from histonuc.inference.runtime import load_runtime
+
+    runtime = load_runtime(model, device)
+    store = Store.open(data)
+    tiles = store.select(folds or None, sources or None)
+    evaluation = score(
+        store,
+        tiles,
+        runtime.maps,
+        representation=runtime.representation,
+        label_space=runtime.label_space,
+        mpp=runtime.mpp,
+    )
+    scores = write_scores(evaluation, out, model={"name": runtime.name}, data={"store": str(data)})
+    return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
+
+
+def report(
+    runs: tuple[Path, ...],
+    *,
+    out: Path,
+    scores: tuple[Path, ...] = (),
+    data: Path | None = None,
+) -> Outcome:
+    """Write one self-contained HTML of runs and their scores.
+
+    Args:
+        runs: Run folders of `histonuc train`.
+        out: HTML file to write.
+        scores: Score folders of `histonuc evaluate`; those inside the runs are found by themselves.
+        data: Store, for the preview of the data.
+    """
+    require("report", "histonuc report")
+    from histonuc.reporting import report as write_report
+
+    path = write_report(runs, out, scores=scores, data=data)
+    return Outcome(lines=[f"open {path}"], data={"report": str(path)})
+
+
+def predict(
+    paths: tuple[Path, ...],
+    *,
+    out: Path,
+    model: str = "default",
+    device: str = "auto",
+    mpp: float | None = None,
+    tile_px: int = 512,
+    batch_size: int = 4,
+    overwrite: bool = False,
+) -> Outcome:
+    """Find, outline and classify the nuclei of tiles, images, folders and slides.
+
+    Args:
+        paths: Images, folders of images, or slides.
+        out: Folder for the results, one folder inside for each input.
+        model: A shipped model's name, an exported file, a run folder or a checkpoint.
+        device: auto, cpu or cuda:0.
+        mpp: Microns per pixel at level 0; needed where a slide does not state it.
+        tile_px: Side of the network's input, at the model's mpp.
+        batch_size: Tiles a forward pass.
+        overwrite: Do finished inputs again.
+    """
+    from histonuc.inference.predict import predict as run_prediction
+
+    summary = run_prediction(
+        paths,
+        out,
+        model=model,
+        device=device,
+        mpp=mpp,
+        tile_px=tile_px,
+        batch_size=batch_size,
+        overwrite=overwrite,
+    )
+    return Outcome(
+        lines=summary.lines(), data=summary.to_dict(), exit_code=1 if summary.failed else 0
+    )
+
+
+def export(
+    out: Path,
+    *,
+    to: Literal["geojson", "geojson.gz", "csv"] = "geojson",
+) -> Outcome:
+    """Write the nuclei of a prediction in another format, beside its table.
+
+    Args:
+        out: Folder that `histonuc predict` wrote, of one input or of many.
+        to: Format.
+    """
+    from histonuc.exports import export_folder
+
+    written = export_folder(out, to)
+    return Outcome(
+        lines=[f"wrote {path}" for path in written], data={"written": [str(p) for p in written]}
+    )
+
+
+def export_model(model: Path, *, out: Path, weights: Literal["fp32", "fp16"] = "fp32") -> Outcome:
+    """Turn a trained model into one ONNX file that predicts without torch.
+
+    Args:
+        model: A run folder or a checkpoint.
+        out: File to write, *.onnx.
+        weights: Number format of the stored weights; fp16 halves the file, arithmetic stays fp32.
+    """
+    require("train", "histonuc export-model")
+    from histonuc.inference.runtime import export_onnx_file
+
+    difference = export_onnx_file(model, out, weights=weights)
+    return Outcome(
+        lines=[
+            f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)",
+            f"largest difference to torch on random input: {difference:.2e}",
+        ],
+        data={"file": str(out), "max_abs_difference": difference},
+    )
+
+
+def demo(slide: Path | None = None, *, out: Path = Path("demo-out")) -> Outcome:
+    """Predict on a real slide with the shipped model, then say what to open.
+
+    Args:
+        slide: Your own slide; a small public one is fetched when not given.
+        out: Folder for the results.
+    """
+    from histonuc.demo_slide import demo_slide
+
+    path = slide or demo_slide()
+    outcome = predict((path,), out=out)
+    folder = out / path.stem
+    lines = [
+        *outcome.lines,
+        "",
+        f"look at   {folder}/overview.jpg and {folder}/detail.jpg",
+        f"in QuPath open {path}, then drag {folder}/nuclei.geojson onto it",
+        f"table     {folder}/nuclei.parquet",
+    ]
+    return Outcome(lines=lines, data=outcome.data, exit_code=outcome.exit_code)

@@ -1,0 +1,115 @@
+"""`histonuc info`: say what a path is, cheaply, without loading a model or reading pixels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Facts about a slide, image, store, run, checkpoint, model file or prediction.
+
+    Raises:
+        ValueError: nothing is there, or it is none of these.
+    """
+    if not path.exists():
+        raise ValueError(f"nothing at {path}")
+    readers: list[tuple[bool, Callable[[Path], dict[str, Any]]]] = [
+        ((path / "store.json").is_file(), _store),
+        ((path / "metrics.jsonl").is_file(), _run),
+        ((path / "summary.json").is_file(), _prediction),
+        ((path / "scores.json").is_file(), _scores),
+        ((path / "model.safetensors").is_file() or path.suffix == ".safetensors", _checkpoint),
+        (path.suffix == ".onnx", _model_file),
+        (path.is_file(), _slide),
+    ]
+    for matches, read in readers:
+        if matches:
+            return read(path)
+    raise ValueError(
+        f"{path} is a folder, but no store (store.json), run (metrics.jsonl), checkpoint "
+        "(model.safetensors), scores (scores.json) or prediction (summary.json)"
+    )
+
+
+def _store(path: Path) -> dict[str, Any]:
+    from histonuc.data.store import Store
+
+    store = Store.open(path)
+    tiles = store.tiles
+    return {
+        "kind": "store",
+        "classes": ", ".join(store.label_space.classes),
+        "folds": store.folds,
+        "tiles": tiles.num_rows,
+        "nuclei": sum(tiles["num_nuclei"].to_pylist()),
+        "sources": sorted(set(tiles["source"].to_pylist())),
+        "tissues": sorted(set(tiles["tissue"].to_pylist())),
+    }
+
+
+def _run(path: Path) -> dict[str, Any]:
+    with (path / "metrics.jsonl").open() as lines:
+        epochs = [row for row in map(json.loads, lines) if row.get("event") == "epoch"]
+    facts: dict[str, Any] = {"kind": "run", "epochs": len(epochs)}
+    if (path / "checkpoints" / "best").is_dir():
+        facts |= _checkpoint(path / "checkpoints" / "best")
+    return facts | {"kind": "run", "last": epochs[-1] if epochs else None}
+
+
+def _prediction(path: Path) -> dict[str, Any]:
+    return {"kind": "prediction", **json.loads((path / "summary.json").read_text())}
+
+
+def _scores(path: Path) -> dict[str, Any]:
+    scores = json.loads((path / "scores.json").read_text())
+    return {"kind": "scores", **{key: scores[key] for key in scores if key != "per_tile"}}
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    file = path / "model.safetensors" if path.is_dir() else path
+    # The header of a safetensors file is JSON behind its length: no torch needed to read it.
+    with file.open("rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+    spec = json.loads(header.get("__metadata__", {}).get("histonuc", "{}"))
+    return {"kind": "checkpoint", **_spec_facts(spec)}
+
+
+def _model_file(path: Path) -> dict[str, Any]:
+    from histonuc.inference.runtime import load_runtime
+
+    runtime = load_runtime(str(path))
+    return {
+        "kind": "model file",
+        "size_mb": round(path.stat().st_size / 1e6, 1),
+        "mpp": runtime.mpp,
+        "classes": ", ".join(runtime.label_space.classes),
+    }
+
+
+def _spec_facts(spec: dict[str, Any]) -> dict[str, Any]:
+    if not spec:
+        return {"note": "no histonuc description inside"}
+    return {
+        "trunk": spec["trunk"],
+        "representation": spec["representation"],
+        "mpp": spec["mpp"],
+        "classes": ", ".join(spec["label_space"]["classes"]),
+    }
+
+
+def _slide(path: Path) -> dict[str, Any]:
+    from histonuc.inference.slide import open_slide
+
+    with open_slide(path) as slide:
+        width, height = slide.size
+        facts = {
+            "kind": "slide or image",
+            "size_px": f"{width} x {height}",
+            "mpp": slide.mpp if slide.mpp is not None else "not stated: give --mpp",
+        }
+        if slide.mpp is not None:
+            facts["size_mm"] = f"{width * slide.mpp / 1e3:.2f} x {height * slide.mpp / 1e3:.2f}"
+        return facts

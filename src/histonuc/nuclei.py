@@ -1,0 +1,348 @@
+"""Nuclei as a struct of arrays, and the conversions between label images and contours.
+
+Frame: points are ``(x, y)`` in level-0 pixels, continuous, with ``(0, 0)`` at the top-left *corner*
+of the top-left pixel, so that the centre of pixel ``[y, x]`` is ``(x + 0.5, y + 0.5)``. Arrays are
+row-major ``[y, x]``. Contours run along pixel edges: the polygon's area equals the pixel count, and
+filling it gives back exactly the pixels it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.taxonomy import LabelSpace
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TileLabels:
+    """Truth of one tile, as `encode` takes it.
+
+    Attributes:
+        instances: int32 (H, W), 0 = background, 1..n = nuclei.
+        candidates: uint32 (n + 1,), candidate set of each nucleus (bit j: may be class j);
+            entry 0 belongs to the background and is 0.
+        ignore: bool (H, W), True where the truth is unknown and no loss is to be taken.
+    """
+
+    instances: NDArray[np.int32]
+    candidates: NDArray[np.uint32]
+    ignore: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Instances:
+    """Decoded nuclei of one tile, still as a label image.
+
+    Attributes:
+        labels: int32 (H, W), 0 = background, 1..n consecutive.
+        class_probabilities: float32 (n, C), rows sum to 1; row ``i`` belongs to label ``i + 1``.
+        score: float32 (n,), detection score in 0..1.
+    """
+
+    labels: NDArray[np.int32]
+    class_probabilities: NDArray[np.float32]
+    score: NDArray[np.float32]
+
+    @property
+    def types(self) -> NDArray[np.int32]:
+        """int32 (n + 1,), most probable class + 1 by label; entry 0 (background) is 0."""
+        if len(self.score) == 0:
+            return np.zeros(1, np.int32)
+        return np.concatenate([[0], self.class_probabilities.argmax(1) + 1]).astype(np.int32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Nuclei:
+    """Outlined, classified nuclei; every array has one row a nucleus.
+
+    Attributes:
+        points: float64 (P, 2), vertices (x, y) of all contours, one after the other; rings are
+            open (the first vertex is not repeated) and clockwise on the screen.
+        offsets: int64 (n + 1,), contour ``i`` is ``points[offsets[i]:offsets[i + 1]]``.
+        centroid: float64 (n, 2), (x, y) mean of the nucleus's pixel centres.
+        class_probabilities: float32 (n, C), rows sum to 1.
+        score: float32 (n,), detection score in 0..1.
+        label_space: names and colours of the C classes.
+        mpp: microns per level-0 pixel, NaN when unknown.
+    """
+
+    points: NDArray[np.float64]
+    offsets: NDArray[np.int64]
+    centroid: NDArray[np.float64]
+    class_probabilities: NDArray[np.float32]
+    score: NDArray[np.float32]
+    label_space: LabelSpace
+    mpp: float = float("nan")
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    @property
+    def class_index(self) -> NDArray[np.int64]:
+        """int64 (n,), most probable class."""
+        return self.class_probabilities.argmax(1) if len(self) else np.zeros(0, np.int64)
+
+    @property
+    def box(self) -> NDArray[np.float64]:
+        """float64 (n, 4), x_min, y_min, x_max, y_max of each contour, in level-0 pixels."""
+        if len(self) == 0:
+            return np.zeros((0, 4))
+        starts = self.offsets[:-1]
+        low = np.minimum.reduceat(self.points, starts, axis=0)
+        high = np.maximum.reduceat(self.points, starts, axis=0)
+        return np.concatenate([low, high], axis=1)
+
+    @property
+    def area_px(self) -> NDArray[np.float64]:
+        """float64 (n,), area of each contour in square level-0 pixels."""
+        return np.abs(_shoelace(self.points, self.offsets))
+
+    @property
+    def area_um2(self) -> NDArray[np.float64]:
+        """float64 (n,), area of each contour in square microns; NaN when mpp is unknown."""
+        return self.area_px * self.mpp**2
+
+    def contour(self, index: int) -> NDArray[np.float64]:
+        """Vertices (k, 2) of one contour, an open ring."""
+        return self.points[self.offsets[index] : self.offsets[index + 1]]
+
+    def select(self, keep: NDArray[np.bool_] | NDArray[np.integer] | Sequence[int]) -> Nuclei:
+        """The nuclei of a boolean mask (n,) or an index array, in that order."""
+        index = np.asarray(keep)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+        sizes = np.diff(self.offsets)[index]
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        rows = np.repeat(self.offsets[index] - offsets[:-1], sizes) + np.arange(offsets[-1])
+        return Nuclei(
+            points=self.points[rows],
+            offsets=offsets,
+            centroid=self.centroid[index],
+            class_probabilities=self.class_probabilities[index],
+            score=self.score[index],
+            label_space=self.label_space,
+            mpp=self.mpp,
+        )
+
+    def moved(self, scale: float, origin: tuple[float, float], mpp: float) -> Nuclei:
+        """Same nuclei in another frame: points become ``points * scale + origin (x, y)``."""
+        shift = np.asarray(origin, np.float64)
+        return Nuclei(
+            points=self.points * scale + shift,
+            offsets=self.offsets,
+            centroid=self.centroid * scale + shift,
+            class_probabilities=self.class_probabilities,
+            score=self.score,
+            label_space=self.label_space,
+            mpp=mpp,
+        )
+
+    @staticmethod
+    def empty(label_space: LabelSpace, mpp: float = float("nan")) -> Nuclei:
+        """No nuclei."""
+        return Nuclei(
+            points=np.zeros((0, 2)),
+            offsets=np.zeros(1, np.int64),
+            centroid=np.zeros((0, 2)),
+            class_probabilities=np.zeros((0, len(label_space)), np.float32),
+            score=np.zeros(0, np.float32),
+            label_space=label_space,
+            mpp=mpp,
+        )
+
+    @staticmethod
+    def concat(parts: Sequence[Nuclei]) -> Nuclei:
+        """All nuclei of several parts, in order.
+
+        Raises:
+            ValueError: no parts, or parts of different label spaces.
+        """
+        if not parts:
+            raise ValueError("expected at least one part to join, got none")
+        if len({part.label_space.classes for part in parts}) > 1:
+            raise ValueError("expected parts of one label space, got several")
+        starts = np.cumsum([0] + [len(part.points) for part in parts[:-1]])
+        offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=True)]
+        return Nuclei(
+            points=np.concatenate([part.points for part in parts]),
+            offsets=np.concatenate([np.zeros(1, np.int64), *offsets]),
+            centroid=np.concatenate([part.centroid for part in parts]),
+            class_probabilities=np.concatenate([part.class_probabilities for part in parts]),
+            score=np.concatenate([part.score for part in parts]),
+            label_space=parts[0].label_space,
+            mpp=parts[0].mpp,
+        )
+
+    @staticmethod
+    def from_instances(
+        instances: Instances, label_space: LabelSpace, mpp: float = float("nan")
+    ) -> Nuclei:
+        """Outline the nuclei of a label image; the frame is the image's own pixels.
+
+        A nucleus of several 4-connected parts is outlined by its largest part, holes are filled.
+        """
+        points, offsets = trace_contours(instances.labels, len(instances.score))
+        ys, xs = np.nonzero(instances.labels)
+        ids = instances.labels[ys, xs] - 1
+        count = np.maximum(np.bincount(ids, minlength=len(instances.score)), 1)
+        centroid = np.stack(
+            [
+                np.bincount(ids, xs, minlength=len(instances.score)) / count,
+                np.bincount(ids, ys, minlength=len(instances.score)) / count,
+            ],
+            axis=1,
+        )
+        return Nuclei(
+            points=points,
+            offsets=offsets,
+            centroid=centroid + 0.5,
+            class_probabilities=instances.class_probabilities,
+            score=instances.score,
+            label_space=label_space,
+            mpp=mpp,
+        )
+
+    def to_labels(self, height: int, width: int) -> NDArray[np.int32]:
+        """Label image int32 (height, width): ``i + 1`` where pixel centres lie in nucleus ``i``.
+
+        Where contours overlap the later nucleus wins.
+        """
+        import shapely
+
+        labels = np.zeros((height, width), np.int32)
+        for i, (x0, y0, x1, y1) in enumerate(self.box):
+            left, top = max(int(np.floor(x0)), 0), max(int(np.floor(y0)), 0)
+            right, bottom = min(int(np.ceil(x1)), width), min(int(np.ceil(y1)), height)
+            if right <= left or bottom <= top:
+                continue
+            grid_x, grid_y = np.meshgrid(np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5)
+            polygon = shapely.Polygon(self.contour(i))
+            shapely.prepare(polygon)
+            inside = shapely.contains_xy(polygon, grid_x, grid_y)
+            labels[top:bottom, left:right][inside] = i + 1
+        return labels
+
+
+def _shoelace(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Signed area (n,) of each ring; positive when clockwise on the screen (y down)."""
+    if len(offsets) == 1:
+        return np.zeros(0)
+    following = np.arange(1, len(points) + 1)
+    following[offsets[1:] - 1] = offsets[:-1]
+    # Relative to the ring's first point: far from the origin the products would lose digits.
+    local = points - np.repeat(points[offsets[:-1]], np.diff(offsets), axis=0)
+    cross = local[:, 0] * local[following, 1] - local[following, 0] * local[:, 1]
+    return np.asarray(np.add.reduceat(cross, offsets[:-1]) / 2)
+
+
+# Edge directions, clockwise around a pixel on the screen: along its top, right, bottom, left side.
+# For direction d: (dy, dx) to the neighbour outside that side, to the neighbour ahead, and the
+# start vertex of the edge relative to the pixel.
+_OUTSIDE = ((-1, 0), (0, 1), (1, 0), (0, -1))
+_AHEAD = ((0, 1), (1, 0), (0, -1), (-1, 0))
+_START_XY = ((0, 0), (1, 0), (1, 1), (0, 1))
+
+
+def trace_contours(
+    labels: NDArray[np.int32], num_labels: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Pixel-edge contour of every label, without a loop over labels.
+
+    Every pixel side between two labels is a directed edge; its successor is known from three
+    neighbours, so contours are cycles of a permutation. List ranking by pointer doubling orders
+    them in O(E log L) for E edges and a longest contour of L.
+
+    Args:
+        labels: int32 (H, W), 0 = background, values up to `num_labels`.
+        num_labels: n; every label 1..n must occur.
+
+    Returns:
+        points float64 (P, 2) corner vertices (x, y), clockwise, collinear ones removed, and
+        offsets int64 (n + 1,). A label of several parts is given by its largest part; holes are
+        not outlined.
+
+    Raises:
+        ValueError: a label of 1..n does not occur.
+
+    >>> points, offsets = trace_contours(np.array([[0, 0, 0], [0, 1, 1]], np.int32), 1)
+    >>> points.tolist()
+    [[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]]
+    """
+    if num_labels == 0:
+        return np.zeros((0, 2)), np.zeros(1, np.int64)
+    edge_y, edge_x, direction, successor = _edges(np.pad(labels, 1))
+    leader, rank = _rank_cycles(successor)
+    order = np.lexsort((-rank, leader))
+    # A vertex stays where the contour turns: the edge before it has another direction.
+    turns = np.empty(len(order), bool)
+    turns[successor] = direction[successor] != direction
+    order = order[turns[order]]
+    start = np.asarray(_START_XY)[direction[order]]
+    points = np.stack([edge_x[order], edge_y[order]], 1).astype(np.float64) + start - 1
+
+    first = np.flatnonzero(np.diff(leader[order], prepend=-1))
+    ring_offsets = np.append(first, len(order)).astype(np.int64)
+    ring_label = labels[edge_y[order[first]] - 1, edge_x[order[first]] - 1]
+    area = _shoelace(points, ring_offsets)
+    by_label = np.lexsort((area, ring_label))  # the largest ring of each label comes last
+    last = np.flatnonzero(np.diff(ring_label[by_label], append=num_labels + 1))
+    chosen = by_label[last]
+    if len(chosen) != num_labels:
+        raise ValueError(f"expected labels 1..{num_labels} to occur, got {len(chosen)} of them")
+    sizes = np.diff(ring_offsets)[chosen]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    rows = np.repeat(ring_offsets[chosen] - offsets[:-1], sizes) + np.arange(offsets[-1])
+    return points[rows], offsets
+
+
+def _edges(
+    padded: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Row, column, direction and successor of every directed edge of a padded label image."""
+    width = padded.shape[1]
+    flat = padded.ravel()
+    outside = np.array([dy * width + dx for dy, dx in _OUTSIDE])
+    ahead = np.array([dy * width + dx for dy, dx in _AHEAD])
+    pixels = np.flatnonzero(flat)
+    number = np.empty((4, flat.size), np.int32)  # filled only where an edge is: nothing else is read
+    edge_pixel, count = [], 0
+    for d in range(4):
+        own_pixels = pixels[flat[pixels] != flat[pixels + outside[d]]]
+        number[d, own_pixels] = np.arange(count, count + len(own_pixels))
+        count += len(own_pixels)
+        edge_pixel.append(own_pixels)
+    direction = np.repeat(np.arange(4), [len(part) for part in edge_pixel])
+    edge = np.concatenate(edge_pixel)
+    next_pixel = edge + ahead[direction]
+    corner_pixel = next_pixel + outside[direction]
+    turn_right = flat[next_pixel] != flat[edge]  # on around the same pixel (4-connected)
+    straight = ~turn_right & (flat[corner_pixel] != flat[edge])
+    successor = np.where(
+        turn_right,
+        number[(direction + 1) % 4, edge],
+        np.where(
+            straight, number[direction, next_pixel], number[(direction - 1) % 4, corner_pixel]
+        ),
+    )
+    return edge // width, edge % width, direction, successor
+
+
+def _rank_cycles(successor: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Smallest member of each element's cycle, and the number of steps to the cycle's last."""
+    leader = np.arange(len(successor))
+    jump = successor
+    while True:
+        lower = np.minimum(leader, leader[jump])
+        if np.array_equal(lower, leader) and np.array_equal(leader, leader[successor]):
+            break
+        leader, jump = lower, jump[jump]
+    is_last = successor == leader
+    jump = np.where(is_last, np.arange(len(successor)), successor)
+    rank = (~is_last).astype(np.int64)
+    while not np.all(is_last[jump]):
+        rank = rank + rank[jump]
+        jump = jump[jump]
+    return leader, rank

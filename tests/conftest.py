@@ -1,0 +1,33 @@
+"""Fixtures shared by all tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Two cores run several test processes: more threads each would only fight.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+settings.register_profile("histonuc", derandomize=True, deadline=None, max_examples=30)
+settings.load_profile("histonuc")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real labelled tiles, in ../shared/data beside the checkout."""
+    folder = Path(__file__).parents[1].parent / "shared" / "data"
+    if not (folder / "index.csv").is_file():
+        pytest.skip(f"no real tiles at {folder}: place the shared data set there to run this test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_slides() -> Path:
+    """Real slides and awkward files, in ../shared/slides beside the checkout."""
+    folder = Path(__file__).parents[1].parent / "shared" / "slides"
+    if not (folder / "cmu-1-small-region.svs").is_file():
+        pytest.skip(f"no real slides at {folder}: place the shared slides there to run this test")
+    return folder

@@ -1,0 +1,130 @@
+"""Nuclei: contours are exact, selections and joins keep rows together."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from histonuc.nuclei import Instances, Nuclei, trace_contours
+from histonuc.taxonomy import CONSEP, NUCLEUS
+
+
+def consecutive(labels: np.ndarray) -> np.ndarray:
+    """Largest 4-connected, hole-free part of each id, renumbered 1..n: what a decoder gives."""
+    import cv2
+
+    out = np.zeros_like(labels, dtype=np.int32)
+    count = 0
+    for value in np.unique(labels[labels > 0]):
+        num, parts, stats, _ = cv2.connectedComponentsWithStats(
+            (labels == value).astype(np.uint8), connectivity=4
+        )
+        part = parts == 1 + stats[1:, cv2.CC_STAT_AREA].argmax() if num > 1 else parts == 1
+        count += 1
+        out[part] = count
+    return out
+
+
+def as_instances(labels: np.ndarray, classes: int = 1) -> Instances:
+    num = int(labels.max(initial=0))
+    rng = np.random.default_rng(num)
+    probabilities = rng.dirichlet(np.ones(classes), num).astype(np.float32).reshape(num, classes)
+    return Instances(
+        labels=labels, class_probabilities=probabilities, score=np.linspace(0, 1, num, dtype="f4")
+    )
+
+
+label_images = arrays(np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 4))
+
+
+def test_contour_of_an_l_shape_is_its_pixel_edges() -> None:
+    labels = np.array([[1, 0], [1, 1]], np.int32)
+    points, offsets = trace_contours(labels, 1)
+    assert points.tolist() == [[0, 0], [1, 0], [1, 1], [2, 1], [2, 2], [0, 2]]
+    assert offsets.tolist() == [0, 6]
+
+
+@given(label_images)
+def test_filling_a_contour_gives_back_its_pixels(raw: np.ndarray) -> None:
+    labels = consecutive(raw)
+    nuclei = Nuclei.from_instances(as_instances(labels), NUCLEUS)
+    filled = nuclei.to_labels(*labels.shape)
+    for value in range(1, len(nuclei) + 1):
+        own = labels == value
+        # Holes are filled and may hold other nuclei, which are drawn over it if they come later.
+        assert np.all((filled[own] == value) | (filled[own] > value))
+        assert nuclei.area_px[value - 1] >= own.sum()
+
+
+@given(label_images)
+def test_area_equals_pixel_count_without_holes(raw: np.ndarray) -> None:
+    labels = consecutive(raw)
+    nuclei = Nuclei.from_instances(as_instances(labels), NUCLEUS)
+    counts = np.bincount(labels.ravel(), minlength=len(nuclei) + 1)[1:]
+    boxes = nuclei.box
+    for i in range(len(nuclei)):
+        x0, y0, x1, y1 = boxes[i].astype(int)
+        own = np.pad(labels[y0:y1, x0:x1] == i + 1, 1)
+        import cv2
+
+        num_background = cv2.connectedComponents((~own).astype(np.uint8), connectivity=8)[0] - 1
+        if num_background == 1:
+            assert nuclei.area_px[i] == counts[i]
+
+
+@given(label_images, st.integers(0, 3))
+def test_rotating_the_image_rotates_the_contours(raw: np.ndarray, turns: int) -> None:
+    labels = consecutive(raw)
+    num = int(labels.max(initial=0))
+    area = Nuclei.from_instances(as_instances(labels), NUCLEUS).area_px
+    turned = Nuclei.from_instances(as_instances(np.rot90(labels, turns).copy()), NUCLEUS).area_px
+    assert num == len(area)
+    np.testing.assert_array_equal(area, turned)
+
+
+def test_real_consep_labels_round_trip(shared_data) -> None:
+    import cv2
+
+    raw = cv2.imread(str(shared_data / "consep" / "instances" / "train_1.png"), cv2.IMREAD_UNCHANGED)
+    labels = consecutive(raw.astype(np.int32))
+    nuclei = Nuclei.from_instances(as_instances(labels), NUCLEUS)
+    assert (nuclei.to_labels(*labels.shape) != labels).mean() < 1e-4  # nuclei within holes of others
+
+
+def test_far_from_the_origin_areas_stay_exact() -> None:
+    nuclei = Nuclei.from_instances(as_instances(np.ones((3, 5), np.int32)), NUCLEUS)
+    assert nuclei.moved(1.0, (3e5 + 0.25, 2e5), 0.25).area_px[0] == 15
+
+
+def test_moved_scales_and_shifts_every_coordinate() -> None:
+    nuclei = Nuclei.from_instances(as_instances(np.ones((2, 4), np.int32)), NUCLEUS, mpp=0.5)
+    moved = nuclei.moved(2.0, (10.0, 20.0), 0.25)
+    assert moved.centroid.tolist() == [[10 + 2 * 2, 20 + 2 * 1]]
+    assert moved.box.tolist() == [[10, 20, 18, 24]]
+    np.testing.assert_allclose(moved.area_um2, nuclei.area_um2)  # microns do not depend on the frame
+
+
+def test_select_and_concat_keep_rows_together() -> None:
+    labels = np.array([[1, 1, 0, 2], [0, 0, 0, 2], [3, 0, 4, 4]], np.int32)
+    nuclei = Nuclei.from_instances(as_instances(labels, 4), CONSEP)
+    parts = [nuclei.select([i]) for i in range(4)]
+    joined = Nuclei.concat(parts)
+    for name in ("points", "offsets", "centroid", "class_probabilities", "score"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(nuclei, name))
+    backwards = nuclei.select(np.array([3, 1]))
+    np.testing.assert_array_equal(backwards.contour(0), nuclei.contour(3))
+    np.testing.assert_array_equal(backwards.area_px, nuclei.area_px[[3, 1]])
+    assert len(nuclei.select(np.zeros(4, bool))) == 0
+
+
+def test_concat_refuses_mixed_label_spaces() -> None:
+    with pytest.raises(ValueError, match="one label space"):
+        Nuclei.concat([Nuclei.empty(CONSEP), Nuclei.empty(NUCLEUS)])
+
+
+def test_a_missing_label_is_refused() -> None:
+    with pytest.raises(ValueError, match="expected labels 1..2 to occur"):
+        trace_contours(np.array([[2]], np.int32), 2)
