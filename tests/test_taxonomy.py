@@ -50,7 +50,10 @@ def test_candidate_sets_say_what_each_data_set_knows() -> None:
     assert candidate_set("consep", 3, CONSEP) == 0b0100
     assert candidate_set("consep", 3, THREE) == 0b001
     assert candidate_set("consep", 4, THREE) == 0b100
-    assert candidate_set("nuinsseg", 0, PANNUKE, "liver") == inflammatory | connective | dead | epithelial
+    assert (
+        candidate_set("nuinsseg", 0, PANNUKE, "liver")
+        == inflammatory | connective | dead | epithelial
+    )
     assert candidate_set("nuinsseg", 0, PANNUKE, "melanoma") == PANNUKE.any_class
     assert candidate_set("nuinsseg", 0, THREE, "liver") == THREE.any_class
     assert candidate_set("monuseg", 0, PANNUKE) == PANNUKE.any_class

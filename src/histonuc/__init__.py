@@ -7,6 +7,7 @@ Every command of the command line is one function here with the same name: `prep
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,7 +47,5 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     """Import a command when it is first asked for (PEP 562)."""
     if name in __all__:
-        from histonuc import commands
-
-        return getattr(commands, name)
+        return getattr(import_module("histonuc.commands"), name)
     raise AttributeError(f"module 'histonuc' has no attribute {name!r}")

@@ -6,7 +6,7 @@ functions, so that ``histonuc --help`` answers at once and a plain install needs
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -153,11 +153,12 @@ def models() -> Outcome:
     trunks = model_table()
     lines += ["", f"{'trunk':<22}{'parameters':>14}{'GFLOPs at 256²':>18}"]
     lines += [
-        f"{row['trunk']:<22}{row['parameters'] / 1e6:>12.2f} M{row['gflops']:>18.1f}"
-        for row in trunks
+        f"{row.trunk:<22}{row.num_parameters / 1e6:>12.2f} M{row.gflops:>18.1f}" for row in trunks
     ]
     lines += ["", "every trunk works with every representation: semantic"]
-    return Outcome(lines=lines, data={"shipped": shipped, "trunks": trunks})
+    return Outcome(
+        lines=lines, data={"shipped": shipped, "trunks": [asdict(row) for row in trunks]}
+    )
 
 
 def config_train() -> Outcome:
@@ -194,6 +195,7 @@ def evaluate(
     out: Path,
     folds: tuple[int, ...] = (),
     sources: tuple[str, ...] = (),
+    binary_only: bool = False,
     device: str = "auto",
 ) -> Outcome:
     """Score a model on folds of a store and write scores.json.
@@ -204,6 +206,7 @@ def evaluate(
         out: Folder for scores.json and the tables beside it.
         folds: Folds to score; all when not given.
         sources: Data sets to score; all when not given.
+        binary_only: Leave classes out, so that any model can be scored on any store.
         device: auto, cpu or cuda:0.
     """
     from histonuc.data.store import Store
@@ -221,8 +224,14 @@ def evaluate(
         representation=runtime.representation,
         label_space=runtime.label_space,
         mpp=runtime.mpp,
+        binary_only=binary_only,
     )
-    scores = write_scores(evaluation, out, model={"name": runtime.name}, data={"store": str(data)})
+    scores = write_scores(
+        evaluation,
+        out,
+        model={"name": runtime.name, "classes": list(runtime.label_space.classes)},
+        data={"store": str(data), "folds": list(folds), "sources": list(sources)},
+    )
     return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
 
 

@@ -65,7 +65,8 @@ def _prediction(path: Path) -> dict[str, Any]:
 
 def _scores(path: Path) -> dict[str, Any]:
     scores = json.loads((path / "scores.json").read_text())
-    return {"kind": "scores", **{key: scores[key] for key in scores if key != "per_tile"}}
+    wanted = ("model", "data", "num_tiles", "num_nuclei", "overall")
+    return {"kind": "scores", **{key: scores[key] for key in wanted if key in scores}}
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:

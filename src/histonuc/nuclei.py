@@ -307,7 +307,9 @@ def _edges(
     outside = np.array([dy * width + dx for dy, dx in _OUTSIDE])
     ahead = np.array([dy * width + dx for dy, dx in _AHEAD])
     pixels = np.flatnonzero(flat)
-    number = np.empty((4, flat.size), np.int32)  # filled only where an edge is: nothing else is read
+    number = np.empty(
+        (4, flat.size), np.int32
+    )  # filled only where an edge is: nothing else is read
     edge_pixel, count = [], 0
     for d in range(4):
         own_pixels = pixels[flat[pixels] != flat[pixels + outside[d]]]

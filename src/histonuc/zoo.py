@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,20 @@ from histonuc.representations import build_representation
 from histonuc.taxonomy import LabelSpace
 from histonuc.trunks.base import Trunk
 from histonuc.trunks.compact import Compact
+from histonuc.trunks.deeplab import DeepLabV3
+from histonuc.trunks.inception_unet import InceptionUNet
+from histonuc.trunks.refinenet import RefineNet
 from histonuc.trunks.unet import UNet
 
+DEPTHS = (50, 101, 152)
 TRUNKS: dict[str, Callable[..., Trunk]] = {
-    "compact": Compact,
+    "deeplabv3_resnet101": partial(DeepLabV3, depth=101),
+    "deeplabv3_resnet50": partial(DeepLabV3, depth=50),
     "unet": UNet,
+    "inception_unet": InceptionUNet,
+    **{f"refinenet{depth}": partial(RefineNet, depth=depth, light=False) for depth in DEPTHS},
+    **{f"refinenet_lw{depth}": partial(RefineNet, depth=depth, light=True) for depth in DEPTHS},
+    "compact": Compact,
 }
 """Builders by name: ``TRUNKS[name](pretrained=..., **options)``."""
 
@@ -119,18 +129,24 @@ class NucleusModel(nn.Module):
             images: RGB in 0..255, uint8 or floating point, of any height and width from
                 `trunk.min_size` up.
         """
-        features = self.trunk(self._prepare(images))
-        return self._logits(self.head(features.main), images)
+        x = self._pad(images)
+        return _crop(self._to_size(self.head(self.trunk(x).main), x), images)
 
     def forward_train(
         self, images: Shaped[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"] | None]:
         """As `forward`, with the auxiliary logits of trunks that have them (training mode only)."""
-        features = self.trunk(self._prepare(images))
-        logits = self._logits(self.head(features.main), images)
+        x = self._pad(images)
+        features = self.trunk(x)
+        logits = _crop(self._to_size(self.head(features.main), x), images)
         if self.aux_head is None or features.aux is None:
             return logits, None
-        return logits, self._logits(self.aux_head(features.aux), images)
+        return logits, _crop(self._to_size(self.aux_head(features.aux), x), images)
+
+    def forward_padded(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
+        """As `forward`, for sizes that already are multiples of `trunk.size_multiple`."""
+        x = self._normalise(images)
+        return self._to_size(self.head(self.trunk(x).main), x)
 
     def freeze_encoder(self) -> None:
         """Train only what is not pretrained; see the trunk's ``freezable``."""
@@ -140,7 +156,10 @@ class NucleusModel(nn.Module):
         """Parameters that an optimiser is to step."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def _prepare(self, images: Tensor) -> Tensor:
+    def _normalise(self, images: Tensor) -> Tensor:
+        return (images.to(self.mean.dtype) - self.mean) / self.std
+
+    def _pad(self, images: Tensor) -> Tensor:
         """Check, normalise, and pad to the trunk's multiple (reflected, bottom and right)."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"expected RGB images (B, 3, H, W), got {tuple(images.shape)}")
@@ -151,18 +170,18 @@ class NucleusModel(nn.Module):
                 f"images of {width} x {height} pixels are too small for {self.spec.trunk}: "
                 f"every width and height from {smallest} up works"
             )
-        x = (images.to(self.mean.dtype) - self.mean) / self.std
         # multiple <= min_size, so the reflection never runs out of pixels
-        return nn.functional.pad(x, (0, -width % multiple, 0, -height % multiple), mode="reflect")
+        pads = (0, -width % multiple, 0, -height % multiple)
+        return nn.functional.pad(self._normalise(images), pads, mode="reflect")
 
-    def _logits(self, coarse: Tensor, images: Tensor) -> Tensor:
-        """Up-sample to the padded size and crop; the 1x1 head before it costs a fraction."""
-        height, width = images.shape[-2:]
-        multiple = self.trunk.size_multiple
-        size = (height + -height % multiple, width + -width % multiple)
+    def _to_size(self, coarse: Tensor, x: Tensor) -> Tensor:
+        """Up-sample logits to the size of `x`; after the 1x1 head this costs a fraction."""
         coarse = coarse.to(self.mean.dtype)  # bf16 would leave steps in the up-sampled logits
-        logits = nn.functional.interpolate(coarse, size, mode="bilinear", align_corners=False)
-        return logits[..., :height, :width]
+        return nn.functional.interpolate(coarse, x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _crop(logits: Tensor, images: Tensor) -> Tensor:
+    return logits[..., : images.shape[-2], : images.shape[-1]]
 
 
 def _head(in_channels: int, out_channels: int) -> nn.Conv2d:

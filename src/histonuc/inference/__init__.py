@@ -1,0 +1,1 @@
+"""From a slide or image to outlined, classified nuclei."""

@@ -1,0 +1,1 @@
+"""Metrics as counts that add up over tiles, processes and machines; imported without torch."""

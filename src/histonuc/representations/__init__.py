@@ -6,7 +6,9 @@ A representation is a frozen dataclass built for a number of classes:
 - ``encode(labels) -> targets``: NumPy, truth of one tile to dense targets;
 - ``loss(logits, targets) -> (loss, parts)``: torch, batched;
 - ``activate(logits) -> maps``: torch, the cheap last step that goes into exported graphs;
-- ``decode(maps) -> Instances``: NumPy, no torch, float32 (C, H, W) maps of one tile to nuclei.
+- ``decode(maps) -> Instances``: NumPy, no torch, float32 (C, H, W) maps of one tile to nuclei;
+- ``pixel_probabilities(maps)``: NumPy, the same maps to probabilities (1 + classes, H, W) of
+  background and every class, for the pixel scores.
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ class Representation(Protocol):
     def activate(self, logits: Tensor) -> Tensor: ...  # noqa: D102
 
     def decode(self, maps: NDArray[np.float32]) -> Instances: ...  # noqa: D102
+
+    def pixel_probabilities(  # noqa: D102
+        self, maps: NDArray[np.float32]
+    ) -> NDArray[np.float32]: ...
 
 
 REPRESENTATIONS: dict[str, Callable[..., Representation]] = {"semantic": Semantic}

@@ -116,6 +116,10 @@ class Semantic:
             count = _add_components(labels, winner == channel, count, self.min_area_px)
         return _pool(labels, maps)
 
+    def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Background and class probabilities (1 + C, H, W): here the maps themselves."""
+        return maps
+
 
 def _add_components(
     labels: NDArray[np.int32], mask: NDArray[np.bool_], count: int, min_area_px: int
@@ -154,11 +158,11 @@ def _fill_holes(labels: NDArray[np.int32], relabelled: NDArray[np.int32]) -> Non
 
 def _pool(labels: NDArray[np.int32], maps: NDArray[np.float32]) -> Instances:
     """Compact the ids and average the maps over each nucleus."""
-    ids, dense = np.unique(labels, return_inverse=True)
-    dense = dense.reshape(labels.shape).astype(np.int32)
-    if ids[0] != 0:
-        dense += 1
-    num = int(dense.max(initial=0))
+    present = np.unique(labels[labels > 0])
+    num = len(present)
+    renumber = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
+    renumber[present] = np.arange(1, num + 1)
+    dense = renumber[labels]
     ys, xs = np.nonzero(dense)
     index = dense[ys, xs] - 1
     sums = np.stack(

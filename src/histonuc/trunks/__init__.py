@@ -1,0 +1,1 @@
+"""Trunks: networks from images to features, one file each."""

@@ -6,7 +6,6 @@ import logging
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -78,7 +77,8 @@ class Trunk(nn.Module, ABC):
         """
         if not self.freezable:
             raise ValueError(
-                f"{type(self).__name__} has no pretrained encoder to freeze: train it without --freeze"
+                f"{type(self).__name__} has no pretrained encoder that could be frozen: "
+                "train it without --freeze"
             )
         self._frozen = self.freezable
         for name in self._frozen:
@@ -86,7 +86,7 @@ class Trunk(nn.Module, ABC):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> Trunk:
-        """As in torch, but frozen sub-modules stay at evaluation: their batch norm must not drift."""
+        """As in torch, but frozen sub-modules stay at evaluation: batch norm must not drift."""
         super().train(mode)
         for name in self._frozen:
             self.get_submodule(name).eval()
@@ -94,7 +94,7 @@ class Trunk(nn.Module, ABC):
 
 
 def init_weights(module: nn.Module) -> None:
-    """Kaiming initialisation (He et al. 2015) of every convolution below `module`, norms to 1 and 0.
+    """Kaiming initialisation (He et al. 2015) of the convolutions below `module`; norms to 1 and 0.
 
     Fan-in, as depthwise convolutions have a fan-out that torch overstates by the group count.
     """

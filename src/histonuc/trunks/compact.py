@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from histonuc.trunks.base import Trunk, TrunkFeatures, conv_bn_relu, init_weights, upsample
 
+ENCODER_CHANNELS = (16, 24, 40, 112, 320)
+"""Channels of the encoder's features at strides 2, 4, 8, 16, 32."""
 TF_MEAN = (127 / 255,) * 3
 TF_STD = (128 / 255,) * 3
 """What the TensorFlow weights of EfficientNet-Lite were trained with, (x - 127) / 128."""
@@ -61,7 +63,7 @@ class Compact(Trunk):
             freezable=("encoder.conv_stem", "encoder.bn1", "encoder.blocks"),
         )
         self.encoder = build_encoder()
-        skips = self.encoder.feature_info.channels()
+        skips = list(ENCODER_CHANNELS)
         if out_stride == 1:
             self.full = conv_bn_relu(3, full, 3)
             widths, skips = [*widths, full], [full, *skips]

@@ -1,0 +1,1 @@
+"""Shipped models: one ONNX file and one card each."""

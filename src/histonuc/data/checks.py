@@ -1,0 +1,161 @@
+"""Count and check official folds while they are read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.data.flatten import FlatMask
+from histonuc.taxonomy import PANNUKE, canonical_tissue
+
+_CLASSES = len(PANNUKE)
+
+
+def _zeros() -> NDArray[np.int64]:
+    return np.zeros(_CLASSES, np.int64)
+
+
+@dataclass(kw_only=True)
+class FoldTally:
+    """Running counts of one fold.
+
+    Attributes:
+        number: of the fold.
+        nuclei: (channel, id) pairs of each class, hidden ones included.
+        visible: nuclei of each class that later channels do not hide wholly.
+        images_with: images that hold a nucleus of the class.
+        spellings: images of each tissue as the file spells it.
+        facts: counts of what is worth knowing, by name.
+    """
+
+    number: int
+    images: int = 0
+    nuclei: NDArray[np.int64] = field(default_factory=_zeros)
+    visible: NDArray[np.int64] = field(default_factory=_zeros)
+    images_with: NDArray[np.int64] = field(default_factory=_zeros)
+    spellings: Counter[str] = field(default_factory=Counter)
+    facts: Counter[str] = field(default_factory=Counter)
+    _image_max: int = 0
+    _id_max: int = 0
+    _first_max: int = 0  # of the first channel
+    _pixels: int = 0
+    _first_pixels: int = 0  # non-zero in the first channel
+    _last_pixels: int = 0
+
+    @property
+    def tissues(self) -> Counter[str]:
+        """Images of each tissue, official spelling where it is one of the nineteen."""
+        tissues: Counter[str] = Counter()
+        for name, count in self.spellings.items():
+            tissues[canonical_tissue(name) or "unknown"] += count
+        return tissues
+
+    def add_image(self, image: NDArray[np.uint8], tissue: str, *, rounded: bool) -> None:
+        """Count an image and its tissue."""
+        self.images += 1
+        self.spellings[tissue] += 1
+        self._image_max = max(self._image_max, int(image.max()))
+        self.facts["images with fractions, rounded"] += rounded
+
+    def add_mask(self, ids: NDArray[np.integer], flat: FlatMask, where: str) -> None:
+        """Count a mask and what is odd in it.
+
+        Args:
+            ids: (H, W, 6).
+            flat: `ids` flattened.
+            where: file and tile, for the error.
+
+        Raises:
+            ValueError: the background is the first channel.
+        """
+        first, last = np.ascontiguousarray(ids[..., 0]), np.ascontiguousarray(ids[..., -1])
+        first_max, last_max = int(first.max()), int(last.max())
+        if first_max == 1 < last_max and _background_first(ids):
+            raise _wrong_order(where)
+        self._first_max = max(self._first_max, first_max)
+        self._id_max = max(self._id_max, int(flat.official[:, 1].max(initial=0)))
+        self._pixels += first.size
+        self._first_pixels += int(np.count_nonzero(first))
+        self._last_pixels += int(np.count_nonzero(last))
+        nuclei = np.bincount(flat.official[:, 0], minlength=_CLASSES)
+        self.nuclei += nuclei
+        self.visible += np.bincount(flat.channels, minlength=_CLASSES)
+        self.images_with += nuclei > 0
+        self.facts.update(_facts(flat, ids.shape[1]))
+
+    def finish(self, images: Path, masks: Path) -> None:
+        """Check what shows only over the whole fold.
+
+        Raises:
+            ValueError: images scaled to 0..1, or the background is the first channel.
+        """
+        if self._image_max <= 1:
+            raise ValueError(
+                f"{images}: expected values in 0..255, got at most {self._image_max} in all tiles: "
+                "are the images scaled to 0..1? Multiply them by 255"
+            )
+        half = self._pixels / 2
+        if self._first_max == 1 and self._first_pixels > half > self._last_pixels:
+            raise _wrong_order(str(masks))
+
+    @property
+    def ids_look_lost(self) -> bool:
+        """Whether no id is above 1 though nuclei come in several parts."""
+        return self._id_max == 1 and self.facts["nuclei in several parts"] > 0
+
+
+def _facts(flat: FlatMask, width: int) -> dict[str, int]:
+    hidden_rows = flat.overlaps[:, 2] < _CLASSES
+    covered = flat.overlaps[hidden_rows]
+    _, uses = np.unique(flat.official[:, 1], return_counts=True)
+    return {
+        "empty images": int(len(flat.official) == 0),
+        "ids reused across channels": int((uses > 1).sum()),
+        "overlapping pixels": len(np.unique(covered[:, 0] * width + covered[:, 1])),
+        "images with overlaps": int(len(covered) > 0),
+        "nuclei hidden wholly": len(flat.official) - len(flat.channels),
+        "nuclei in several parts": count_scattered(flat.instances),
+        "images with channel 5 inverted": int(flat.background == 0),
+        "pixels where channel 5 disagrees": int((~hidden_rows).sum()),
+    }
+
+
+def count_scattered(instances: NDArray[np.int32]) -> int:
+    """Number of nuclei that consist of several 4-connected parts.
+
+    Args:
+        instances: (H, W), 0 = background, 1..n consecutive.
+
+    >>> count_scattered(np.array([[1, 2, 1], [0, 2, 2]], np.int32))
+    1
+    """
+    height, width = instances.shape
+    # Pixels and the links between equal neighbours, on a grid of twice the resolution.
+    grid = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
+    inside = instances > 0
+    grid[::2, ::2] = inside
+    grid[1::2, ::2] = (instances[1:] == instances[:-1]) & inside[1:]
+    grid[::2, 1::2] = (instances[:, 1:] == instances[:, :-1]) & inside[:, 1:]
+    count, part = cv2.connectedComponents(grid, connectivity=4)
+    if count - 1 == int(instances.max()):
+        return 0
+    nucleus_of_part = np.zeros(count, np.int64)
+    nucleus_of_part[part[::2, ::2]] = instances
+    return int((np.bincount(nucleus_of_part[1:], minlength=2)[1:] > 1).sum())
+
+
+def _background_first(ids: NDArray[np.integer]) -> bool:
+    """Whether channel 0 is 1 exactly where no other channel holds anything."""
+    return bool(np.array_equal(ids[..., 0] != 0, ~(ids[..., 1:] != 0).any(-1)))
+
+
+def _wrong_order(where: str) -> ValueError:
+    return ValueError(
+        f"{where}: expected the five classes and then the background (channel 5), got the "
+        "background in channel 0: save numpy.roll(masks, -1, axis=-1)"
+    )

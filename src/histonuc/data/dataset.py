@@ -1,0 +1,201 @@
+"""Training crops: a deterministic function of (seed, epoch, position), whoever asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from histonuc.data.augment import AugmentConfig, change_pixels, random_crop, transfer_stain
+from histonuc.data.store import Store
+from histonuc.nuclei import TileLabels
+
+Encode = Callable[[TileLabels], dict[str, NDArray[Any]]]
+
+
+class TileDataset(Dataset[dict[str, Any]]):
+    """Augmented crops of a store's tiles.
+
+    A key is ``epoch * samples_per_epoch + position``; the same key gives the same crop in any
+    process, so that a resumed run goes on with exactly the crops it would have seen.
+
+    Args:
+        store: where the tiles are.
+        tiles: numbers of the tiles to draw from.
+        encode: the representation's `encode`.
+        tile_px: side of a crop.
+        mpp: microns per pixel of a crop; tiles of another scale (or of none: NaN) are resampled
+            (left as they are).
+        augment: what to change.
+        samples_per_epoch: crops an epoch; 0 for as many as cover every tile's area once.
+        balance: powers of (tissue, class, source) balancing, see `balanced_order`.
+        seed: seed of order and crops.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        tiles: NDArray[np.int64],
+        encode: Encode,
+        *,
+        tile_px: int,
+        mpp: float,
+        augment: AugmentConfig,
+        samples_per_epoch: int = 0,
+        balance: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        seed: int = 0,
+    ) -> None:
+        self.store, self.tiles, self.encode = store, tiles, encode
+        self.tile_px, self.mpp, self.augment, self.seed = tile_px, mpp, augment, seed
+        self.balance = balance
+        self.zoom = np.array([_zoom(store.mpp(int(tile)), mpp) for tile in tiles])
+        shapes = np.array([store.image(int(tile)).shape[:2] for tile in tiles], np.float64)
+        area = shapes.prod(1) / (tile_px * self.zoom) ** 2
+        self.crops = np.maximum(np.rint(area), 1).astype(np.int64)
+        self.samples_per_epoch = samples_per_epoch or int(self.crops.sum())
+        self._order = lru_cache(maxsize=2)(self._make_order)
+
+    def __len__(self) -> int:
+        return self.samples_per_epoch
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        """Image uint8 (3, S, S), the representation's targets, and the tile's number."""
+        epoch, position = divmod(int(key), self.samples_per_epoch)
+        index = int(self._order(epoch)[position])
+        tile = int(self.tiles[index])
+        rng = np.random.default_rng((self.seed, 1, epoch, position))
+        image, instances, ignore = random_crop(
+            self.store.image(tile),
+            self.store.instances(tile),
+            rng,
+            self.augment,
+            tile_px=self.tile_px,
+            zoom=float(self.zoom[index]),
+        )
+        if rng.random() < self.augment.stain_transfer:
+            other = int(self.tiles[rng.integers(len(self.tiles))])
+            image = transfer_stain(image, self.store.image(other))
+        image = change_pixels(image, rng, self.augment)
+        labels = crop_labels(instances, self.store.candidates(tile), ignore)
+        targets = {name: _tensor(value) for name, value in self.encode(labels).items()}
+        pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return {"image": pixels, "targets": targets, "tile": tile}
+
+    def _make_order(self, epoch: int) -> NDArray[np.int64]:
+        return balanced_order(
+            self.store,
+            self.tiles,
+            self.crops,
+            num_samples=self.samples_per_epoch,
+            epoch=epoch,
+            seed=self.seed,
+            balance=self.balance,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the cache, which does not travel."""
+        return {name: value for name, value in self.__dict__.items() if name != "_order"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """With a new cache."""
+        self.__dict__.update(state)
+        self._order = lru_cache(maxsize=2)(self._make_order)
+
+
+class BatchKeys(Sampler[list[int]]):
+    """Keys of one process's batches of one epoch, from some batch on.
+
+    Global batch ``b`` holds positions ``b * W * B`` to ``(b + 1) * W * B`` for ``W`` processes with
+    batches of ``B``; process ``r`` takes the ``r``-th ``B`` of them. So two processes with batches
+    of ``B`` see together what one sees with ``2 B``. The last incomplete batch is left out.
+    """
+
+    def __init__(
+        self, samples: int, batch_size: int, *, epoch: int, first_batch: int, rank: int, world: int
+    ) -> None:
+        self.samples, self.batch_size, self.epoch = samples, batch_size, epoch
+        self.first_batch, self.rank, self.world = first_batch, rank, world
+
+    def __len__(self) -> int:
+        return self.samples // (self.batch_size * self.world) - self.first_batch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        stride = self.batch_size * self.world
+        for batch in range(self.first_batch, self.samples // stride):
+            start = self.epoch * self.samples + batch * stride + self.rank * self.batch_size
+            yield list(range(start, start + self.batch_size))
+
+
+def balanced_order(
+    store: Store,
+    tiles: NDArray[np.int64],
+    crops: NDArray[np.int64],
+    *,
+    num_samples: int,
+    epoch: int,
+    seed: int,
+    balance: tuple[float, float, float],
+) -> NDArray[np.int64]:
+    """Which tile (index into `tiles`) each sample of an epoch is cut from.
+
+    With no balancing every tile comes `crops` times before any comes again. With balancing samples
+    are drawn with probability ∝ crops × tissue share^-p × (rarest class's share)^-q × source
+    share^-r, with replacement.
+
+    Args:
+        store: for tissues, sources and class counts.
+        tiles: numbers of the tiles.
+        crops: crops that cover each tile once.
+        num_samples: length of the result.
+        epoch: epochs differ.
+        seed: of the draw.
+        balance: p, q, r in 0..1; 0 leaves shares as they are, 1 makes them equal.
+    """
+    rng = np.random.default_rng((seed, 0, epoch))
+    if not any(balance):
+        pool = np.repeat(np.arange(len(tiles)), crops)
+        rounds = -(-num_samples // len(pool))
+        return np.concatenate([rng.permutation(pool) for _ in range(rounds)])[:num_samples]
+    tissue_power, class_power, source_power = balance
+    weight = crops.astype(np.float64)
+    tissues = np.array([store.tissue(int(tile)) for tile in tiles])
+    sources = np.array([store.source(int(tile)) for tile in tiles])
+    for values, power in ((tissues, tissue_power), (sources, source_power)):
+        _, inverse = np.unique(values, return_inverse=True)
+        share = np.bincount(inverse, crops) / crops.sum()
+        weight *= share[inverse] ** -power
+    counts = store.class_counts(tiles)
+    share = np.maximum(counts.sum(0), 1) / max(counts.sum(), 1)
+    rarest = np.where(counts > 0, share, np.inf).min(1)  # of the classes in the tile
+    rarest[~np.isfinite(rarest)] = share.max()  # empty or unclassified tiles: as the commonest
+    weight *= rarest**-class_power
+    return rng.choice(len(tiles), num_samples, p=weight / weight.sum())
+
+
+def crop_labels(
+    instances: NDArray[np.int32], candidates: NDArray[np.uint32], ignore: NDArray[np.bool_]
+) -> TileLabels:
+    """Labels of a crop: the nuclei still in it, renumbered 1..n."""
+    present = np.zeros(len(candidates), bool)
+    present[np.unique(instances)] = True
+    present[0] = True
+    renumber = np.cumsum(present) - 1
+    return TileLabels(
+        instances=renumber[instances].astype(np.int32),
+        candidates=candidates[present],
+        ignore=ignore,
+    )
+
+
+def _zoom(tile_mpp: float, mpp: float) -> float:
+    return mpp / tile_mpp if np.isfinite(tile_mpp) else 1.0
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

@@ -1,0 +1,284 @@
+"""Write a store (layout: `histonuc.data.store`) tile by tile; it appears when all went well."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc import __version__
+from histonuc.data.tables import (
+    FORMAT,
+    NUCLEUS_COLUMNS,
+    OVERLAP_COLUMNS,
+    TILE_COLUMNS,
+    make_table,
+)
+from histonuc.taxonomy import LabelSpace
+
+log = logging.getLogger(__name__)
+
+_OVERLAP_ROWS_IN_MEMORY = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TileRecord:
+    """One tile on its way into a store.
+
+    Attributes:
+        image: uint8 (H, W, 3).
+        instances: int (H, W), 0 = background, 1..n consecutive, every id present.
+        types: int (n,), class + 1, 0 = unknown.
+        candidates: uint32 (n,), candidate sets.
+        original_ids: int (n,), ids in the source.
+        channels: int (n,), official mask channel, -1 where there is none.
+        overlaps: int (k, 4), (y, x, channel, value) of official mask pixels to be set last.
+        background: official background channel outside nuclei: 1, 0 (inverted) or -1 (none).
+        fold: 1, 2, ...
+        name: of the tile in its source.
+        tissue: official spelling where it is one of the nineteen.
+        source: data set.
+        patient: empty when not known.
+        mpp: microns per pixel, NaN when not known.
+    """
+
+    image: NDArray[np.uint8]
+    instances: NDArray[np.integer]
+    types: NDArray[np.integer]
+    candidates: NDArray[np.integer]
+    original_ids: NDArray[np.integer]
+    channels: NDArray[np.integer]
+    overlaps: NDArray[np.integer] = field(default_factory=lambda: np.zeros((0, 4), np.int64))
+    background: int = -1
+    fold: int
+    name: str
+    tissue: str = ""
+    source: str = ""
+    patient: str = ""
+    mpp: float = float("nan")
+
+
+class StoreWriter:
+    """Context manager that writes into a hidden folder beside `out` and renames it at the end.
+
+    Args:
+        out: folder to create.
+        label_space: classes of the store.
+        source: where the data come from, for store.json.
+        overwrite: replace a store that is already there.
+
+    Raises:
+        ValueError: something is at `out` already, and it is no store or may not be replaced.
+    """
+
+    def __init__(
+        self, out: Path, label_space: LabelSpace, *, source: str, overwrite: bool = False
+    ) -> None:
+        _check_free(out, overwrite)
+        self.extra: dict[str, Any] = {}
+        """Further JSON-able facts for store.json; fill before the writer closes."""
+        self._out = out
+        self._temporary = out.absolute().with_name(f".{out.absolute().name}.writing-{os.getpid()}")
+        self._label_space = label_space
+        self._source = source
+        self._shards: dict[str, _Shard] = {}
+        self._tiles: dict[str, list[Any]] = {name: [] for name in TILE_COLUMNS}
+        self._nuclei: dict[str, list[NDArray[Any]]] = {name: [] for name in NUCLEUS_COLUMNS}
+        self._overlaps: list[NDArray[Any]] = []  # blocks (k, 5) not yet on disk
+        self._overlap_file: Any = None
+
+    def __enter__(self) -> StoreWriter:
+        """Make the temporary folder."""
+        import pyarrow.parquet as pq
+
+        for stale in self._temporary.parent.glob(f".{self._out.absolute().name}.writing-*"):
+            log.warning("%s is left of an interrupted prepare: delete it if none is running", stale)
+        shutil.rmtree(self._temporary, ignore_errors=True)
+        self._temporary.mkdir(parents=True)
+        schema = make_table(dict.fromkeys(OVERLAP_COLUMNS, ()), OVERLAP_COLUMNS).schema
+        self._overlap_file = pq.ParquetWriter(self._temporary / "overlaps.parquet", schema)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish and rename, or remove what was written."""
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._overlap_file.close()
+            for shard in self._shards.values():
+                shard.close()
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def add(self, record: TileRecord) -> int:
+        """Append one tile and return its number."""
+        height, width = record.instances.shape
+        num = len(record.types)
+        assert record.image.shape == (height, width, 3), record.image.shape
+        assert record.image.dtype == np.uint8, record.image.dtype
+        wide = num >= 1 << 16
+        key = f"fold{record.fold}/{height}x{width}" + ("-int32" if wide else "")
+        if key not in self._shards:
+            dtype = np.dtype(np.int32 if wide else np.uint16)
+            self._shards[key] = _Shard(self._temporary / key, height, width, dtype)
+        tile = len(self._tiles["tile"])
+        row = self._shards[key].append(record.image, record.instances)
+        place = (tile, record.fold, key, row, height, width)
+        origin = (record.name, record.tissue, record.source, record.patient, record.mpp)
+        values = (*place, *origin, num, record.background)
+        for name, value in zip(TILE_COLUMNS, values, strict=True):
+            self._tiles[name].append(value)
+        self._add_nuclei(tile, record)
+        self._add_overlaps(tile, record.overlaps)
+        return tile
+
+    def _add_nuclei(self, tile: int, record: TileRecord) -> None:
+        num = len(record.types)
+        columns = {
+            "tile": np.full(num, tile),
+            "instance": np.arange(1, num + 1),
+            "type": record.types,
+            "candidates": record.candidates,
+            "original_id": record.original_ids,
+            "channel": record.channels,
+            **_geometry(record.instances, num),
+        }
+        for name, parts in self._nuclei.items():
+            assert len(columns[name]) == num, (name, len(columns[name]), num)
+            parts.append(np.asarray(columns[name]))
+
+    def _add_overlaps(self, tile: int, overlaps: NDArray[np.integer]) -> None:
+        if len(overlaps):
+            self._overlaps.append(np.insert(overlaps.astype(np.int64), 0, tile, axis=1))
+        if sum(map(len, self._overlaps)) > _OVERLAP_ROWS_IN_MEMORY:
+            self._flush_overlaps()
+
+    def _flush_overlaps(self) -> None:
+        if self._overlaps:
+            rows = np.concatenate(self._overlaps)
+            columns = dict(zip(OVERLAP_COLUMNS, rows.T, strict=True))
+            self._overlap_file.write_table(make_table(columns, OVERLAP_COLUMNS))
+            self._overlaps = []
+
+    def _finish(self) -> None:
+        import pyarrow.parquet as pq
+
+        for shard in self._shards.values():
+            shard.close()
+        self._flush_overlaps()
+        self._overlap_file.close()
+        pq.write_table(make_table(self._tiles, TILE_COLUMNS), self._temporary / "tiles.parquet")
+        nuclei = {
+            name: np.concatenate(parts) if parts else () for name, parts in self._nuclei.items()
+        }
+        pq.write_table(make_table(nuclei, NUCLEUS_COLUMNS), self._temporary / "nuclei.parquet")
+        description = {
+            "format": FORMAT,
+            "label_space": self._label_space.to_dict(),
+            "source": self._source,
+            "folds": sorted(set(self._tiles["fold"])),
+            "created_by": f"histonuc {__version__}",
+            **self.extra,
+        }
+        (self._temporary / "store.json").write_text(json.dumps(description, indent=2) + "\n")
+        _move_into_place(self._temporary, self._out)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() and not (out / "store.json").is_file():
+        raise ValueError(f"--out {out} exists and is no store: choose another place")
+    if out.exists() and not overwrite:
+        raise ValueError(f"--out {out} exists already: choose another place or give --overwrite")
+
+
+def _move_into_place(temporary: Path, out: Path) -> None:
+    """Rename; a store that was there stays until its successor has its place."""
+    old = temporary.with_name(temporary.name.replace(".writing-", ".replaced-"))
+    if out.exists():
+        os.replace(out, old)
+    try:
+        os.replace(temporary, out)
+    except OSError:
+        if old.exists():
+            os.replace(old, out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class _Shard:
+    """Two growing npy files of equal tiles; closing writes the count into their headers."""
+
+    def __init__(self, folder: Path, height: int, width: int, dtype: np.dtype[Any]) -> None:
+        folder.mkdir(parents=True)
+        self._count = 0
+        self._kinds = ((np.dtype(np.uint8), (height, width, 3)), (dtype, (height, width)))
+        self._files = [(folder / f"{name}.npy").open("wb") for name in ("images", "instances")]
+        self._write_headers()
+
+    def append(self, image: NDArray[np.uint8], instances: NDArray[np.integer]) -> int:
+        for file, (dtype, _), array in zip(
+            self._files, self._kinds, (image, instances), strict=True
+        ):
+            file.write(np.ascontiguousarray(array, dtype).data)
+        self._count += 1
+        return self._count - 1
+
+    def close(self) -> None:
+        if not self._files[0].closed:
+            self._write_headers()
+        for file in self._files:
+            file.close()
+
+    def _write_headers(self) -> None:
+        # NumPy pads a header for any length of the first axis: rewriting it moves no data.
+        for file, (dtype, shape) in zip(self._files, self._kinds, strict=True):
+            end = file.tell()
+            file.seek(0)
+            header = {
+                "descr": np.lib.format.dtype_to_descr(dtype),
+                "fortran_order": False,
+                "shape": (self._count, *shape),
+            }
+            np.lib.format.write_array_header_1_0(file, header)
+            file.seek(max(end, file.tell()))
+
+
+def _geometry(instances: NDArray[np.integer], num: int) -> dict[str, NDArray[Any]]:
+    """Area, mean pixel centre and half-open box of every instance 1..num."""
+    height, width = instances.shape
+    flat = instances.ravel()
+    pixels = np.flatnonzero(flat)
+    ids = flat[pixels].astype(np.int64) - 1
+    ys, xs = np.divmod(pixels, width)
+    area = np.bincount(ids, minlength=num)
+    assert len(area) == num, (len(area), num)
+    assert num == 0 or area.min() > 0, "every id must be present"
+    low = np.full((2, num), max(height, width))
+    high = np.zeros((2, num), np.int64)
+    for axis, values in enumerate((xs, ys)):
+        np.minimum.at(low[axis], ids, values)
+        np.maximum.at(high[axis], ids, values + 1)
+    return {
+        "area_px": area,
+        "x": np.bincount(ids, xs, minlength=num) / area + 0.5,
+        "y": np.bincount(ids, ys, minlength=num) / area + 0.5,
+        "x_min": low[0],
+        "y_min": low[1],
+        "x_max": high[0],
+        "y_max": high[1],
+    }

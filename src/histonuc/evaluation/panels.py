@@ -1,0 +1,150 @@
+"""Pictures kept of an evaluation, so that a report needs neither the model nor the store."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PANEL_PX = 256
+"""Larger tiles are shown by the square of this side in their middle."""
+
+_NUM_TISSUES = 19
+_NUM_EXTREMES = 3
+_FEW_NUCLEI = 8
+_ARRAYS = ("image", "truth", "truth_types", "prediction", "prediction_types")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileScore:
+    """How one tile did.
+
+    Attributes:
+        tile: row in the store.
+        name, source, tissue, fold: as in the store.
+        num_truth, num_predicted: nuclei.
+        tp, fp, fn: nuclei matched at IoU > 0.5, spurious, missed, classes ignored.
+        bpq: binary PQ of the tile; NaN without true nuclei.
+        mpq: mean PQ over the classes it holds; NaN without nuclei of known class.
+        dice: Dice of nucleus against background; NaN when neither has any.
+    """
+
+    tile: int
+    name: str
+    source: str
+    tissue: str
+    fold: int
+    num_truth: int
+    num_predicted: int
+    tp: int
+    fp: int
+    fn: int
+    bpq: float
+    mpq: float
+    dice: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """Image, truth and prediction of one tile, or of the middle of a large one.
+
+    Attributes:
+        record: the whole tile's scores.
+        reason: ``best``, ``worst`` or ``tissue``.
+        image: uint8 (H, W, 3).
+        truth, prediction: int32 (H, W), 0 = background.
+        truth_types, prediction_types: int32, class + 1 by id, 0 = unknown.
+    """
+
+    record: TileScore
+    reason: str
+    image: NDArray[np.uint8]
+    truth: NDArray[np.int32]
+    truth_types: NDArray[np.int32]
+    prediction: NDArray[np.int32]
+    prediction_types: NDArray[np.int32]
+
+
+def choose_panels(records: Sequence[TileScore]) -> dict[int, str]:
+    """Tiles to show and why: the best and the worst by binary PQ, and one of each tissue.
+
+    A tile once left out of a growing list is never chosen later, so the pictures of all others can
+    be dropped on the way. The tile of a tissue is drawn by a hash of its name: it is neither the
+    prettiest nor the first.
+    """
+    scored = [record for record in records if record.num_truth > 0]
+    many = sorted(
+        scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, -r.bpq, zlib.crc32(r.name.encode()))
+    )
+    few = sorted(
+        scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, r.bpq, zlib.crc32(r.name.encode()))
+    )
+    chosen = {record.tile: "best" for record in many[:_NUM_EXTREMES]}
+    for record in few[:_NUM_EXTREMES]:
+        chosen.setdefault(record.tile, "worst")
+    tissues = sorted({r.tissue for r in scored}, key=lambda name: zlib.crc32(name.encode()))
+    for tissue in tissues[:_NUM_TISSUES]:
+        own = [record for record in scored if record.tissue == tissue]
+        drawn = min(own, key=lambda r: (zlib.crc32(r.name.encode()), r.tile))
+        chosen.setdefault(drawn.tile, "tissue")
+    return chosen
+
+
+def keep_chosen(panels: Sequence[Panel]) -> tuple[Panel, ...]:
+    """Those of `panels` that `choose_panels` takes, with the reason of now."""
+    chosen = choose_panels([panel.record for panel in panels])
+    return tuple(
+        Panel(
+            record=panel.record,
+            reason=chosen[panel.record.tile],
+            **{name: getattr(panel, name) for name in _ARRAYS},
+        )
+        for panel in panels
+        if panel.record.tile in chosen
+    )
+
+
+def crop_to_panel(array: NDArray[Any]) -> NDArray[Any]:
+    """The middle of an (H, W) or (H, W, 3) array, at most `PANEL_PX` a side, as a copy."""
+    top = max(array.shape[0] - PANEL_PX, 0) // 2
+    left = max(array.shape[1] - PANEL_PX, 0) // 2
+    return array[top : top + PANEL_PX, left : left + PANEL_PX].copy()
+
+
+def save_panels(panels: Sequence[Panel], path: Path) -> None:
+    """Write the panels into one compressed npz without pickled objects."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for index, panel in enumerate(panels):
+        arrays |= {f"{name}_{index}": getattr(panel, name) for name in _ARRAYS}
+    about = [{"reason": panel.reason, **asdict(panel.record)} for panel in panels]
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
+
+
+def load_panels(path: Path) -> tuple[Panel, ...]:
+    """Read what `save_panels` wrote.
+
+    Raises:
+        ValueError: the file is no such archive.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            about = json.loads(str(archive["about"]))
+            return tuple(
+                Panel(
+                    reason=record.pop("reason"),
+                    record=TileScore(**record),
+                    **{name: archive[f"{name}_{index}"] for name in _ARRAYS},
+                )
+                for index, record in enumerate(about)
+            )
+    except (OSError, KeyError, TypeError, zlib.error) as error:
+        raise ValueError(
+            f"{path} holds no panels: {error}; run `histonuc evaluate` again"
+        ) from error

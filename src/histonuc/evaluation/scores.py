@@ -1,0 +1,90 @@
+"""Write an evaluation: scores.json, tiles.parquet and panels.npz."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from histonuc import __version__
+from histonuc.evaluation.panels import TileScore, save_panels
+from histonuc.evaluation.results import Evaluation
+
+SCORES_FILE = "scores.json"
+TILES_FILE = "tiles.parquet"
+PANELS_FILE = "panels.npz"
+
+
+def write_scores(
+    evaluation: Evaluation,
+    out_dir: Path,
+    *,
+    model: Mapping[str, Any] | None = None,
+    data: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Write ``scores.json``, a table of the tiles and the pictures for the report into a folder.
+
+    Args:
+        evaluation: what to write.
+        out_dir: created when missing; files of an earlier evaluation are replaced.
+        model: facts about the model, written as they are.
+        data: facts about the data, written beside the folds and sources that were scored.
+
+    Returns:
+        The content of ``scores.json``, which appears last and at once.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    folds = sorted({record.fold for record in evaluation.records})
+    sources = sorted({record.source for record in evaluation.records})
+    scores = {
+        "format": 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "histonuc": __version__,
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+        },
+        "model": dict(model or {}),
+        "data": {**(data or {}), "folds": folds, "sources": sources},
+        **evaluation.scores(),
+    }
+    text = json.dumps(scores, indent=2, allow_nan=False)
+    _replace(out_dir / PANELS_FILE, lambda path: save_panels(evaluation.panels, path))
+    _replace(out_dir / TILES_FILE, lambda path: _write_tiles(evaluation, path))
+    _replace(out_dir / SCORES_FILE, lambda path: _write_text(path, text + "\n"))
+    return scores
+
+
+def _write_tiles(evaluation: Evaluation, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [asdict(record) for record in evaluation.records]
+    columns = {}
+    for field in fields(TileScore):
+        values = [row[field.name] for row in rows]
+        columns[field.name] = pa.array(values, from_pandas=True)  # NaN becomes null
+    pq.write_table(pa.table(columns), path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside `path`, then rename: a reader never sees half a file."""
+    draft = path.with_name(f"{path.name}.tmp")
+    try:
+        write(draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

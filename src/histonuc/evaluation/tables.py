@@ -1,0 +1,192 @@
+"""Counts to numbers: the tables of scores.json and the lines on the screen."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.metrics.counts import nanmean, ratio
+from histonuc.metrics.pixels import PixelCounts
+
+if TYPE_CHECKING:
+    from histonuc.evaluation.results import Evaluation, GroupCounts
+
+CONVENTIONS = {
+    "matching": "a nucleus is found when IoU > 0.5 (strict)",
+    "bpq, mpq": "PanNuke's: PQ of an image (mpq: mean over the classes it holds), mean over the "
+    "images of a tissue, mean over tissues; images without true nuclei (of the class) do not "
+    "count, so false positives there are free",
+    "bpq_images, mpq_images, pq_images": "the same, mean over all images",
+    "bpq_pooled, mpq_pooled, pq, dq, sq": "from the nuclei of all images together; false positives "
+    "count everywhere",
+    "overlaps": "truth is the flat label image: where PanNuke's channels overlap, the later wins",
+    "unknown classes": "true nuclei of unknown class count in bpq and foreground scores only, and "
+    "predictions matched to them not at all in class scores; their pixels are left out",
+    "dice, iou": "of pixels, most probable channel",
+    "mean over classes": "overall dice, iou and mpq_pooled: mean over the classes that occur in "
+    "the truth, without background; false positives of the others show in their own rows",
+    "soft_dice, soft_iou": "with probabilities in place of decisions",
+    "bce": "binary cross entropy in nats, mean over pixels; overall: mean over all channels",
+    "foreground_dice": "nucleus of any class against background",
+    "nuclear_accuracy and confusion.nuclear": "the seed's: excludes missed and background pixels",
+    "resolution": "images are resampled to the model's mpp where it differs by more than 2 %, maps "
+    "are resampled back before decoding; scored at the data's own resolution",
+}
+
+
+def summarise(evaluation: Evaluation) -> dict[str, float | None]:
+    """See `Evaluation.summary`."""
+    overall = _overall(evaluation)
+    names = ("dice", "iou", "foreground_dice", "bce", "pixel_accuracy", "bpq", "mpq")
+    return {name: overall[name] for name in names}
+
+
+def score_tables(evaluation: Evaluation) -> dict[str, Any]:
+    """See `Evaluation.scores`."""
+    classes = evaluation.label_space.classes
+    total = evaluation.total
+    return {
+        "num_tiles": total.num_tiles,
+        "num_nuclei": int(total.panoptic.tp[0] + total.panoptic.fn[0]),
+        "num_nuclei_predicted": int(total.panoptic.tp[0] + total.panoptic.fp[0]),
+        "label_space": evaluation.label_space.to_dict(),
+        "no_classes": evaluation.no_classes or None,
+        "overall": _overall(evaluation),
+        "background": _pixel_row(total.pixels, 0),
+        "per_class": {name: _class_row(total, 1 + j) for j, name in enumerate(classes)},
+        "confusion": {
+            "pixels": _confusion(["Background", *classes], total.pixels.confusion),
+            "nuclear": _confusion(list(classes), total.pixels.confusion[1:, 1:]),
+        },
+        "per_tissue": _tables(evaluation.by_tissue(), classes),
+        "per_source": _tables(evaluation.by_source(), classes),
+        "conventions": CONVENTIONS,
+    }
+
+
+def score_lines(evaluation: Evaluation) -> list[str]:
+    """See `Evaluation.lines`."""
+    overall, total = _overall(evaluation), evaluation.total
+    nuclei = int(total.panoptic.tp[0] + total.panoptic.fn[0])
+    lines = [
+        f"{total.num_tiles} tiles, {nuclei} nuclei, {int(total.panoptic.tp[0])} found, "
+        f"{int(total.panoptic.fn[0])} missed, {int(total.panoptic.fp[0])} spurious",
+        f"bPQ {_text(overall['bpq'])}   mPQ {_text(overall['mpq'])}   "
+        f"Dice {_text(overall['dice'])}   nucleus Dice {_text(overall['foreground_dice'])}   "
+        f"BCE {_text(overall['bce'])}",
+    ]
+    if evaluation.no_classes:
+        return [*lines, f"no class scores: {evaluation.no_classes}"]
+    header = f"{'class':<26}{'nuclei':>8}{'PQ':>8}{'DQ':>8}{'SQ':>8}{'Dice':>8}{'IoU':>8}"
+    rows = [
+        f"{name:<26}{row['num_nuclei']:>8}"
+        + "".join(f"{_text(row[key]):>8}" for key in ("pq", "dq", "sq", "dice", "iou"))
+        for name, row in score_tables(evaluation)["per_class"].items()
+    ]
+    return [*lines, header, *rows]
+
+
+def _overall(evaluation: Evaluation) -> dict[str, Any]:
+    tissues = list(evaluation.by_tissue().values())
+    official = {
+        "bpq": _number(nanmean([group.panoptic.image_pq[0] for group in tissues])),
+        "mpq": _number(nanmean([group.panoptic.image_mpq for group in tissues])),
+    }
+    return official | _group_row(evaluation.total)
+
+
+def _group_row(group: GroupCounts) -> dict[str, Any]:
+    nuclei, pixels = group.panoptic, group.pixels
+    has_nuclei = nuclei.tp[1:] + nuclei.fn[1:] > 0
+    has_pixels = pixels.confusion.sum(1)[1:] > 0
+    return {
+        "num_tiles": group.num_tiles,
+        "num_nuclei": int(nuclei.tp[0] + nuclei.fn[0]),
+        "bpq_images": _number(nuclei.image_pq[0]),
+        "mpq_images": _number(nuclei.image_mpq),
+        "bpq_pooled": _number(nuclei.pq[0]),
+        "mpq_pooled": _number(nanmean(nuclei.pq[1:][has_nuclei])),
+        "dq": _number(nuclei.dq[0]),
+        "sq": _number(nuclei.sq[0]),
+        "tp": int(nuclei.tp[0]),
+        "fp": int(nuclei.fp[0]),
+        "fn": int(nuclei.fn[0]),
+        "foreground_dice": _number(pixels.foreground_dice),
+        "foreground_iou": _number(pixels.foreground_iou),
+        "bce": _number(nanmean(pixels.bce)),
+        "dice": _number(nanmean(pixels.dice[1:][has_pixels])),
+        "iou": _number(nanmean(pixels.iou[1:][has_pixels])),
+        "soft_dice": _number(nanmean(pixels.soft_dice[1:][has_pixels])),
+        "soft_iou": _number(nanmean(pixels.soft_iou[1:][has_pixels])),
+        "pixel_accuracy": _number(pixels.accuracy),
+        "nuclear_accuracy": _number(pixels.nuclear_accuracy),
+    }
+
+
+def _tables(groups: dict[str, GroupCounts], classes: tuple[str, ...]) -> dict[str, Any]:
+    """One row a group, its averages over images under the official names, and PQ by class."""
+    tables = {}
+    for name, group in groups.items():
+        row = _group_row(group)
+        by_class = {cls: _number(group.panoptic.image_pq[1 + j]) for j, cls in enumerate(classes)}
+        dice = {cls: _number(group.pixels.dice[1 + j]) for j, cls in enumerate(classes)}
+        tables[name] = {
+            "bpq": row.pop("bpq_images"),
+            "mpq": row.pop("mpq_images"),
+            **row,
+            "pq_images_per_class": by_class,
+            "dice_per_class": dice,
+        }
+    return tables
+
+
+def _class_row(group: GroupCounts, channel: int) -> dict[str, Any]:
+    nuclei = group.panoptic
+    return {
+        "num_nuclei": int(nuclei.tp[channel] + nuclei.fn[channel]),
+        "pq_images": _number(nuclei.image_pq[channel]),
+        "num_images": int(nuclei.image_count[channel]),
+        "pq": _number(nuclei.pq[channel]),
+        "dq": _number(nuclei.dq[channel]),
+        "sq": _number(nuclei.sq[channel]),
+        "tp": int(nuclei.tp[channel]),
+        "fp": int(nuclei.fp[channel]),
+        "fn": int(nuclei.fn[channel]),
+        **_pixel_row(group.pixels, channel),
+    }
+
+
+def _pixel_row(pixels: PixelCounts, channel: int) -> dict[str, Any]:
+    return {
+        "bce": _number(pixels.bce[channel]),
+        "dice": _number(pixels.dice[channel]),
+        "iou": _number(pixels.iou[channel]),
+        "soft_dice": _number(pixels.soft_dice[channel]),
+        "soft_iou": _number(pixels.soft_iou[channel]),
+        "pixel_recall": _number(pixels.recall[channel]),
+        "pixel_precision": _number(pixels.precision[channel]),
+        "pixel_accuracy": _number(pixels.class_accuracy[channel]),
+    }
+
+
+def _confusion(labels: list[str], counts: NDArray[np.int64]) -> dict[str, Any]:
+    shares = ratio(100 * counts, counts.sum(1, keepdims=True))
+    accuracy = ratio(np.trace(counts), counts.sum())
+    return {
+        "labels": labels,
+        "counts": counts.tolist(),
+        "row_percent": [[_number(share) for share in row] for row in shares],
+        "accuracy": _number(float(accuracy)),
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

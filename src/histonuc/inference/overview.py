@@ -1,0 +1,155 @@
+"""Two pictures of a prediction: the whole slide, and its densest place enlarged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from histonuc.inference.slide import Slide
+from histonuc.inference.tiles import Box
+from histonuc.nuclei import Nuclei
+
+OVERVIEW_PX = 2400
+DETAIL_UM = 100.0
+"""Side of the detail's window: about 400 pixels at 40x."""
+DETAIL_PX = 1200
+SMALLEST_OUTLINE_PX = 6.0
+"""Nuclei that appear smaller are filled: an outline would be a blot anyway."""
+_SUBPIXEL = 4  # fractional bits of cv2's fixed-point coordinates
+_DARK, _GREY = (30, 30, 30), (110, 110, 110)
+
+
+def write_overview(slide: Slide, nuclei: Nuclei, path: Path, title: str) -> None:
+    """The whole slide with all nuclei and a legend, as JPEG."""
+    image = slide.thumbnail(OVERVIEW_PX)
+    box = Box(0, 0, *slide.size)
+    _write(with_legend(draw_nuclei(image, nuclei, box), nuclei, title), path)
+
+
+def write_detail(slide: Slide, nuclei: Nuclei, path: Path, title: str) -> None:
+    """The window with the most nuclei, enlarged, as JPEG."""
+    box = densest_window(nuclei, slide.size, round(DETAIL_UM / nuclei.mpp))
+    width, height = box.size
+    scale = DETAIL_PX / max(width, height)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    image = slide.read(box.x0, box.y0, width, height, *size)
+    x, y = nuclei.centroid.T
+    inside = nuclei.select((x >= box.x0) & (x < box.x1) & (y >= box.y0) & (y < box.y1))
+    caption = f"{title} at x {box.x0}, y {box.y0}: {width} x {height} px"
+    _write(with_legend(draw_nuclei(image, nuclei, box), inside, caption), path)
+
+
+def densest_window(nuclei: Nuclei, size: tuple[int, int], side_px: int) -> Box:
+    """The square of `side_px` level-0 pixels with the most nuclei, inside the slide.
+
+    Its place is searched on a raster of a quarter of its side; the first of equals wins.
+    """
+    width, height = size
+    side_x, side_y = min(side_px, width), min(side_px, height)
+    step = max(1, side_px // 4)
+    columns, rows = -(-width // step), -(-height // step)
+    count = np.zeros((rows + 1, columns + 1), np.int64)
+    x, y = (nuclei.centroid // step).astype(np.int64).T
+    np.add.at(count, (np.clip(y, 0, rows - 1) + 1, np.clip(x, 0, columns - 1) + 1), 1)
+    total = count.cumsum(0).cumsum(1)
+    down, right = min(4, rows), min(4, columns)
+    sums = total[down:, right:] - total[:-down, right:] - total[down:, :-right]
+    sums = sums + total[:-down, :-right]
+    row, column = np.unravel_index(sums.argmax(), sums.shape)
+    x0 = min(int(column) * step, width - side_x)
+    y0 = min(int(row) * step, height - side_y)
+    return Box(x0, y0, x0 + side_x, y0 + side_y)
+
+
+def draw_nuclei(image: NDArray[np.uint8], nuclei: Nuclei, box: Box) -> NDArray[np.uint8]:
+    """Outline nuclei in their class's colour on an image of `box`.
+
+    Args:
+        image: RGB (H, W, 3), shows `box` at any scale.
+        nuclei: in level-0 pixels; those outside `box` are not drawn.
+        box: what the image shows, in level-0 pixels.
+    """
+    canvas = np.ascontiguousarray(image.copy())
+    scale = np.array([canvas.shape[1], canvas.shape[0]]) / box.size
+    bounds = nuclei.box
+    outside = (bounds[:, :2] >= (box.x1, box.y1)).any(1) | (bounds[:, 2:] <= (box.x0, box.y0)).any(
+        1
+    )
+    nuclei = nuclei.select(np.flatnonzero(~outside))
+    if len(nuclei) == 0:
+        return canvas
+    apparent_px = float(np.median(np.sqrt(nuclei.area_px)) * scale.min())
+    points = (nuclei.points - (box.x0, box.y0)) * scale - 0.5  # cv2: pixel centres are integers
+    fixed = np.rint(points * 2**_SUBPIXEL).astype(np.int32)
+    thickness = int(np.clip(round(apparent_px / 12), 1, 3))
+    for class_index, colour in enumerate(nuclei.label_space.colours):
+        rings = [
+            fixed[nuclei.offsets[i] : nuclei.offsets[i + 1]]
+            for i in np.flatnonzero(nuclei.class_index == class_index)
+        ]
+        if apparent_px < SMALLEST_OUTLINE_PX:
+            for ring in rings:  # all at once, overlapping rings would cancel out
+                cv2.fillPoly(canvas, [ring], colour, cv2.LINE_AA, _SUBPIXEL)
+        else:
+            cv2.polylines(canvas, rings, True, colour, thickness, cv2.LINE_AA, _SUBPIXEL)
+    return canvas
+
+
+def with_legend(image: NDArray[np.uint8], nuclei: Nuclei, title: str) -> NDArray[np.uint8]:
+    """An RGB image with a strip below: title, and every class with its colour and count."""
+    counts = np.bincount(nuclei.class_index, minlength=len(nuclei.label_space))
+    entries = [
+        (colour, f"{name}  {count:,}")
+        for name, colour, count in zip(
+            nuclei.label_space.classes, nuclei.label_space.colours, counts.tolist(), strict=True
+        )
+    ]
+    width = max(image.shape[1], 360)
+    size = int(np.clip(width / 60, 14, 30))
+    strip = _strip(width, size, f"{title}: {len(nuclei):,} nuclei", entries)
+    missing = width - image.shape[1]
+    padded = np.pad(image, ((0, 0), (0, missing), (0, 0)), constant_values=255)
+    return np.concatenate([padded, strip])
+
+
+def _strip(
+    width: int, size: int, title: str, entries: Sequence[tuple[tuple[int, int, int], str]]
+) -> NDArray[np.uint8]:
+    font = ImageFont.load_default(size)
+    pad, line = size // 2 + 4, round(size * 1.6)
+    places, x, y = [], pad, pad + line
+    for _, text in entries:
+        needed = round(size * 1.5 + font.getlength(text)) + 2 * pad
+        if x > pad and x + needed > width:
+            x, y = pad, y + line
+        places.append((x, y))
+        x += needed
+    strip = Image.new("RGB", (width, y + line + pad // 2), (255, 255, 255))
+    draw = ImageDraw.Draw(strip)
+    draw.text((pad, pad), _shorten(title, font, width - 2 * pad), _DARK, font)
+    for (colour, text), (x, y) in zip(entries, places, strict=True):
+        draw.rectangle((x, y + size // 6, x + size, y + size // 6 + size), colour, _GREY)
+        draw.text((x + round(size * 1.5), y), text, _DARK, font)
+    return np.asarray(strip)
+
+
+def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: int) -> str:
+    """Cut the middle out of a text until it fits."""
+    kept = text
+    half = len(text) // 2
+    while font.getlength(kept) > width and half > 4:
+        half -= 1
+        kept = f"{text[:half]}…{text[-half:]}"
+    return kept
+
+
+def _write(image: NDArray[np.uint8], path: Path) -> None:
+    partial = path.with_name(path.name + ".tmp")
+    Image.fromarray(image).save(partial, format="JPEG", quality=90, subsampling=0)
+    os.replace(partial, path)

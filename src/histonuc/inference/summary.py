@@ -1,0 +1,118 @@
+"""What a prediction reports: counts, areas and densities, for programs and for people."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from histonuc.inference.pipeline import Plan
+from histonuc.nuclei import Nuclei
+
+SUMMARY_FILE = "summary.json"
+"""Written last: a folder that holds it is finished."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSummary:
+    """What a prediction did.
+
+    Attributes:
+        out: folder of the results.
+        items: the content of every finished input's ``summary.json``, in order.
+        skipped: sources among them that an earlier run had finished.
+        failed: sources that could not be predicted, with the reason.
+    """
+
+    out: Path
+    items: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON; also the content of ``OUT/summary.json``."""
+        return {
+            "out": str(self.out),
+            "num_nuclei": sum(item["num_nuclei"] for item in self.items),
+            "items": self.items,
+            "skipped": self.skipped,
+            "failed": self.failed,
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        lines = [line for item in self.items for line in _item_lines(item, self.skipped)]
+        if len(self.items) > 1:
+            total = sum(item["num_nuclei"] for item in self.items)
+            lines.append(f"{len(self.items)} inputs, {total:,} nuclei in all, in {self.out}")
+        if self.failed:
+            lines.append(f"{len(self.failed)} failed:")
+            lines += [f"  {failure['source']}: {failure['error']}" for failure in self.failed]
+        return lines
+
+
+def measure(plan: Plan, nuclei: Nuclei) -> dict[str, Any]:
+    """Counts, areas and densities of one input, in all and by class."""
+    width, height = plan.tissue.size
+    image_mm2 = width * height * (plan.mpp / 1000) ** 2
+    tissue_mm2 = image_mm2 * plan.tissue.fraction
+    classes = nuclei.label_space.classes
+    counts = np.bincount(nuclei.class_index, minlength=len(classes)).tolist()
+    areas = nuclei.area_um2
+    return {
+        "size_px": [width, height],
+        "image_mm2": image_mm2,
+        "tissue_mm2": tissue_mm2,
+        "tiles": len(plan.grid),
+        "tiles_analysed": len(plan.tiles),
+        "num_nuclei": len(nuclei),
+        "density_per_mm2": len(nuclei) / tissue_mm2 if tissue_mm2 else None,
+        "classes": {
+            name: {
+                "num_nuclei": count,
+                "share": count / len(nuclei) if len(nuclei) else None,
+                "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,
+                "median_area_um2": (
+                    float(np.median(areas[nuclei.class_index == j])) if count else None
+                ),
+            }
+            for j, (name, count) in enumerate(zip(classes, counts, strict=True))
+        },
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    packages = {name: version(name) for name in ("histonuc", "numpy", "onnxruntime")}
+    return {"python": platform.python_version(), **packages, "opencv": cv2.__version__}
+
+
+def write_json(record: dict[str, Any], path: Path) -> None:
+    """Write JSON; the file appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def _item_lines(item: dict[str, Any], skipped: Sequence[str]) -> list[str]:
+    done = " (finished before)" if item["source"] in skipped else ""
+    density = item["density_per_mm2"]
+    lines = [
+        f"{item['source']}{done}: {item['num_nuclei']:,} nuclei in {item['tissue_mm2']:.3g} mm² "
+        f"of tissue{'' if density is None else f', {density:,.0f} per mm²'}, "
+        f"in {sum(item['seconds'].values()):.1f} s -> {item['folder']}"
+    ]
+    for name, row in item["classes"].items():
+        if row["num_nuclei"]:
+            per_mm2 = "" if density is None else f"{row['density_per_mm2']:>10,.0f} per mm²"
+            lines.append(f"  {name:<26}{row['num_nuclei']:>9,}{row['share']:>8.1%}{per_mm2}")
+    return lines + [f"  note: {warning}" for warning in item["warnings"]]

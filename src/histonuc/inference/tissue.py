@@ -1,0 +1,87 @@
+"""Tissue against glass and pen marks, from a thumbnail: cheap, so that glass costs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from histonuc.inference.slide import Slide
+    from histonuc.inference.tiles import Box
+
+THUMBNAIL_PX = 2048
+MIN_SATURATION = 0.05
+"""Stained tissue is coloured: (max - min) / max of RGB above this."""
+MIN_COLOUR = 8
+"""Nearly black pixels: max - min of RGB above this, in grey values."""
+MIN_DENSITY = 0.06
+"""Mean optical density (log10) of the palest tissue."""
+BLANK_RANGE = 12
+"""An image whose grey values, outliers aside, vary by less is blank."""
+
+
+@dataclass(frozen=True, eq=False)
+class TissueMask:
+    """Where tissue is, on a coarse grid over the whole slide.
+
+    Attributes:
+        mask: bool (h, w).
+        size: width and height of the slide in level-0 pixels.
+    """
+
+    mask: NDArray[np.bool_]
+    size: tuple[int, int]
+
+    @property
+    def fraction(self) -> float:
+        """Share of the slide that is tissue."""
+        return float(self.mask.mean())
+
+    def touches(self, box: Box) -> bool:
+        """Whether any tissue lies in `box` (level-0 pixels)."""
+        height, width = self.mask.shape
+        x, y = width / self.size[0], height / self.size[1]
+        rows = slice(int(box.y0 * y), max(int(np.ceil(box.y1 * y)), int(box.y0 * y) + 1))
+        columns = slice(int(box.x0 * x), max(int(np.ceil(box.x1 * x)), int(box.x0 * x) + 1))
+        return bool(self.mask[rows, columns].any())
+
+
+def find_tissue(slide: Slide) -> TissueMask:
+    """The tissue of an open slide."""
+    return TissueMask(tissue_mask(slide.thumbnail(THUMBNAIL_PX)), slide.size)
+
+
+def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tissue pixels bool (H, W) of an RGB image (H, W, 3).
+
+    Haematoxylin and eosin absorb green most: tissue is dense in green, purple to pink. Glass is
+    pale, grey dust and black pen have no colour, and green, blue and cyan pens absorb red most.
+    In an image without any colour density alone decides.
+    """
+    smooth = cv2.GaussianBlur(thumbnail, (0, 0), 1.0) if min(thumbnail.shape[:2]) > 8 else thumbnail
+    density = -np.log10((smooth.astype(np.float32) + 1) / 256)  # (H, W, 3)
+    red, green, blue = density[..., 0], density[..., 1], density[..., 2]
+    brightest, darkest = smooth.max(-1).astype(np.float32), smooth.min(-1).astype(np.float32)
+    coloured = brightest - darkest > np.maximum(MIN_SATURATION * brightest, MIN_COLOUR)
+    dense = density.mean(-1) > MIN_DENSITY
+    stained = (green > 1.05 * red) & (green > 0.8 * blue)
+    grey = not (brightest - darkest > 2).any()
+    mask = (dense if grey else coloured & dense & stained).view(np.uint8)
+    radius = max(1, min(mask.shape) // 256)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
+    return cv2.dilate(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel), kernel).astype(bool)
+
+
+def is_blank(image: NDArray[np.uint8]) -> bool:
+    """Whether an RGB image shows nothing at all: one grey value, up to noise.
+
+    >>> is_blank(np.full((64, 64, 3), 240, np.uint8))
+    True
+    """
+    low, high = np.percentile(image.min(-1), (0.5, 99.5))
+    return bool(high - low < BLANK_RANGE)

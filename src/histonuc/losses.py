@@ -1,0 +1,228 @@
+"""Losses on logits, as pure functions.
+
+Every loss is computed for each class of each image over that image's pixels, giving (B, K), and
+only then reduced. The seed project summed over batch, classes and pixels at once: a class missed
+altogether hardly moved its loss (docs/decisions/0004).
+
+Shapes: logits (B, K, H, W), any float dtype (computed in float32 or better); targets (B, K, H, W)
+in 0..1; valid (B, K, H, W) or (B, 1, H, W) bool, False where a pixel takes part in nothing.
+Classes are exclusive, so the probability of class k is the softmax of the logits over K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+Reduction = Literal["none", "mean"]
+
+SMOOTH = 1.0
+"""Pixels added to numerator and denominator of overlap losses: a class absent from truth and
+prediction of an image has loss 0, and one stray probability of 1 does not make it 1."""
+
+
+def _widen(logits: Tensor) -> Tensor:
+    """float32 under autocast and for half inputs; float64 stays (gradient checks)."""
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _valid_like(valid: Tensor | None, reference: Tensor) -> Tensor:
+    if valid is None:
+        return torch.ones_like(reference)
+    return valid.to(reference.dtype).expand_as(reference)
+
+
+def _pixel_mean(per_pixel: Tensor, valid: Tensor) -> Tensor:
+    """(B, K, H, W) to (B, K): mean over valid pixels, 0 where there are none."""
+    return (per_pixel * valid).sum((2, 3)) / valid.sum((2, 3)).clamp(min=1)
+
+
+def _reduce(
+    per_class: Tensor, reduction: Reduction, class_weights: Sequence[float] | Tensor = ()
+) -> Tensor:
+    """(B, K) as it is, or its mean over classes (weighted) and images."""
+    if reduction == "none":
+        return per_class
+    if len(class_weights) == 0:
+        return per_class.mean()
+    weights = torch.as_tensor(class_weights, dtype=per_class.dtype, device=per_class.device)
+    return (per_class * weights).sum(1).mean() / weights.sum()
+
+
+def _log_not(log_probability: Tensor) -> Tensor:
+    """log(1 - p) from log p; exact for small p, bounded (gradient too) as p nears 1."""
+    return torch.log1p(-log_probability.exp().clamp(max=1 - 1e-6))
+
+
+def bce_loss(
+    logits: Float[Tensor, "b k h w"],
+    targets: Float[Tensor, "b k h w"],
+    valid: Bool[Tensor, "b _ h w"] | None = None,
+    *,
+    reduction: Reduction = "mean",
+    class_weights: Sequence[float] = (),
+) -> Tensor:
+    """Binary cross entropy of each class's softmax probability against the rest.
+
+    Computed from log-softmax, never from a rounded probability.
+    """
+    log_p = _widen(logits).log_softmax(1)
+    per_pixel = -(targets * log_p + (1 - targets) * _log_not(log_p))
+    return _reduce(_pixel_mean(per_pixel, _valid_like(valid, log_p)), reduction, class_weights)
+
+
+def _overlap_sums(
+    logits: Tensor, targets: Tensor, valid: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Σ p·t, Σ p, Σ t over valid pixels, each (B, K)."""
+    p = _widen(logits).softmax(1)
+    keep = _valid_like(valid, p)
+    t = targets.to(p.dtype) * keep
+    p = p * keep
+    return (p * t).sum((2, 3)), p.sum((2, 3)), t.sum((2, 3))
+
+
+def dice_loss(
+    logits: Float[Tensor, "b k h w"],
+    targets: Float[Tensor, "b k h w"],
+    valid: Bool[Tensor, "b _ h w"] | None = None,
+    *,
+    reduction: Reduction = "mean",
+    class_weights: Sequence[float] = (),
+) -> Tensor:
+    """Soft Dice, 1 - (2 Σpt + s) / (Σp + Σt + s) (Milletari et al. 2016, arXiv 1606.04797)."""
+    both, p, t = _overlap_sums(logits, targets, valid)
+    return _reduce(1 - (2 * both + SMOOTH) / (p + t + SMOOTH), reduction, class_weights)
+
+
+def iou_loss(
+    logits: Float[Tensor, "b k h w"],
+    targets: Float[Tensor, "b k h w"],
+    valid: Bool[Tensor, "b _ h w"] | None = None,
+    *,
+    reduction: Reduction = "mean",
+    class_weights: Sequence[float] = (),
+) -> Tensor:
+    """Soft Jaccard, 1 - (Σpt + s) / (Σp + Σt - Σpt + s) (Rahman & Wang 2016)."""
+    both, p, t = _overlap_sums(logits, targets, valid)
+    return _reduce(1 - (both + SMOOTH) / (p + t - both + SMOOTH), reduction, class_weights)
+
+
+def focal_tversky_loss(
+    logits: Float[Tensor, "b k h w"],
+    targets: Float[Tensor, "b k h w"],
+    valid: Bool[Tensor, "b _ h w"] | None = None,
+    *,
+    alpha: float = 0.7,
+    beta: float = 0.3,
+    gamma: float = 4 / 3,
+    reduction: Reduction = "mean",
+    class_weights: Sequence[float] = (),
+) -> Tensor:
+    """Focal Tversky, (1 - TI)^(1/γ) with α on misses (Abraham & Khan 2018, arXiv 1810.07842).
+
+    TI = (TP + s) / (TP + α FN + β FP + s). The paper's exponent is 1/γ with γ = 4/3.
+    """
+    both, p, t = _overlap_sums(logits, targets, valid)
+    tversky = (both + SMOOTH) / (both + alpha * (t - both) + beta * (p - both) + SMOOTH)
+    # The power's slope is infinite at 0: keep a perfect class away from it.
+    return _reduce((1 - tversky).clamp(min=1e-6) ** (1 / gamma), reduction, class_weights)
+
+
+def focal_loss(
+    logits: Float[Tensor, "b k h w"],
+    targets: Float[Tensor, "b k h w"],
+    valid: Bool[Tensor, "b _ h w"] | None = None,
+    *,
+    gamma: float = 2.0,
+    reduction: Reduction = "mean",
+    class_weights: Sequence[float] = (),
+) -> Tensor:
+    """Focal loss per class, -(1 - p)^γ t log p (Lin et al. 2017, arXiv 1708.02002), without α."""
+    log_p = _widen(logits).log_softmax(1)
+    per_pixel = -((1 - log_p.exp()) ** gamma) * targets * log_p
+    return _reduce(_pixel_mean(per_pixel, _valid_like(valid, log_p)), reduction, class_weights)
+
+
+def cross_entropy_loss(
+    logits: Float[Tensor, "b k h w"],
+    targets: Float[Tensor, "b k h w"],
+    valid: Bool[Tensor, "b _ h w"] | None = None,
+    *,
+    reduction: Reduction = "mean",
+    class_weights: Sequence[float] = (),
+) -> Tensor:
+    """Cross entropy, -t log p, as its contribution per class; the classes' sum is the usual one."""
+    log_p = _widen(logits).log_softmax(1)
+    per_class = _pixel_mean(-targets * log_p, _valid_like(valid, log_p))
+    return _reduce(per_class, reduction, class_weights)
+
+
+def candidate_cross_entropy(
+    logits: Float[Tensor, "b k h w"],
+    allowed: Bool[Tensor, "b k h w"],
+    valid: Bool[Tensor, "b h w"] | None = None,
+    *,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    """-log Σ p over the channels a pixel may be, per image (B,) or its mean.
+
+    Equal to cross entropy where one channel is allowed and 0 where all are.
+    """
+    log_p = _widen(logits).log_softmax(1)
+    per_pixel = -log_p.masked_fill(~allowed, -torch.inf).logsumexp(1)
+    keep = torch.ones_like(per_pixel) if valid is None else valid.to(per_pixel.dtype)
+    # 0 * inf is nan where nothing is allowed (ignored pixels): replace, do not multiply.
+    per_pixel = torch.where(keep > 0, per_pixel, torch.zeros_like(per_pixel))
+    per_image = per_pixel.sum((1, 2)) / keep.sum((1, 2)).clamp(min=1)
+    return per_image if reduction == "none" else per_image.mean()
+
+
+def hybrid_loss(
+    logits: Float[Tensor, "b k h w"],
+    candidates: Int[Tensor, "b h w"],
+    ignore: Bool[Tensor, "b h w"],
+    *,
+    bce: float = 2.0,
+    dice: float = 2.0,
+    iou: float = 1.0,
+    candidate: float = 1.0,
+    class_weights: Sequence[float] = (),
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The seed's weighted mean of BCE, Dice and IoU, with candidate sets and ignored regions.
+
+    A pixel whose set holds one channel is an ordinary target. A pixel of several is a 0 for the
+    channels outside its set, takes no part in the channels inside, and pays
+    -log Σ p over the set instead.
+
+    Args:
+        logits: one channel a class.
+        candidates: bit k set where the pixel may be channel k.
+        ignore: True where the truth is unknown.
+        bce: weight of the binary cross entropy.
+        dice: weight of the Dice loss.
+        iou: weight of the IoU loss.
+        candidate: weight of the candidate-set term, where ambiguous pixels exist.
+        class_weights: one weight a channel; empty for equal ones.
+
+    Returns:
+        The weighted sum divided by bce + dice + iou, and the detached terms by name.
+    """
+    bits = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    allowed = ((candidates.unsqueeze(1) >> bits) & 1).bool()  # (B, K, H, W)
+    ambiguous = allowed.sum(1) > 1  # (B, H, W)
+    valid = ~ignore.unsqueeze(1) & ~(allowed & ambiguous.unsqueeze(1))
+    targets = (allowed & ~ambiguous.unsqueeze(1)).to(_widen(logits[:0]).dtype)
+    terms = {
+        "bce": bce_loss(logits, targets, valid, class_weights=class_weights),
+        "dice": dice_loss(logits, targets, valid, class_weights=class_weights),
+        "iou": iou_loss(logits, targets, valid, class_weights=class_weights),
+    }
+    total = (bce * terms["bce"] + dice * terms["dice"] + iou * terms["iou"]) / (bce + dice + iou)
+    terms["candidate"] = candidate_cross_entropy(logits, allowed, ambiguous & ~ignore)
+    total = total + candidate * terms["candidate"]
+    return total, {name: value.detach() for name, value in terms.items()}

@@ -1,0 +1,182 @@
+"""Read what a report shows: run folders and score folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from histonuc.evaluation import Panel, load_panels
+from histonuc.evaluation.scores import PANELS_FILE, SCORES_FILE
+from histonuc.taxonomy import LabelSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A folder of `histonuc train`.
+
+    Attributes:
+        name: short, unique among the runs of the report.
+        path: the folder.
+        config: content of config.yaml.
+        environment: content of environment.json, flattened to ``a.b`` keys.
+        steps: rows of metrics.jsonl with ``"event": "step"``, flattened.
+        epochs: those with ``"event": "epoch"``, flattened.
+    """
+
+    name: str
+    path: Path
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    steps: Sequence[Mapping[str, Any]]
+    epochs: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSet:
+    """A folder of `histonuc evaluate`.
+
+    Attributes:
+        name: short, unique among the score sets of the report.
+        path: the folder.
+        run: name of the run it lies in, empty when it lies elsewhere.
+        scores: content of scores.json.
+        panels: pictures; empty when none were kept.
+    """
+
+    name: str
+    path: Path
+    run: str
+    scores: Mapping[str, Any]
+    panels: tuple[Panel, ...]
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """Classes of the scores, with their colours."""
+        return LabelSpace.from_dict(self.scores["label_space"])
+
+
+def load_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read run folders.
+
+    Raises:
+        ValueError: a folder is no run.
+    """
+    names = _unique_names(folders)
+    return [_load_run(folder, name) for folder, name in zip(folders, names, strict=True)]
+
+
+def load_score_sets(runs: Sequence[Run], extra: Sequence[Path]) -> list[ScoreSet]:
+    """Read the score folders inside the runs, then those given.
+
+    Raises:
+        ValueError: a folder holds no scores.
+    """
+    found: list[tuple[str, Path]] = []
+    for run in runs:
+        inside = sorted(file.parent for file in run.path.glob(f"**/{SCORES_FILE}"))
+        found += [(run.name, folder) for folder in inside]
+    known = {folder.resolve() for _, folder in found}
+    for folder in extra:
+        if folder.resolve() not in known:
+            found.append(("", folder))
+            known.add(folder.resolve())
+    per_run = [run for run, _ in found]
+    labels = [
+        run if run and per_run.count(run) == 1 else f"{run}/{folder.name}" if run else folder.name
+        for run, folder in found
+    ]
+    labels = [
+        label if labels.count(label) == 1 else str(folder)
+        for label, (_, folder) in zip(labels, found, strict=True)
+    ]
+    return [
+        _load_scores(folder, name, run) for name, (run, folder) in zip(labels, found, strict=True)
+    ]
+
+
+def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, keys joined by dots.
+
+    >>> flatten({"a": 1, "b": {"c": 2}})
+    {'a': 1, 'b.c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _load_run(folder: Path, name: str) -> Run:
+    import yaml
+
+    metrics = folder / "metrics.jsonl"
+    if not metrics.is_file():
+        raise ValueError(f"{folder} is no run folder of `histonuc train`: it has no metrics.jsonl")
+    rows = [flatten(row) for row in _read_lines(metrics)]
+    config, environment = folder / "config.yaml", folder / "environment.json"
+    return Run(
+        name=name,
+        path=folder,
+        config=(yaml.safe_load(config.read_text()) or {}) if config.is_file() else {},
+        environment=flatten(_read_json(environment)) if environment.is_file() else {},
+        steps=[row for row in rows if row.get("event") == "step"],
+        epochs=[row for row in rows if row.get("event") == "epoch"],
+    )
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSON-lines file; a last line that a killed run left unfinished is passed over."""
+    lines = path.read_text().splitlines()
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if number < len(lines):
+                raise ValueError(f"{path}, line {number}: {error}") from None
+    return rows
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from None
+    return content
+
+
+def _load_scores(folder: Path, name: str, run: str) -> ScoreSet:
+    file = folder / SCORES_FILE
+    if not file.is_file():
+        raise ValueError(f"{folder} holds no scores: make them with `histonuc evaluate`")
+    scores = _read_json(file)
+    if scores.get("format") != 1:
+        raise ValueError(
+            f"{file} has format {scores.get('format')}, this version reads 1: "
+            "run `histonuc evaluate` again"
+        )
+    panels = folder / PANELS_FILE
+    return ScoreSet(
+        name=name,
+        path=folder,
+        run=run,
+        scores=scores,
+        panels=load_panels(panels) if panels.is_file() else (),
+    )
+
+
+def _unique_names(folders: Sequence[Path]) -> list[str]:
+    """Folder names, or the whole paths where two folders have the same name."""
+    names = [folder.resolve().name for folder in folders]
+    return [
+        name if names.count(name) == 1 else str(folder)
+        for name, folder in zip(names, folders, strict=True)
+    ]

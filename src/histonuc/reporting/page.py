@@ -1,0 +1,276 @@
+"""Assemble the report: gather, draw, fill the template, write one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from histonuc import __version__
+from histonuc.evaluation import Panel
+from histonuc.extras import require
+from histonuc.reporting import figures
+from histonuc.reporting.inputs import Run, ScoreSet, flatten, load_runs, load_score_sets
+from histonuc.reporting.pictures import Picture, jpeg_uri, legend, outline_paths
+from histonuc.reporting.preview import preview_data
+from histonuc.schedules import CosineRestarts
+from histonuc.taxonomy import LabelSpace
+
+_TEMPLATE = "report.html.j2"
+
+SUMMARY_COLUMNS = {
+    "bpq": "bPQ",
+    "mpq": "mPQ",
+    "dq": "DQ",
+    "sq": "SQ",
+    "dice": "Dice",
+    "iou": "IoU",
+    "bce": "BCE",
+    "pixel_accuracy": "pixel accuracy",
+}
+_LOWER_IS_BETTER = {"bce"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelView:
+    """One row of pictures: image, truth, prediction."""
+
+    panel: Panel
+    pictures: tuple[Picture, Picture, Picture]
+
+
+def report(
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    scores: Sequence[Path] = (),
+    data: Path | None = None,
+) -> Path:
+    """Write one self-contained HTML page about runs, their scores, and the data.
+
+    Args:
+        runs: folders of `histonuc train`; scores inside them are found by themselves.
+        out: file to write.
+        scores: further folders of `histonuc evaluate`.
+        data: store, for the preview of the data.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: a folder is not what it should be, there is nothing to report, or the extra
+            ``report`` is not installed.
+    """
+    require("report", "histonuc report")
+    loaded = load_runs(runs)
+    score_sets = load_score_sets(loaded, scores)
+    if not loaded and not score_sets and data is None:
+        raise ValueError("nothing to report: give run folders, --scores folders, or --data")
+    page = _render(
+        title=", ".join(run.name for run in loaded) or "scores",
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=__version__,
+        summary=_summarise(loaded, score_sets),
+        summary_columns=SUMMARY_COLUMNS,
+        data=preview_data(data) if data is not None else None,
+        runs=[_view_run(run) for run in loaded],
+        score_sets=[_view_scores(index, item) for index, item in enumerate(score_sets)],
+        comparison=_compare(score_sets),
+        conventions=score_sets[0].scores["conventions"] if score_sets else {},
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draft = out.with_name(f"{out.name}.tmp")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        os.replace(draft, out)
+    finally:
+        draft.unlink(missing_ok=True)
+    return out
+
+
+def _render(**context: Any) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("histonuc.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"score": _score, "count": _count, "ink": _ink, "heat": _heat}
+    return environment.get_template(_TEMPLATE).render(**context)
+
+
+def _summarise(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> list[dict[str, Any]]:
+    """One row a score set, and one for each run that has no scores yet."""
+    by_name = {run.name: run for run in runs}
+    rows = [_summary_row(item, by_name.get(item.run)) for item in score_sets]
+    scored = {item.run for item in score_sets}
+    rows += [
+        {"name": run.name, **_describe_run(run), "tiles": None, "nuclei": None, "values": {}}
+        for run in runs
+        if run.name not in scored
+    ]
+    for key in SUMMARY_COLUMNS:
+        values = [row["values"].get(key) for row in rows]
+        numbers = [value for value in values if value is not None]
+        best = (min if key in _LOWER_IS_BETTER else max)(numbers) if len(numbers) > 1 else None
+        for row in rows:
+            row.setdefault("best", set())
+            if best is not None and row["values"].get(key) == best:
+                row["best"].add(key)
+    return rows
+
+
+def _summary_row(item: ScoreSet, run: Run | None) -> dict[str, Any]:
+    model = item.scores["model"]
+    facts = _describe_run(run) if run is not None else {}
+    trunk = facts.get("model") or " × ".join(
+        str(model[key]) for key in ("trunk", "representation") if model.get(key)
+    )
+    return {
+        "name": item.name,
+        "model": trunk or model.get("name", ""),
+        "epochs": facts.get("epochs"),
+        "tiles": item.scores["num_tiles"],
+        "nuclei": item.scores["num_nuclei"],
+        "values": {key: item.scores["overall"][key] for key in SUMMARY_COLUMNS},
+    }
+
+
+def _describe_run(run: Run) -> dict[str, Any]:
+    names = [str(run.config[key]) for key in ("trunk", "representation") if key in run.config]
+    last = run.epochs[-1] if run.epochs else {}
+    return {"model": " × ".join(names), "epochs": f"{last.get('epoch', 0):g}"}
+
+
+def _view_run(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.name,
+        "path": str(run.path),
+        "curves": figures.draw_learning_curves(run, _closed_form(run))
+        if run.steps or run.epochs
+        else "",
+        "config": _facts(run.config),
+        "environment": _facts(run.environment),
+    }
+
+
+def _closed_form(run: Run) -> Callable[[int], float] | None:
+    """The run's schedule by optimiser step, as training builds it; None when nothing was logged."""
+    config = run.config
+    names = ("first_cycle_epochs", "warmup_epochs", "cycle_mult", "max_lr", "min_lr", "gamma")
+    if not all(name in config for name in names) or not (run.steps or run.epochs):
+        return None
+    an_epoch = figures.find_steps_an_epoch(run)
+    first = max(round(config["first_cycle_epochs"] * an_epoch), 1)
+    schedule = CosineRestarts(
+        first_cycle_steps=first,
+        warmup_steps=min(round(config["warmup_epochs"] * an_epoch), first - 1),
+        cycle_mult=config["cycle_mult"],
+        max_lr=config["max_lr"],
+        min_lr=config["min_lr"],
+        gamma=config["gamma"],
+    )
+    return schedule.at
+
+
+def _view_scores(index: int, item: ScoreSet) -> dict[str, Any]:
+    scores, space = item.scores, item.label_space
+    has_classes = scores["no_classes"] is None
+    panels = sorted(item.panels, key=lambda panel: _panel_order(panel))
+    unknown = any((panel.truth_types[1:] == 0).any() for panel in panels)
+    return {
+        "name": item.name,
+        "anchor": f"scores-{index}",
+        "scores": scores,
+        "model": _facts(scores["model"]),
+        "data": _facts(scores["data"]),
+        "classes": [(name, f"rgb{space.colours[j]}") for j, name in enumerate(space.classes)],
+        "class_bars": figures.draw_class_bars(item) if has_classes else "",
+        "tissue_bars": figures.draw_tissue_bars(item),
+        "panels": [_view_panel(f"p{index}-{row}", p, space) for row, p in enumerate(panels)],
+        "legend": list(legend(space, unknown=unknown or not has_classes)),
+    }
+
+
+def _panel_order(panel: Panel) -> tuple[int, float, str]:
+    """Best first, then worst, then the tissues by name."""
+    rank = ("best", "worst", "tissue").index(panel.reason)
+    sign = -1 if panel.reason == "best" else 1
+    by_score = sign * panel.record.bpq if panel.reason != "tissue" else 0.0
+    return rank, by_score, panel.record.tissue
+
+
+def _view_panel(identity: str, panel: Panel, space: LabelSpace) -> PanelView:
+    height, width = panel.truth.shape
+
+    def picture(title: str, uri: str, paths: tuple[tuple[str, str], ...]) -> Picture:
+        return Picture(
+            identity=identity,
+            layer=title.split()[0],
+            width=width,
+            height=height,
+            data_uri=uri,
+            paths=paths,
+            title=f"{panel.record.name}: {title}",
+        )
+
+    truth = outline_paths(panel.truth, panel.truth_types, space)
+    predicted = outline_paths(panel.prediction, panel.prediction_types, space)
+    return PanelView(
+        panel=panel,
+        pictures=(
+            picture("image", jpeg_uri(panel.image), ()),
+            picture("true nuclei", "", truth),
+            picture("predicted nuclei", "", predicted),
+        ),
+    )
+
+
+def _compare(score_sets: Sequence[ScoreSet]) -> dict[str, Any] | None:
+    """PQ and Dice of every class for all score sets of the same classes."""
+    classed = [item for item in score_sets if item.scores["no_classes"] is None]
+    if len(classed) < 2:
+        return None
+    classes = classed[0].label_space.classes
+    classed = [item for item in classed if item.label_space.classes == classes]
+    if len(classed) < 2:
+        return None
+    return {"classes": classes, "bars": figures.draw_comparison_bars(classed)}
+
+
+def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Key and value rows of a nested record; empty values are left out."""
+    facts = []
+    for key, value in flatten(record).items():
+        if isinstance(value, list | tuple):
+            value = ", ".join(str(part) for part in value)
+        if value not in (None, ""):
+            facts.append((key, str(value)))
+    return facts
+
+
+def _score(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _count(value: int | None) -> str:
+    """Thousands apart by a thin space."""
+    return "–" if value is None else f"{value:,}".replace(",", "\u2009")
+
+
+def _heat(percent: float | None) -> str:
+    """Background of a confusion cell: white at 0, blue at 100 %."""
+    share = 0.0 if percent is None else percent / 100
+    red, green, blue = (round(255 + share * (end - 255)) for end in (8, 81, 156))
+    return f"rgb({red},{green},{blue})"
+
+
+def _ink(percent: float | None) -> str:
+    """Text colour that can be read on `_heat`."""
+    return "#fff" if percent is not None and percent > 45 else "#111"

@@ -1,0 +1,208 @@
+"""Run folders on disk: checkpoints that survive `kill -9`, and a log that agrees with them.
+
+    RUN/config.yaml  environment.json  metrics.jsonl
+    RUN/checkpoints/last/{model.safetensors, state.pt}     state.pt alone is enough to go on
+    RUN/checkpoints/best/model.safetensors
+    RUN/samples/*.png
+
+Every file is written beside its place and renamed, so whichever moment a process dies at, the file
+that is there is a whole one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from histonuc.training.config import TrainConfig
+
+MAY_CHANGE = (
+    *("epochs", "minutes", "resume", "out", "data", "log_every", "checkpoint_minutes"),
+    *("tensorboard", "mlflow", "workers", "early_stop_epochs", "validate_every"),
+)
+"""Settings that a resumed run may have changed without becoming another run."""
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a training stands; everything but tensors.
+
+    Attributes:
+        step: optimiser steps done.
+        epoch: epochs finished.
+        batch: batches done of the current epoch.
+        best: best monitored value so far.
+        stale: validations since then.
+        seconds: wall time spent training, over all sessions.
+        num_log_lines: lines of metrics.jsonl that belong to this state.
+        window: sums of the losses since the last log line, and their count.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    batch: int = 0
+    best: float = float("-inf")
+    stale: int = 0
+    seconds: float = 0.0
+    num_log_lines: int = 0
+    window: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainState:
+    """Everything a run needs to go on bit for bit.
+
+    Attributes:
+        progress: counters.
+        model: raw weights and buffers.
+        ema: moving average of them; empty when there is none.
+        optimizer: the optimiser's own state.
+        rng: state of torch's generator (dropout).
+    """
+
+    progress: Progress
+    model: Mapping[str, Tensor]
+    ema: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]
+    rng: Tensor
+
+
+def save_state(state: TrainState, folder: Path) -> None:
+    """Write ``state.pt``, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    record = {f.name: getattr(state, f.name) for f in fields(state)}
+    record["progress"] = asdict(state.progress)
+    for name in ("model", "ema"):
+        record[name] = dict(record[name])
+    temporary = folder / "state.pt.tmp"
+    torch.save(record, temporary)
+    os.replace(temporary, folder / "state.pt")
+
+
+def load_state(folder: Path) -> TrainState:
+    """Read ``state.pt`` (no pickled code is run).
+
+    Raises:
+        ValueError: nothing to go on from, or a damaged file.
+    """
+    file = folder / "state.pt"
+    if not file.is_file():
+        raise ValueError(f"--resume: no checkpoint at {file}; start without --resume")
+    try:
+        record = torch.load(file, map_location="cpu", weights_only=True)
+        return TrainState(**{**record, "progress": Progress(**record["progress"])})
+    except (RuntimeError, TypeError, KeyError, EOFError) as error:
+        raise ValueError(f"{file} is damaged or of another version: {error}") from None
+
+
+def open_run(config: TrainConfig, argv: list[str]) -> TrainState | None:
+    """Make a new run folder, or check that this is the run to go on with.
+
+    Returns:
+        The state to go on from when resuming, else None.
+
+    Raises:
+        ValueError: the folder holds something else, or the settings are not those of the run.
+    """
+    run = config.out
+    if config.resume and (run / "checkpoints" / "last" / "state.pt").is_file():
+        _check_same(config, run / "config.yaml")
+        state = load_state(run / "checkpoints" / "last")
+        _truncate(run / "metrics.jsonl", state.progress.num_log_lines)
+        return state
+    if run.exists() and any(run.iterdir()):
+        if not config.resume:
+            raise ValueError(f"{run} is not empty: give --resume to go on, or another --out")
+        if not (run / "config.yaml").is_file():
+            raise ValueError(f"--resume: {run} is no run folder (no config.yaml)")
+        shutil.rmtree(run)  # killed before its first checkpoint: start over
+    run.mkdir(parents=True, exist_ok=True)
+    write_text(run / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
+    environment = json.dumps(describe_environment(config.seed, argv), indent=2)
+    write_text(run / "environment.json", environment)
+    write_text(run / "metrics.jsonl", "")
+    return None
+
+
+def _check_same(config: TrainConfig, file: Path) -> None:
+    before = TrainConfig.from_dict(yaml.safe_load(file.read_text())).to_dict()
+    now = config.to_dict()
+    changed = [k for k in now if k not in MAY_CHANGE and now[k] != before[k]]
+    if changed:
+        listed = "; ".join(f"{k}: was {before[k]}, now {now[k]}" for k in changed)
+        raise ValueError(
+            f"--resume: other settings than the run's ({listed}). "
+            f"Give --config {file} --resume, or start anew with another --out"
+        )
+
+
+def _truncate(file: Path, num_lines: int) -> None:
+    """Drop log lines written after the checkpoint: those steps are about to be done again."""
+    lines = file.read_text().splitlines(keepends=True)
+    write_text(file, "".join(lines[:num_lines]))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def describe_environment(seed: int, argv: list[str]) -> dict[str, Any]:
+    """What would be needed to repeat a run elsewhere."""
+    versions = {}
+    for package in ("histonuc", "torch", "torchvision", "timm", "lightning-fabric", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "command": argv,
+        "seed": seed,
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+        "git_commit": _git_commit(),
+        "versions": versions,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _git_commit() -> str:
+    """Commit of the checkout this runs from; empty when installed from a wheel."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

@@ -1,0 +1,107 @@
+"""A runtime without a network: its maps are an exact function of each pixel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from histonuc.representations import Representation, build_representation
+from histonuc.taxonomy import LABEL_SPACES, LabelSpace
+
+
+class PixelRuntime:
+    """Dark pixels are nuclei; redder ones of class 0, bluer ones of class 1."""
+
+    def __init__(self, mpp: float = 0.25, space: LabelSpace = LABEL_SPACES["pannuke"]) -> None:
+        self.name = "pixels"
+        self.sha256 = "0" * 64
+        self.mpp = mpp
+        self.label_space = space
+        self.representation: Representation = build_representation("semantic", len(space))
+        self.num_images = 0
+
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.num_images += len(images)
+        pixels = images.astype(np.float32)
+        maps = np.zeros((len(images), 1 + len(self.label_space), *images.shape[1:3]), np.float32)
+        dark = pixels[..., 0] < 120
+        blue = pixels[..., 2] > pixels[..., 0]
+        maps[:, 0] = np.where(dark, 0.1, 0.9)
+        maps[:, 1] = np.where(dark & ~blue, 0.9, 0.05)
+        maps[:, 2] = np.where(dark & blue, 0.9, 0.05)
+        return maps
+
+
+def draw_blobs(size: tuple[int, int], num: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A pink RGB image with dark discs that do not touch: half red, half blue."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    width, height = size
+    image = np.full((height, width, 3), (230, 180, 210), np.uint8)
+    image[::2, ::2] = (210, 160, 190)
+    placed: list[tuple[int, int, int]] = []
+    for _ in range(num * 20):
+        x, y, r = int(rng.integers(0, width)), int(rng.integers(0, height)), int(rng.integers(3, 9))
+        if all((x - a) ** 2 + (y - b) ** 2 > (r + c + 3) ** 2 for a, b, c in placed):
+            cv2.circle(image, (x, y), r, (90, 40, 60) if len(placed) % 2 else (60, 40, 110), -1)
+            placed.append((x, y, r))
+        if len(placed) == num:
+            break
+    return image
+
+
+@pytest.fixture
+def pixel_runtime() -> PixelRuntime:
+    return PixelRuntime()
+
+
+@pytest.fixture
+def blobs() -> NDArray[np.uint8]:
+    return draw_blobs((700, 500), 300)
+
+
+@pytest.fixture
+def make_blobs():
+    return draw_blobs
+
+
+@pytest.fixture
+def onnx_model(tmp_path: Path) -> Path:
+    """A hand-made graph: background = red / 255, class = 1 - red / 255; images from 8 pixels up."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    node = helper.make_node
+    weights = np.array([[1, 0, 0], [-1, 0, 0]], np.float32).reshape(2, 3, 1, 1) / 255
+    nodes = [
+        node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        node("Transpose", ["floats"], ["planes"], perm=[0, 3, 1, 2]),
+        node("Conv", ["planes", "weights", "bias"], ["maps"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "red",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["b", "h", "w", 3])],
+        [helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["b", 2, "h", "w"])],
+        [
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(np.array([0, 1], np.float32), "bias"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    spec = {
+        "trunk": "red",
+        "representation": "semantic",
+        "label_space": LABEL_SPACES["nucleus"].to_dict(),
+        "mpp": 0.5,
+        "representation_options": {"min_area_px": 5},
+    }
+    helper.set_model_props(model, {"histonuc": json.dumps(spec), "histonuc_min_size": "8"})
+    path = tmp_path / "red.onnx"
+    onnx.save_model(model, str(path))
+    return path

@@ -1,0 +1,189 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histonuc.exports import read_geojson, read_table
+from histonuc.inference import predict as module
+from histonuc.inference.pipeline import prefetch
+from histonuc.inference.predict import find_inputs, name_folders, predict
+
+FILES = {"nuclei.parquet", "nuclei.geojson", "overview.jpg", "detail.jpg", "summary.json"}
+
+
+@pytest.fixture
+def runtime(pixel_runtime, monkeypatch):
+    """Predict with the pixel runtime whatever model is asked for."""
+    monkeypatch.setattr(module, "load_runtime", lambda model, device: pixel_runtime)
+    return pixel_runtime
+
+
+@pytest.fixture
+def image(tmp_path, blobs):
+    path = tmp_path / "in" / "blobs.png"
+    path.parent.mkdir()
+    Image.fromarray(blobs).save(path)
+    return path
+
+
+def test_an_image_gives_a_folder_of_results(runtime, image, tmp_path):
+    summary = predict([image], tmp_path / "out", mpp=0.25, tile_px=256)
+    folder = tmp_path / "out" / "blobs"
+    assert {path.name for path in folder.iterdir()} == FILES
+    nuclei = read_table(folder / "nuclei.parquet")
+    assert len(nuclei) == len(read_geojson(folder / "nuclei.geojson")) == 300
+    record = json.loads((folder / "summary.json").read_text())
+    assert record["num_nuclei"] == 300
+    assert record["classes"]["Neoplastic"]["num_nuclei"] == 150
+    assert record["classes"]["Dead"] == {
+        "num_nuclei": 0,
+        "share": 0.0,
+        "density_per_mm2": 0.0,
+        "median_area_um2": None,
+    }
+    assert record["image_mm2"] == pytest.approx(700 * 500 * 0.25**2 * 1e-6)
+    assert record["density_per_mm2"] == pytest.approx(300 / record["tissue_mm2"])
+    assert set(record["seconds"]) == {"plan", "read", "network", "decode", "stitch", "write"}
+    assert record["mpp_source"] == "given"
+    assert not summary.failed
+    assert any("300 nuclei" in line for line in summary.lines())
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary.to_dict()
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.5, 0.2])
+def test_places_are_in_level_0_pixels_and_areas_in_microns(runtime, image, tmp_path, mpp):
+    (item,) = predict([image], tmp_path / "out", mpp=mpp).items
+    nuclei = read_table(tmp_path / "out" / "blobs" / "nuclei.parquet")
+    dark = np.asarray(Image.open(image))[..., 0] < 120
+    inside = dark[nuclei.centroid[:, 1].astype(int), nuclei.centroid[:, 0].astype(int)]
+    assert inside.all()
+    assert nuclei.area_px.sum() == pytest.approx(dark.sum(), rel=0.1)
+    assert nuclei.area_um2.sum() == pytest.approx(dark.sum() * mpp**2, rel=0.1)
+    assert len(nuclei) == pytest.approx(300, abs=10)
+    assert item["mpp"] == mpp
+
+
+def test_without_mpp_an_image_is_taken_at_the_models_with_a_warning(runtime, image, tmp_path):
+    (item,) = predict([image], tmp_path / "out").items
+    assert (item["mpp"], item["mpp_source"]) == (0.25, "assumed")
+    assert any("--mpp" in warning for warning in item["warnings"])
+
+
+def test_finished_inputs_are_not_done_again(runtime, image, tmp_path):
+    out = tmp_path / "out"
+    predict([image], out, mpp=0.25)
+    done = runtime.num_images
+    again = predict([image], out, mpp=0.25)
+    assert runtime.num_images == done
+    assert again.skipped == [str(image)]
+    assert again.items[0]["num_nuclei"] == 300
+    predict([image], out, mpp=0.25, overwrite=True)
+    assert runtime.num_images == 2 * done
+    predict([image], out, mpp=0.25, margin_um=8)  # another setting
+    assert runtime.num_images == 3 * done
+    runtime.sha256 = "1" * 64  # another model
+    predict([image], out, mpp=0.25, margin_um=8)
+    assert runtime.num_images == 4 * done
+    Image.fromarray(np.asarray(Image.open(image))[:, ::-1]).save(image)  # another image
+    predict([image], out, mpp=0.25, margin_um=8)
+    assert runtime.num_images == 5 * done
+
+
+def test_an_unfinished_folder_is_done_again(runtime, image, tmp_path):
+    out = tmp_path / "out"
+    predict([image], out, mpp=0.25)
+    (out / "blobs" / "summary.json").write_text('{"half": ')
+    assert not predict([image], out, mpp=0.25).skipped
+
+
+def test_one_bad_file_does_not_stop_the_others(runtime, image, tmp_path):
+    (image.parent / "a-bad.png").write_bytes(b"no image")
+    (image.parent / "notes.txt").write_text("not an input")
+    summary = predict([image.parent], tmp_path / "out", mpp=0.25)
+    assert [item["num_nuclei"] for item in summary.items] == [300]
+    (failure,) = summary.failed
+    assert failure["source"].endswith("a-bad.png")
+    assert "damaged" in failure["error"]
+    assert any("a-bad.png" in line for line in summary.lines())
+    recorded = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert recorded["failed"] == summary.failed
+
+
+def test_blank_images_give_valid_empty_results(runtime, tmp_path):
+    Image.new("RGB", (90, 70), (244, 244, 244)).save(tmp_path / "blank.png")
+    (item,) = predict([tmp_path / "blank.png"], tmp_path / "out", mpp=0.25).items
+    assert item["num_nuclei"] == 0
+    assert item["density_per_mm2"] is None
+    assert runtime.num_images == 0
+    assert len(read_table(tmp_path / "out" / "blank" / "nuclei.parquet")) == 0
+    assert {path.name for path in (tmp_path / "out" / "blank").iterdir()} == FILES
+
+
+def test_tiny_images_work(runtime, tmp_path):
+    for size in ((1, 1), (5, 300)):
+        Image.new("RGB", size, (200, 120, 170)).save(tmp_path / "tiny.png")
+        summary = predict([tmp_path / "tiny.png"], tmp_path / "out", mpp=0.3)
+        assert not summary.failed
+
+
+def test_folders_get_unique_names(tmp_path):
+    (tmp_path / "x").mkdir()
+    paths = [tmp_path / name for name in ("x/a.png", "x/A.tif", "a.jpg")]
+    for path in paths:
+        path.write_bytes(b"")
+    found = find_inputs([tmp_path])
+    assert found == sorted(paths)
+    assert find_inputs([tmp_path, tmp_path / "a.jpg"]) == found
+    names = [folder.name for folder in name_folders(found, tmp_path / "out")]
+    assert names == ["a", "A-2", "a-3"]
+
+
+def test_impossible_wishes_are_refused(runtime, image, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="nothing at"):
+        predict([tmp_path / "none.png"], tmp_path / "out")
+    with pytest.raises(ValueError, match="no images or slides"):
+        predict([empty], tmp_path / "out")
+    with pytest.raises(ValueError, match="--mpp"):
+        predict([image], tmp_path / "out", mpp=0)
+    with pytest.raises(ValueError, match="--batch-size"):
+        predict([image], tmp_path / "out", batch_size=0)
+    with pytest.raises(ValueError, match="got none"):
+        predict([], tmp_path / "out")
+
+
+def test_real_slides(runtime, shared_slides, tmp_path):
+    runtime.mpp = 1.0  # coarse, so that the test is quick
+    names = ["cmu-1-small-region.svs", "tcga-cr-7395-01a-01-ts1.svs", "no-tissue-green-pen.png"]
+    summary = predict([shared_slides / name for name in names], tmp_path)
+    slide, pen = summary.items
+    assert slide["mpp"] == pytest.approx(0.499)
+    assert 0 < slide["tiles_analysed"] < slide["tiles"]
+    assert slide["num_nuclei"] > 500
+    assert 0.3 * slide["image_mm2"] < slide["tissue_mm2"] < 0.45 * slide["image_mm2"]
+    assert pen["num_nuclei"] == 0
+    (failure,) = summary.failed
+    assert "tcga" in failure["source"]
+    assert "--mpp" in failure["error"]
+
+
+def test_prefetch_keeps_the_order_hands_on_errors_and_stops_early():
+    taken = []
+
+    def count(error_at):
+        for i in range(100):
+            if i == error_at:
+                raise OSError("disk gone")
+            taken.append(i)
+            yield i
+
+    assert list(prefetch(count(-1), depth=3)) == list(range(100))
+    with pytest.raises(OSError, match="disk gone"):
+        list(prefetch(count(5), depth=3))
+    taken.clear()
+    reader = prefetch(count(-1), depth=3)
+    assert [next(reader), next(reader)] == [0, 1]
+    reader.close()
+    assert len(taken) <= 6

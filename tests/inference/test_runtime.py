@@ -1,0 +1,162 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from histonuc import extras
+from histonuc.inference import runtime as module
+from histonuc.inference.runtime import OnnxRuntime, list_shipped, load_runtime, pad_to
+
+
+def test_an_onnx_model_gives_its_maps(onnx_model):
+    model = OnnxRuntime(onnx_model, threads=1)
+    assert (model.name, model.mpp) == ("red", 0.5)
+    assert model.label_space.classes == ("Nucleus",)
+    assert model.representation.channels == 2
+    assert len(model.sha256) == 64
+    images = np.random.default_rng(0).integers(0, 256, (2, 20, 31, 3), np.uint8)
+    maps = model.maps(images)
+    assert maps.dtype == np.float32
+    assert maps.shape == (2, 2, 20, 31)
+    assert np.allclose(maps[:, 0], images[..., 0] / 255, atol=1e-6)
+    assert np.allclose(maps.sum(1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 20), (7, 7)])
+def test_images_below_the_smallest_size_are_padded_and_cropped(onnx_model, size):
+    images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
+    maps = OnnxRuntime(onnx_model, threads=1).maps(images)
+    assert np.allclose(maps[0, 0], images[0, ..., 0] / 255, atol=1e-6)
+
+
+def test_padding_reflects_at_the_edges():
+    image = np.arange(3, dtype=np.uint8).reshape(1, 1, 3, 1).repeat(3, -1)
+    assert pad_to(image, 5)[0, 4, :, 0].tolist() == [0, 1, 2, 2, 1]
+    assert pad_to(image, 1) is image
+
+
+def test_files_that_are_no_models_are_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"no")
+    with pytest.raises(ValueError, match="damaged"):
+        load_runtime(str(tmp_path / "bad.onnx"))
+    with pytest.raises(ValueError, match="no model file"):
+        OnnxRuntime(tmp_path / "none.onnx")
+    value = onnx.helper.make_tensor_value_info("x", 1, [1])
+    output = onnx.helper.make_tensor_value_info("y", 1, [1])
+    node = onnx.helper.make_node("Identity", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "other", [value], [output])
+    other = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9
+    )
+    onnx.save_model(other, str(tmp_path / "other.onnx"))
+    with pytest.raises(ValueError, match="not written by histonuc"):
+        load_runtime(str(tmp_path / "other.onnx"))
+
+
+def test_shipped_models_are_found_by_name(onnx_model, monkeypatch):
+    monkeypatch.setattr(module, "_shipped_files", lambda: {module.DEFAULT_MODEL: onnx_model})
+    assert load_runtime("default").name == module.DEFAULT_MODEL
+    assert load_runtime(module.DEFAULT_MODEL).mpp == 0.5
+    (row,) = list_shipped()
+    assert row.to_dict() == {
+        "name": module.DEFAULT_MODEL,
+        "trunk": "red",
+        "representation": "semantic",
+        "mpp": 0.5,
+        "size_mb": round(onnx_model.stat().st_size / 1e6, 2),
+        "classes": ["Nucleus"],
+    }
+    with pytest.raises(ValueError, match=module.DEFAULT_MODEL):
+        load_runtime("no-such-model")
+    with pytest.raises(ValueError, match="--device cuda:0"):
+        load_runtime("default", "cuda:0")
+
+
+def test_a_checkpoint_without_torch_says_which_extra(tmp_path, monkeypatch):
+    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "best" / "model.safetensors").write_bytes(b"")
+    monkeypatch.setattr(extras, "is_installed", lambda _: False)
+    with pytest.raises(ValueError, match=r"pip install 'histonuc\[train\]'"):
+        load_runtime(str(tmp_path))
+
+
+def test_predicting_imports_no_torch():
+    code = (
+        "import sys; import histonuc.inference.predict, histonuc.exports, histonuc.demo_slide; "
+        "heavy = {'torch', 'onnxruntime', 'openslide', 'matplotlib', 'pyarrow', 'tifffile', "
+        "'shapely', 'rich'}; sys.exit(' '.join(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == ""
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A run folder with a small untrained model."""
+    pytest.importorskip("torch")
+    import torch
+
+    from histonuc.taxonomy import NUCLEUS
+    from histonuc.zoo import ModelSpec, build_model, save_model
+
+    torch.manual_seed(0)
+    spec = ModelSpec(trunk="compact", representation="semantic", label_space=NUCLEUS, mpp=0.5)
+    run = tmp_path_factory.mktemp("run")
+    save_model(build_model(spec), run / "checkpoints" / "best")
+    return run
+
+
+def test_run_folder_checkpoint_and_file_are_one_model(checkpoint):
+    best = checkpoint / "checkpoints" / "best"
+    runtimes = [
+        load_runtime(str(path), "cpu") for path in (checkpoint, best, best / "model.safetensors")
+    ]
+    images = np.random.default_rng(0).integers(0, 256, (1, 70, 45, 3), np.uint8)
+    maps = [runtime.maps(images) for runtime in runtimes]
+    assert maps[0].shape == (1, 2, 70, 45)
+    assert np.allclose(maps[0].sum(1), 1, atol=1e-5)
+    assert np.array_equal(maps[0], maps[1])
+    assert np.array_equal(maps[0], maps[2])
+    assert len({runtime.sha256 for runtime in runtimes}) == 1
+    assert runtimes[0].mpp == 0.5
+    assert load_runtime(str(checkpoint), "auto").maps(images[:, :5, :5]).shape == (1, 2, 5, 5)
+
+
+def test_a_gpu_that_is_not_there_is_refused(checkpoint):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(ValueError, match="--device cpu"):
+        load_runtime(str(checkpoint), "cuda:0")
+
+
+def test_export_needs_a_checkpoint_and_an_onnx_name(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint"):
+        module.export_onnx_file(tmp_path, tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match=r"\.onnx"):
+        module.export_onnx_file(checkpoint, tmp_path / "a.bin")
+
+
+@pytest.mark.parametrize(("weights", "precision"), [("fp32", "fp32"), ("fp16", "fp16-weights")])
+def test_export_writes_the_best_checkpoint_and_compares(
+    checkpoint, tmp_path, monkeypatch, weights, precision
+):
+    # The export itself takes most of a minute and has its own tests beside onnx_export.
+    from histonuc import onnx_export
+
+    calls = []
+
+    def compare(model, path, images):
+        calls.append((model.spec.trunk, path, images.dtype, images.shape[1] % 2))
+        return 0.125
+
+    monkeypatch.setattr(
+        onnx_export, "export_onnx", lambda model, path, *, precision: calls.append(precision)
+    )
+    monkeypatch.setattr(onnx_export, "onnx_difference", compare)
+    out = tmp_path / "a.onnx"
+    assert module.export_onnx_file(checkpoint, out, weights=weights) == 0.125
+    assert calls == [precision, ("compact", out, np.uint8, 1)]

@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+
+from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
+from histonuc.inference.slide import PlainImage
+from histonuc.inference.stitch import TileNuclei, own, stitch
+from histonuc.inference.tiles import make_grid
+from histonuc.nuclei import Nuclei
+from histonuc.taxonomy import NUCLEUS
+
+
+def squares(centres, radius=5.0):
+    """Nuclei that are squares of side 2 * radius."""
+    centres = np.asarray(centres, float).reshape(-1, 2)
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * radius
+    return Nuclei(
+        points=(centres[:, None] + corners).reshape(-1, 2),
+        offsets=4 * np.arange(len(centres) + 1),
+        centroid=centres,
+        class_probabilities=np.ones((len(centres), 1), np.float32),
+        score=np.ones(len(centres), np.float32),
+        label_space=NUCLEUS,
+        mpp=0.25,
+    )
+
+
+def join(parts):
+    return stitch(parts, NUCLEUS, 0.25)
+
+
+@pytest.fixture
+def pair():
+    """Two tiles side by side; the seam is at x = 100."""
+    left, right = make_grid((200, 60), 120, 20)
+    assert left.core.x1 == right.core.x0 == 100
+    return left, right
+
+
+@pytest.mark.parametrize(
+    ("in_left", "in_right", "kept"),
+    [
+        ([99.5], [99.5], [99.5]),  # agreed: the left core holds it
+        ([100.0], [100.0], [100.0]),  # half open: the right core holds it
+        ([99.0], [101.0], [99.0]),  # both own their version: one stays
+        ([101.0], [99.0], [99.0]),  # both disown theirs: one stays all the same
+        ([101.0], [], []),  # the owner of that place saw nothing
+        ([50.0], [150.0], [50.0, 150.0]),
+        ([92.0], [108.0], [92.0, 108.0]),  # neighbours, not the same
+        ([], [], []),
+    ],
+)
+def test_each_nucleus_is_kept_once(pair, in_left, in_right, kept):
+    parts = [
+        own(tile, squares([(x, 30) for x in xs]), band_px=10)
+        for tile, xs in zip(pair, (in_left, in_right), strict=True)
+    ]
+    assert join(parts).centroid[:, 0].tolist() == kept
+
+
+def test_what_lies_in_a_core_that_was_never_analysed_is_kept(pair):
+    part = own(pair[0], squares([(103, 30)]), band_px=10)
+    assert len(join([part])) == 1
+
+
+def test_a_merged_blob_does_not_swallow_the_nucleus_it_disowns(pair):
+    left, right = pair
+    blob = squares([(103, 30)], radius=8)  # left saw one blob, and leaves it to the right
+    two = squares([(98, 30), (108, 30)], radius=4)  # right saw two, and leaves one to the left
+    parts = [own(left, blob, band_px=10), own(right, two, band_px=10)]
+    assert join(parts).centroid[:, 0].tolist() == [98, 108]
+
+
+def jittered_parts(seed, jitter):
+    """What the tiles of a slide see of one truth, each with its own error of up to `jitter`."""
+    rng = np.random.default_rng(seed)
+    truth = squares(np.stack(np.meshgrid(np.arange(8, 300, 13), np.arange(8, 300, 13)), -1))
+    parts = []
+    for tile in make_grid((300, 300), 120, 20):
+        w = tile.window
+        x, y = truth.centroid.T
+        seen = truth.select((x >= w.x0) & (x < w.x1) & (y >= w.y0) & (y < w.y1))
+        shift = rng.uniform(-jitter, jitter, (len(seen), 2))
+        moved = replace(
+            seen, points=seen.points + np.repeat(shift, 4, 0), centroid=seen.centroid + shift
+        )
+        parts.append(own(tile, moved, band_px=10))
+    return truth, parts
+
+
+@given(seed=st.integers(0, 10_000), jitter=st.sampled_from([0.0, 1.0, 1.4]))
+def test_jittered_tiles_lose_nothing_and_keep_nothing_twice(seed, jitter):
+    truth, parts = jittered_parts(seed, jitter)
+    result = join(parts)
+    assert len(result) == len(truth)
+    polygons = np.array([shapely.Polygon(result.contour(i)) for i in range(len(result))])
+    first, second = shapely.STRtree(polygons).query(polygons, predicate="intersects")
+    first, second = first[first < second], second[first < second]
+    shared = shapely.area(shapely.intersection(polygons[first], polygons[second]))
+    union = shapely.area(shapely.union(polygons[first], polygons[second]))
+    assert (shared / union <= 0.5).all()
+
+
+@given(seed=st.integers(0, 10_000), order=st.permutations(range(9)))
+def test_the_order_of_the_tiles_does_not_matter(seed, order):
+    _, parts = jittered_parts(seed, 1.4)
+    parts = parts[:9]
+    one, other = join(parts), join([parts[i] for i in order])
+    assert np.array_equal(one.points, other.points)
+    assert np.array_equal(one.centroid, other.centroid)
+
+
+def test_no_tiles_give_no_nuclei():
+    assert len(join([])) == 0
+    tile = next(iter(make_grid((50, 50), 50, 0)))
+    assert len(join([TileNuclei(tile=tile, nuclei=squares([]), owned=np.zeros(0, bool))])) == 0
+
+
+@pytest.mark.parametrize("tile_px", [128, 157, 300])
+def test_tiled_equals_whole(pixel_runtime, blobs, tile_px):
+    def run(tile_px):
+        slide = PlainImage(blobs, 0.25)
+        plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=tile_px, margin_um=8)
+        return find_nuclei(
+            slide, pixel_runtime, plan, batch_size=3, clock=Clock(), progress=lambda *_: None
+        )
+
+    whole, tiled = run(1000), run(tile_px)
+    assert len(whole) == 300
+    assert len(tiled) == len(whole)
+    assert np.allclose(tiled.centroid, whole.centroid, atol=1e-9)
+    assert np.array_equal(tiled.class_index, whole.class_index)
+    assert np.array_equal(tiled.area_px, whole.area_px)
+    assert np.allclose(tiled.box, whole.box)
