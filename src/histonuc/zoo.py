@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from histonuc.representations import build_representation
 from histonuc.taxonomy import LabelSpace
-from histonuc.trunks.base import Trunk
+from histonuc.trunks.base import Trunk, build_head
 from histonuc.trunks.compact import Compact
 from histonuc.trunks.deeplab import DeepLabV3
 from histonuc.trunks.inception_unet import InceptionUNet
@@ -113,12 +113,9 @@ class NucleusModel(nn.Module):
             spec.representation, len(spec.label_space), **spec.representation_options
         )
         self.trunk = trunk
-        self.head = _head(trunk.out_channels, self.representation.channels)
-        self.aux_head = (
-            None
-            if trunk.aux_channels is None
-            else _head(trunk.aux_channels, self.representation.channels)
-        )
+        channels, aux_channels = self.representation.channels, trunk.aux_channels
+        self.head = build_head(trunk.out_channels, channels)
+        self.aux_head = None if aux_channels is None else build_head(aux_channels, channels)
         self.register_buffer("mean", 255 * torch.tensor(trunk.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(trunk.std).view(1, 3, 1, 1))
 
@@ -182,15 +179,6 @@ class NucleusModel(nn.Module):
 
 def _crop(logits: Tensor, images: Tensor) -> Tensor:
     return logits[..., : images.shape[-2], : images.shape[-1]]
-
-
-def _head(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """1x1 convolution whose logits start near zero."""
-    head = nn.Conv2d(in_channels, out_channels, 1)
-    nn.init.normal_(head.weight, std=0.01)
-    assert head.bias is not None
-    nn.init.zeros_(head.bias)
-    return head
 
 
 def build_trunk(name: str, *, pretrained: bool = False, **options: Any) -> Trunk:
@@ -276,7 +264,8 @@ class ModelRow:
     Attributes:
         trunk: its name.
         num_parameters: of trunk and head, without what only training uses (auxiliary heads).
-        gflops: of one 256 × 256 image, a multiply-add counted as two.
+        gflops: of one 256 × 256 image, a multiply-add counted as two; Fourier transforms (a few
+            percent of the inception U-Net) are not counted.
     """
 
     trunk: str

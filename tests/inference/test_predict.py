@@ -157,7 +157,7 @@ def test_impossible_wishes_are_refused(runtime, image, tmp_path):
 def test_real_slides(runtime, shared_slides, tmp_path):
     runtime.mpp = 1.0  # coarse, so that the test is quick
     names = ["cmu-1-small-region.svs", "tcga-cr-7395-01a-01-ts1.svs", "no-tissue-green-pen.png"]
-    summary = predict([shared_slides / name for name in names], tmp_path)
+    summary = predict([shared_slides / name for name in names], tmp_path, tile_px=256)
     slide, pen = summary.items
     assert slide["mpp"] == pytest.approx(0.499)
     assert 0 < slide["tiles_analysed"] < slide["tiles"]

@@ -219,13 +219,25 @@ def transfer_stain(image: NDArray[np.uint8], reference: NDArray[np.uint8]) -> ND
 
     Tiles with too little tissue for the method are returned as they are.
     """
-    from torchstain.normalizers import MacenkoNormalizer
+    from torchstain.base.normalizers import MacenkoNormalizer
 
+    if min(_num_stained(image), _num_stained(reference)) < _MIN_STAINED_PX:
+        return image
     normalizer = MacenkoNormalizer(backend="numpy")
     try:
         with np.errstate(all="ignore"):
             normalizer.fit(reference)
             changed, _, _ = normalizer.normalize(I=image, stains=False)
-    except (np.linalg.LinAlgError, ValueError, IndexError):
-        return image  # blank or single-coloured: there are no two stains to find
-    return changed.astype(np.uint8) if np.isfinite(changed).all() else image
+    except np.linalg.LinAlgError:
+        return image  # single-coloured: there are no two stains to find
+    result: NDArray[np.uint8] = changed.astype(np.uint8)
+    return result if np.isfinite(changed).all() else image
+
+
+_MIN_STAINED_PX = 500
+"""Pixels of tissue below which Macenko's two directions are noise."""
+
+
+def _num_stained(image: NDArray[np.uint8]) -> int:
+    """Pixels that Macenko's method would take for tissue (optical density above 0.15 in RGB)."""
+    return int((_DENSITY[image] > 0.15).all(-1).sum())

@@ -139,10 +139,10 @@ def read_labels(
             than the image's.
     """
     raw = _read_map(directory / row.dataset / "instances", row, shape)
-    ids, dense = np.unique(raw, return_inverse=True)
-    dense = dense.reshape(raw.shape).astype(np.int32)
+    ids, inverse = np.unique(raw, return_inverse=True)
+    dense: NDArray[np.int32] = inverse.reshape(shape).astype(np.int32)
     if ids[0] != 0:  # no background at all
-        ids, dense = np.concatenate([np.zeros(1, ids.dtype), ids]), dense + 1
+        ids, dense = np.concatenate([np.zeros(1, ids.dtype), ids]), dense + np.int32(1)
     original_ids = ids[1:].astype(np.int64)
     folder = directory / row.dataset / "types"
     if not folder.is_dir():

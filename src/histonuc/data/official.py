@@ -225,7 +225,7 @@ def read_ids(tile: NDArray[Any], where: str) -> NDArray[np.integer]:
     """
     for dtype in (np.int32, np.int64):
         with np.errstate(invalid="ignore"):  # NaN, infinity: found by the comparison
-            ids = tile.astype(dtype)
+            ids: NDArray[np.integer] = tile.astype(dtype)
         if np.array_equal(ids, tile) and ids.min() >= 0 and ids.max() < _ID_LIMIT:
             return ids
     raise ValueError(

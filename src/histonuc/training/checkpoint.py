@@ -70,14 +70,14 @@ class TrainState:
         model: raw weights and buffers.
         ema: moving average of them; empty when there is none.
         optimizer: the optimiser's own state.
-        rng: state of torch's generator (dropout).
+        rng: states of torch's generators (dropout), the processor's first.
     """
 
     progress: Progress
     model: Mapping[str, Tensor]
     ema: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
-    rng: Tensor
+    rng: list[Tensor]
 
 
 def save_state(state: TrainState, folder: Path) -> None:

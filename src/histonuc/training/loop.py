@@ -199,13 +199,14 @@ def _set_up(fabric: Fabric, config: TrainConfig) -> Run:
     if state is not None:
         model.load_state_dict(state.model)
         optimizer.load_state_dict(dict(state.optimizer))
-        torch.set_rng_state(state.rng)
     average = _new_average(model, state) if config.ema_decay else None
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     wrapped.mark_forward_method("forward_train")
     if average is not None:
         average.to(fabric.device)
     progress = state.progress if state is not None else Progress()
+    if state is not None:  # last: building and wrapping models draws random numbers
+        _set_rng(state.rng)
     now = time.monotonic()
     return Run(
         config=config,
@@ -272,7 +273,26 @@ def _loader(run: Run) -> Iterator[Any]:
         rank=run.fabric.global_rank,
         world=run.fabric.world_size,
     )
-    return iter(DataLoader(run.dataset, batch_sampler=keys, num_workers=config.workers))
+    # Its own generator: a loader draws a seed when it starts, and a resumed epoch starts one more.
+    return iter(
+        DataLoader(
+            run.dataset,
+            batch_sampler=keys,
+            num_workers=config.workers,
+            generator=torch.Generator(),
+        )
+    )
+
+
+def _rng() -> list[Tensor]:
+    """States of the generators of the processor and of every GPU (dropout draws from them)."""
+    return [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+
+def _set_rng(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state_all(states[1:])
 
 
 def _loss(run: Run, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -423,7 +443,7 @@ def _save(run: Run) -> None:
             model=run.bare.state_dict(),
             ema=run.average.state_dict() if run.average is not None else {},
             optimizer=run.optimizer.state_dict(),
-            rng=torch.get_rng_state(),
+            rng=_rng(),
         ),
         folder,
     )

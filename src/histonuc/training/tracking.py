@@ -66,9 +66,12 @@ def _mlflow(config: TrainConfig) -> Any:
     require("mlflow", "--mlflow")
     import mlflow
 
-    mlflow.set_tracking_uri(config.mlflow)
-    mlflow.set_experiment("histonuc")
-    mlflow.start_run(run_name=config.out.name)
+    try:
+        mlflow.set_tracking_uri(config.mlflow)
+        mlflow.set_experiment("histonuc")
+        mlflow.start_run(run_name=config.out.name)
+    except mlflow.exceptions.MlflowException as error:
+        raise ValueError(f"--mlflow {config.mlflow}: {error.message}") from None
     plain = {k: v for k, v in config.to_dict().items() if not isinstance(v, dict)}
     mlflow.log_params(plain)
     return mlflow

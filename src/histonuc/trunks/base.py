@@ -111,6 +111,15 @@ def init_weights(module: nn.Module) -> None:
             nn.init.zeros_(child.bias)
 
 
+def build_head(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """1x1 convolution whose logits start near zero."""
+    head = nn.Conv2d(in_channels, out_channels, 1)
+    nn.init.normal_(head.weight, std=0.01)
+    assert head.bias is not None
+    nn.init.zeros_(head.bias)
+    return head
+
+
 def conv_bn_relu(
     in_channels: int, out_channels: int, kernel: int, *, groups: int = 1
 ) -> nn.Sequential:

@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from histonuc.inference.overview import (
+    densest_window,
+    draw_nuclei,
+    with_legend,
+    write_detail,
+    write_overview,
+)
+from histonuc.inference.slide import PlainImage
+from histonuc.inference.tiles import Box
+from histonuc.nuclei import Nuclei
+from histonuc.taxonomy import PANNUKE
+
+
+def squares(centres, side=20.0, class_index=0):
+    centres = np.asarray(centres, float).reshape(-1, 2)
+    corners = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)]) * side
+    probabilities = np.zeros((len(centres), 5), np.float32)
+    probabilities[:, class_index] = 1
+    return Nuclei(
+        points=(centres[:, None] + corners).reshape(-1, 2),
+        offsets=4 * np.arange(len(centres) + 1),
+        centroid=centres,
+        class_probabilities=probabilities,
+        score=np.ones(len(centres), np.float32),
+        label_space=PANNUKE,
+        mpp=0.25,
+    )
+
+
+def is_coloured(image, colour):
+    return np.abs(image.astype(int) - colour).max(-1) < 40
+
+
+@pytest.mark.parametrize("class_index", range(5))
+def test_nuclei_are_outlined_in_their_class_colour(class_index):
+    image = np.full((100, 200, 3), 255, np.uint8)
+    drawn = draw_nuclei(image, squares([(100, 50)], 20, class_index), Box(0, 0, 200, 100))
+    coloured = is_coloured(drawn, PANNUKE.colours[class_index])
+    rows, columns = np.nonzero(coloured)
+    assert abs(rows.min() - 40) <= 2
+    assert abs(rows.max() - 60) <= 2
+    assert abs(columns.min() - 90) <= 2
+    assert abs(columns.max() - 110) <= 2
+    assert not coloured[45:55, 95:105].any()
+    assert (image == 255).all()
+
+
+def test_small_nuclei_are_filled():
+    image = np.full((50, 50, 3), 255, np.uint8)
+    drawn = draw_nuclei(image, squares([(250, 250)], 40), Box(0, 0, 500, 500))
+    assert is_coloured(drawn, PANNUKE.colours[0])[24:26, 24:26].all()
+
+
+def test_a_window_shows_its_nuclei_where_they_are():
+    image = np.full((200, 200, 3), 255, np.uint8)
+    nuclei = squares([(1050, 2020), (10, 10)])
+    coloured = is_coloured(draw_nuclei(image, nuclei, Box(1000, 2000, 1100, 2100)), (255, 51, 51))
+    rows, columns = np.nonzero(coloured)
+    assert abs((rows.min() + rows.max()) / 2 - 40) <= 1
+    assert abs((columns.min() + columns.max()) / 2 - 100) <= 1
+
+
+def test_the_densest_window_holds_the_cluster():
+    rng = np.random.default_rng(0)
+    spread, cluster = rng.uniform(0, 3000, (40, 2)), rng.uniform(1500, 1600, (60, 2))
+    box = densest_window(squares(np.concatenate([spread, cluster])), (3000, 3000), 400)
+    assert box.size == (400, 400)
+    assert box.x0 <= 1500
+    assert box.y0 <= 1500
+    assert box.x1 >= 1600
+    assert box.y1 >= 1600
+
+
+@pytest.mark.parametrize("size", [(1, 1), (30, 900), (400, 400), (401, 5000)])
+def test_the_densest_window_stays_inside(size):
+    for nuclei in (squares([]), squares([(size[0] - 0.5, size[1] - 0.5)])):
+        box = densest_window(nuclei, size, 400)
+        assert 0 <= box.x0 < box.x1 <= size[0]
+        assert 0 <= box.y0 < box.y1 <= size[1]
+    assert (box.x1, box.y1) == size  # the only nucleus sits in the last corner
+
+
+def test_the_legend_is_below_and_leaves_the_image_alone():
+    image = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
+    whole = with_legend(image, squares([(5, 5)]), "a" * 300)
+    assert np.array_equal(whole[:300], image)
+    strip = whole[300:]
+    for colour in PANNUKE.colours:
+        assert (strip == colour).all(-1).any()
+    assert with_legend(image[:, :3], squares([]), "tiny").shape[1] == 360
+
+
+def test_pictures_are_written_also_without_nuclei(tmp_path):
+    slide = PlainImage(np.full((300, 3000, 3), 240, np.uint8), 0.25)
+    for nuclei in (squares([(100, 100), (120, 180)]), squares([])):
+        write_overview(slide, nuclei, tmp_path / "overview.jpg", "slide")
+        write_detail(slide, nuclei, tmp_path / "detail.jpg", "slide")
+        with Image.open(tmp_path / "overview.jpg") as overview:
+            assert overview.width == 2400
+        with Image.open(tmp_path / "detail.jpg") as detail:
+            assert detail.width == 1200

@@ -1,0 +1,260 @@
+"""Training as users run it: whole runs, killed runs, two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from histonuc import cli
+from histonuc.data.store import Store
+from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.schedules import CosineRestarts
+from histonuc.taxonomy import PANNUKE
+
+PROGRAM = Path(__file__).parent / "tiny.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """24 tiles of dark squares (one class) and bright squares (another)."""
+    path: Path = tmp_path_factory.mktemp("training") / "store"
+    rng = np.random.default_rng(0)
+    with StoreWriter(path, PANNUKE, source="test") as writer:
+        for tile in range(24):
+            instances = np.zeros((32, 32), np.int32)
+            image = np.full((32, 32, 3), 128, np.uint8)
+            for value, (grey, y) in enumerate(((30, 3), (230, 18)), start=1):
+                x = int(rng.integers(2, 18))
+                instances[y : y + 10, x : x + 10] = value
+                image[y : y + 10, x : x + 10] = grey
+            types = np.array([1, 2])
+            writer.add(
+                TileRecord(
+                    image=image,
+                    instances=instances,
+                    types=types,
+                    candidates=(1 << (types - 1)).astype(np.uint32),
+                    original_ids=np.array([1, 2]),
+                    channels=np.array([-1, -1]),
+                    fold=1 if tile < 16 else 2,
+                    name=f"tile{tile}",
+                    tissue="Breast",
+                    source="test",
+                    mpp=0.25,
+                )
+            )
+    return path
+
+
+COMMON = {
+    "trunk": "tiny",
+    "tile-px": 32,
+    "batch-size": 4,
+    "max-lr": 0.01,
+    "accelerator": "cpu",
+    "first-cycle-epochs": 4,
+    "warmup-epochs": 1,
+    "log-every": 1,
+    "augment.jpeg": 0.5,
+}
+
+
+def flags(store: Path, out: Path, **changes: object) -> list[str]:
+    """A command line; True stands for a flag without a value, underscores for dashes."""
+    settings: dict[str, object] = COMMON | {"data": store, "out": out}
+    settings |= {name.replace("_", "-"): value for name, value in changes.items()}
+    words = ["train"]
+    for name, value in settings.items():
+        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    return words
+
+
+def command(store: Path, out: Path, **changes: object) -> list[str]:
+    return [sys.executable, str(PROGRAM), *flags(store, out, **changes)]
+
+
+def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def weights(run_folder: Path, which: str = "last") -> dict[str, torch.Tensor]:
+    return load_file(run_folder / "checkpoints" / which / "model.safetensors")
+
+
+def rows(run_folder: Path, event: str) -> list[dict]:
+    lines = (run_folder / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["event"] == event]
+
+
+def without_time(row: dict) -> dict:
+    return {k: v for k, v in row.items() if k not in ("seconds", "images_per_s")}
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory) -> Path:
+    """An undisturbed run of 6 epochs of 4 steps."""
+    out: Path = tmp_path_factory.mktemp("runs") / "whole"
+    run(command(data, out, epochs=6, ema_decay=0.9, tensorboard=True))
+    return out
+
+
+def test_a_run_learns_and_leaves_everything_behind(finished, data) -> None:
+    steps, epochs = rows(finished, "step"), rows(finished, "epoch")
+    assert [row["step"] for row in steps] == list(range(1, 25))
+    assert len(epochs) == 6
+    losses = [row["loss"] for row in steps]
+    assert np.mean(losses[-4:]) < 0.9 * np.mean(losses[:4])
+    best = [row for row in epochs if row["best"]][-1]
+    assert best["val"]["dice"] == max(row["val"]["dice"] for row in epochs)
+    environment = json.loads((finished / "environment.json").read_text())
+    assert environment["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert environment["seed"] == 0
+    config = yaml.safe_load((finished / "config.yaml").read_text())
+    assert config["ema_decay"] == 0.9
+    assert len(list((finished / "samples").glob("*.png"))) > 0
+    assert len(list((finished / "tensorboard").iterdir())) == 1
+
+
+def test_the_logged_rate_is_the_closed_form(finished) -> None:
+    schedule = CosineRestarts(
+        first_cycle_steps=16, cycle_mult=2, max_lr=0.01, min_lr=1e-6, warmup_steps=4, gamma=0.5
+    )
+    for row in rows(finished, "step"):
+        assert row["lr"] == pytest.approx(schedule.at(row["step"] - 1))
+
+
+def test_the_same_seed_trains_the_same_weights(finished, data, tmp_path) -> None:
+    run(command(data, tmp_path / "again", epochs=6, ema_decay=0.9))
+    for name, value in weights(finished).items():
+        assert torch.equal(value, weights(tmp_path / "again")[name]), name
+
+
+@pytest.mark.parametrize("after_lines", [3, 10])
+def test_killed_and_resumed_it_ends_bit_for_bit_the_same(
+    finished, data, tmp_path, after_lines
+) -> None:
+    out = tmp_path / "killed"
+    settings = {"epochs": 6, "ema_decay": 0.9, "checkpoint_minutes": 0}
+    process = subprocess.Popen(
+        command(data, out, **settings), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        log = out / "metrics.jsonl"
+        if log.is_file() and len(log.read_text().splitlines()) >= after_lines:
+            break
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(rows(out, "step")) < 24, "it finished before it could be killed"
+    run(command(data, out, **settings, resume=True))
+    for which in ("last", "best"):
+        resumed = weights(out, which)
+        for name, value in weights(finished, which).items():
+            assert torch.equal(value, resumed[name]), (which, name)
+    for event in ("step", "epoch"):
+        assert [without_time(r) for r in rows(out, event)] == [
+            without_time(r) for r in rows(finished, event)
+        ]
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(data, tmp_path) -> None:
+    settings = {"trunk": "steady", "epochs": 2, "clip_norm": 0.5}
+    run(command(data, tmp_path / "one", **settings, batch_size=8))
+    run(command(data, tmp_path / "two", **settings, devices=2, strategy="ddp"))
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
+    for a, b in zip(rows(tmp_path / "one", "epoch"), rows(tmp_path / "two", "epoch"), strict=True):
+        assert a["val"]["dice"] == pytest.approx(b["val"]["dice"], abs=1e-3)
+
+
+def test_accumulated_batches_equal_one_large_batch(data, tmp_path) -> None:
+    settings = {"trunk": "steady", "epochs": 2}
+    run(command(data, tmp_path / "one", **settings, batch_size=8))
+    run(command(data, tmp_path / "two", **settings, accumulate=2))
+    for name, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_time_budget_stops_cleanly_and_can_be_extended(data, tmp_path) -> None:
+    out = tmp_path / "run"
+    run(command(data, out, epochs=5000, minutes=0.02))
+    done = rows(out, "step")[-1]["step"]
+    assert 0 < done < 20000
+    assert len(rows(out, "epoch")) >= 1
+    assert (out / "checkpoints" / "best" / "model.safetensors").is_file()
+    run(command(data, out, epochs=5000, minutes=0.04, resume=True))
+    assert rows(out, "step")[-1]["step"] > done
+
+
+def test_early_stopping(data, tmp_path) -> None:
+    out = tmp_path / "run"
+    # A rate of nearly nothing: no validation after the first is better.
+    run(command(data, out, epochs=50, early_stop_epochs=2, max_lr=1e-12, min_lr=0))
+    assert len(rows(out, "epoch")) < 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": 1, "val_folds": 1}, "share [1]"),
+        ({"folds": 9}, "--folds"),
+        ({"trunk": "vnet"}, "unknown trunk 'vnet'"),
+        ({"batch_size": 500}, "lower --batch-size"),
+        ({"tile_px": -3}, "--tile-px: expected above 0"),
+        ({"precision": 16}, "--precision 16 needs a GPU"),
+        ({"trunk": "unet", "freeze": True}, "no pretrained encoder"),
+        ({"data": Path("/nowhere")}, "/nowhere is no store"),
+    ],
+)
+def test_bad_settings_end_with_one_line_and_code_2(
+    data, tmp_path, capsys, changes, message
+) -> None:
+    assert cli.run(flags(data, tmp_path / "run", **changes)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(
+    finished, data, capsys
+) -> None:
+    assert cli.run(flags(data, finished)) == 2
+    assert "is not empty: give --resume" in capsys.readouterr().err
+    assert cli.run(flags(data, finished, epochs=6, ema_decay=0.9, resume=True, seed=7)) == 2
+    assert "seed: was 0, now 7" in capsys.readouterr().err
+    assert cli.run(flags(data, data, resume=True)) == 2
+    assert "is no run folder" in capsys.readouterr().err
+
+
+def test_bf16_and_mlflow(data, tmp_path, monkeypatch) -> None:
+    pytest.importorskip("mlflow", reason="MLflow is an extra: pip install 'histonuc[mlflow]'")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a server is too much for a test
+    uri = (tmp_path / "mlruns").as_uri()
+    run(command(data, tmp_path / "run", epochs=1, precision="bf16", mlflow=uri))
+    losses = list((tmp_path / "mlruns").rglob("step.loss"))
+    assert len(losses) == 1
+    assert len(losses[0].read_text().splitlines()) == 4
+
+
+def test_the_store_opens_in_another_process_without_its_pixels(data) -> None:
+    import pickle
+
+    store = Store.open(data)
+    store.image(0)
+    assert len(pickle.dumps(store)) < 1000
