@@ -21,7 +21,7 @@ app = App(
     help="Find, outline and classify every nucleus in H&E tissue; train and judge the networks.",
     help_epilogue="Every command takes --json (machine-readable) and --debug (tracebacks).",
     version=__version__,
-    default_parameter=Parameter(consume_multiple=True),
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     result_action="return_value",
 )
 _prepare = App(name="prepare", help="Turn raw data into a store that training and evaluation read.")

@@ -167,12 +167,14 @@ _TISSUE_BY_KEY = {re.sub(r"[^a-z]", "", t.lower()): t for t in TISSUES} | _TISSU
 
 
 def canonical_tissue(name: str) -> str:
-    """Official spelling of a tissue; a name that is none of the 19 is returned stripped.
+    """Official spelling of a tissue; a name that is none of the 19 begins with a capital.
 
-    >>> [canonical_tissue(name) for name in ("Head & Neck", "adrenal gland", "Brain")]
+    >>> [canonical_tissue(name) for name in ("Head & Neck", "adrenal gland", "brain")]
     ['HeadNeck', 'Adrenal_gland', 'Brain']
     """
-    return _TISSUE_BY_KEY.get(re.sub(r"[^a-z]", "", name.lower()), name.strip())
+    stripped = name.strip()
+    official = _TISSUE_BY_KEY.get(re.sub(r"[^a-z]", "", name.lower()))
+    return official or stripped[:1].upper() + stripped[1:]
 
 
 # What each data set of the `prepare folder` layout knows, in names of PANNUKE, keyed by the data

@@ -1,0 +1,1 @@
+"""Data: official folds and labelled folders, the store, drawn tissue, training crops."""

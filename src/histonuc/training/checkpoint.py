@@ -46,6 +46,7 @@ class Progress:
         batch: batches done of the current epoch.
         best: best monitored value so far.
         stale: validations since then.
+        due: an epoch is finished but not yet validated.
         seconds: wall time spent training, over all sessions.
         num_log_lines: lines of metrics.jsonl that belong to this state.
         window: sums of the losses since the last log line, and their count.
@@ -56,6 +57,7 @@ class Progress:
     batch: int = 0
     best: float = float("-inf")
     stale: int = 0
+    due: bool = False
     seconds: float = 0.0
     num_log_lines: int = 0
     window: dict[str, float] = field(default_factory=dict)

@@ -126,9 +126,8 @@ class TrainConfig:
     """MLflow tracking URI to log to; needs the extra mlflow."""
 
     def __post_init__(self) -> None:
-        for name in ("trunk_options", "representation_options"):  # as flags they carry dashes
-            options = {key.replace("-", "_"): value for key, value in getattr(self, name).items()}
-            object.__setattr__(self, name, options)
+        for name in ("trunk_options", "representation_options"):
+            object.__setattr__(self, name, _options(getattr(self, name)))
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{_flag(name)}: expected above 0, got {getattr(self, name)}")
@@ -178,6 +177,16 @@ class TrainConfig:
         if isinstance(values.get("augment"), Mapping):
             values["augment"] = AugmentConfig(**values["augment"])
         return TrainConfig(**values)
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as YAML would read them: flags carry dashes in names and text for numbers."""
+    import yaml
+
+    return {
+        key.replace("-", "_"): yaml.safe_load(value) if isinstance(value, str) else value
+        for key, value in given.items()
+    }
 
 
 def _flag(name: str) -> str:

@@ -102,6 +102,8 @@ def train(config: TrainConfig) -> Path:
 def _fit(run: Run, bar: Bar) -> None:
     """The loop: rate, micro-batches, clip, step, average, log, save; validate after each epoch."""
     config, fabric, progress = run.config, run.fabric, run.progress
+    if progress.due:  # killed between the end of an epoch and its validation
+        _validate(run)
     while progress.epoch < config.epochs and not _finished(run):
         run.model.train()
         batches = iter(_loader(run))
@@ -142,9 +144,10 @@ def _end_epoch(run: Run) -> None:
     else:
         log.info("stopped after %.1f minutes (--minutes)", run.seconds / 60)
     last = progress.epoch == config.epochs
-    if last or not complete or progress.epoch % config.validate_every == 0:
+    progress.due = last or not complete or progress.epoch % config.validate_every == 0
+    _save(run)  # before validating: whatever happens there, the epoch is not lost
+    if progress.due:
         _validate(run)
-    _save(run)
 
 
 def _finished(run: Run) -> bool:
@@ -391,6 +394,8 @@ def _validate(run: Run) -> None:
     if better and run.fabric.is_global_zero:
         save_model(run.judged, run.config.out / "checkpoints" / "best")
         save_samples(evaluation, run.config.out / "samples")
+    progress.due = False
+    _save(run)
 
 
 def _evaluate(run: Run) -> Evaluation:

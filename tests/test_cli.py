@@ -1,0 +1,134 @@
+"""The command line: help is fast and complete, errors are one line, README commands parse."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from histonuc import __all__ as public
+from histonuc import cli, commands
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_help_names_every_command(capsys) -> None:
+    assert cli.run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in ("prepare", "synth", "info", "models", "config", "train", "evaluate", "report"):
+        assert name in text
+    for name in ("predict", "export", "export-model", "demo"):
+        assert name in text
+
+
+def test_every_command_is_a_function_of_the_package() -> None:
+    import histonuc
+
+    for name in public:
+        assert getattr(histonuc, name) is getattr(commands, name)
+    with pytest.raises(AttributeError):
+        histonuc.nothing  # noqa: B018
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from histonuc import cli; cli.run(['train', '--help']);"
+        "heavy = {'torch', 'cv2', 'numpy', 'pyarrow', 'onnxruntime', 'openslide', 'matplotlib'};"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stderr.strip().splitlines()[-1]
+    assert "torch" not in loaded
+    assert "pyarrow" not in loaded
+    assert "onnxruntime" not in loaded
+    assert "matplotlib" not in loaded
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("predict nowhere.svs --out {tmp}/o --model nothing", "no such model"),
+        ("evaluate nothing --data {tmp} --out {tmp}/o", "no such model"),
+        ("prepare pannuke {tmp} --out {tmp}/o", "fold"),
+        ("prepare folder {tmp} --out {tmp}/o", "index.csv"),
+        ("info {tmp}/missing", "nothing at"),
+        ("info {tmp}", "is a folder, but no store"),
+        ("train --config {tmp}/no.yaml", "--config: no file"),
+        ("train --config", "--config needs a YAML file"),
+        ("train --data {tmp} --out {tmp}/r", "is no store"),
+        ("train --data {tmp} --out {tmp}/r --epoch 3", "Did you mean --epochs"),
+        ("synth --out {tmp}/s --tiles 1", "at least one tile a fold"),
+        ("export {tmp}", ""),
+        ("segment", "Unknown command"),
+    ],
+)
+def test_bad_input_gives_one_clear_error_and_code_2(line, message, tmp_path, capsys) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        try:
+            code = cli.run(shlex.split(line.format(tmp=tmp_path)))
+        except SystemExit as stop:  # usage errors leave through the parser
+            code = stop.code
+    captured = capsys.readouterr()
+    assert code == 2
+    assert message in re.sub(r"\s*│?\n│?\s*", " ", captured.err)
+    assert "Traceback" not in captured.err
+
+
+def test_json_is_machine_readable(capsys, tmp_path) -> None:
+    assert cli.run(["synth", "--out", str(tmp_path / "raw"), "--tiles", "3", "--tile-px", "64", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tiles"] == 3
+
+
+def test_a_config_file_stands_below_the_flags(capsys, tmp_path, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr("histonuc.training.loop.train", lambda c: seen.append(c) or c.out)
+    file = tmp_path / "my.yaml"
+    file.write_text("trunk: compact\nepochs: 7\nfolds: [3]\naugment: {blur: 0.5}\n")
+    arguments = ["--config", str(file), "--data", "D", "--out", "R", "--epochs", "9"]
+    assert cli.run(["train", *arguments]) == 0
+    (config,) = seen
+    assert (config.trunk, config.epochs, config.folds) == ("compact", 9, (3,))
+    assert config.augment.blur == 0.5
+    file.write_text("trunk: compact\nepohcs: 7\n")
+    with pytest.raises(SystemExit) as stop:
+        cli.run(["train", *arguments])
+    assert stop.value.code == 2
+    assert "epohcs" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named(monkeypatch, capsys) -> None:
+    monkeypatch.setattr("histonuc.extras.is_installed", lambda extra: False)
+    assert cli.run(["train", "--data", "D", "--out", "R"]) == 2
+    assert "pip install 'histonuc[train]'" in capsys.readouterr().err
+    assert cli.run(["report", "R", "--out", "r.html"]) == 2
+    assert "pip install 'histonuc[report]'" in capsys.readouterr().err
+
+
+def documented_commands() -> list[str]:
+    found = []
+    for document in DOCUMENTS:
+        for block in re.findall(r"```bash\n(.*?)```", document.read_text(), re.S):
+            joined = block.replace("\\\n", " ")
+            found += [line.strip() for line in joined.splitlines() if line.strip().startswith("histonuc ")]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("line", documented_commands())
+def test_documented_commands_parse(line, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    tokens = shlex.split(line, comments=True)[1:]
+    command, _, _ = cli.app.parse_args(
+        cli._with_config(tokens), exit_on_error=False, print_error=False
+    )
+    assert callable(command)
+
+
+def test_the_documentation_has_commands() -> None:
+    assert len(documented_commands()) > 8
