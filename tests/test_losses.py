@@ -100,17 +100,26 @@ def test_unreduced_losses_do_not_mix_images_or_classes() -> None:
             [loss(logits[i : i + 1], truth[i : i + 1], reduction="none") for i in range(3)]
         )
         torch.testing.assert_close(together, alone)
-        torch.testing.assert_close(loss(logits, truth), together.mean())
+        torch.testing.assert_close(loss(logits, truth), together.mean())  # all classes are present
+
+
+@pytest.mark.parametrize("loss", [dice_loss, iou_loss, focal_tversky_loss])
+def test_overlap_is_averaged_over_the_classes_that_are_there(loss) -> None:
+    """The slope of an absent class's Dice would drive rare classes to never being predicted."""
+    torch.manual_seed(6)
+    logits, truth = torch.randn(2, 4, 6, 5), torch.zeros(2, 4, 6, 5)
+    truth[0, 0], truth[1, 1, :3], truth[1, 2, 3:] = 1, 1, 1
+    each = loss(logits, truth, reduction="none")
+    expected = (each[0, 0] + (each[1, 1] + each[1, 2]) / 2) / 2
+    torch.testing.assert_close(loss(logits, truth), expected)
 
 
 def test_class_weights_are_a_weighted_mean() -> None:
-    per_class = iou_loss(
-        LOGITS, TRUTH * torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), reduction="none"
-    )
-    weighted = iou_loss(
-        LOGITS, TRUTH * torch.tensor([1.0, 0.0]).view(1, 2, 1, 1), class_weights=(3.0, 1.0)
-    )
-    assert weighted.item() == pytest.approx((3 * per_class[0, 0] + per_class[0, 1]).item() / 4)
+    logits = logits_of([[[0.5, 0.6]], [[0.3, 0.3]], [[0.2, 0.1]]])
+    truth = torch.tensor([[[[1.0, 0]], [[0, 1.0]], [[0, 0]]]], dtype=torch.float64)
+    each = iou_loss(logits, truth, reduction="none")[0]
+    weighted = iou_loss(logits, truth, class_weights=(3.0, 1.0, 7.0))
+    assert weighted.item() == pytest.approx((3 * each[0] + each[1]).item() / 4)
 
 
 @pytest.mark.parametrize("loss", [dice_loss, iou_loss])

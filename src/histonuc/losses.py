@@ -2,7 +2,9 @@
 
 Every loss is computed for each class of each image over that image's pixels, giving (B, K), and
 only then reduced. The seed project summed over batch, classes and pixels at once: a class missed
-altogether hardly moved its loss (docs/decisions/0004).
+altogether hardly moved its loss (docs/decisions/0004). Overlap losses (Dice, IoU, Tversky) are
+averaged over the classes that are in the image: of an absent class they only say that something of
+it was predicted, so steeply that rare classes are never predicted at all; cross entropy says it too.
 
 Shapes: logits (B, K, H, W), any float dtype (computed in float32 or better); targets (B, K, H, W)
 in 0..1; valid (B, K, H, W) or (B, 1, H, W) bool, False where a pixel takes part in nothing.
@@ -42,15 +44,20 @@ def _pixel_mean(per_pixel: Tensor, valid: Tensor) -> Tensor:
 
 
 def _reduce(
-    per_class: Tensor, reduction: Reduction, class_weights: Sequence[float] | Tensor = ()
+    per_class: Tensor,
+    reduction: Reduction,
+    class_weights: Sequence[float] = (),
+    counted: Tensor | None = None,
 ) -> Tensor:
-    """(B, K) as it is, or its mean over classes (weighted) and images."""
+    """(B, K) as it is, or each image's weighted mean over its counted classes, then over images."""
     if reduction == "none":
         return per_class
-    if len(class_weights) == 0:
-        return per_class.mean()
-    weights = torch.as_tensor(class_weights, dtype=per_class.dtype, device=per_class.device)
-    return (per_class * weights).sum(1).mean() / weights.sum()
+    weights = torch.ones_like(per_class)
+    if len(class_weights):
+        weights = weights * torch.as_tensor(class_weights).to(per_class)
+    if counted is not None:
+        weights = weights * counted.to(weights.dtype)
+    return ((per_class * weights).sum(1) / weights.sum(1).clamp(min=1e-12)).mean()
 
 
 def _log_not(log_probability: Tensor) -> Tensor:
@@ -96,7 +103,8 @@ def dice_loss(
 ) -> Tensor:
     """Soft Dice, 1 - (2 Σpt + s) / (Σp + Σt + s) (Milletari et al. 2016, arXiv 1606.04797)."""
     both, p, t = _overlap_sums(logits, targets, valid)
-    return _reduce(1 - (2 * both + SMOOTH) / (p + t + SMOOTH), reduction, class_weights)
+    loss = 1 - (2 * both + SMOOTH) / (p + t + SMOOTH)
+    return _reduce(loss, reduction, class_weights, counted=t > 0)
 
 
 def iou_loss(
@@ -109,7 +117,8 @@ def iou_loss(
 ) -> Tensor:
     """Soft Jaccard, 1 - (Σpt + s) / (Σp + Σt - Σpt + s) (Rahman & Wang 2016)."""
     both, p, t = _overlap_sums(logits, targets, valid)
-    return _reduce(1 - (both + SMOOTH) / (p + t - both + SMOOTH), reduction, class_weights)
+    loss = 1 - (both + SMOOTH) / (p + t - both + SMOOTH)
+    return _reduce(loss, reduction, class_weights, counted=t > 0)
 
 
 def focal_tversky_loss(
@@ -130,7 +139,8 @@ def focal_tversky_loss(
     both, p, t = _overlap_sums(logits, targets, valid)
     tversky = (both + SMOOTH) / (both + alpha * (t - both) + beta * (p - both) + SMOOTH)
     # The power's slope is infinite at 0: keep a perfect class away from it.
-    return _reduce((1 - tversky).clamp(min=1e-6) ** (1 / gamma), reduction, class_weights)
+    loss = (1 - tversky).clamp(min=1e-6) ** (1 / gamma)
+    return _reduce(loss, reduction, class_weights, counted=t > 0)
 
 
 def focal_loss(

@@ -117,7 +117,7 @@ def test_normal_organs_are_not_neoplastic_but_melanoma_may_be(tmp_path):
     store = prepare(tmp_path)
     assert store.labels(0).candidates[1] == PANNUKE.any_class & ~1
     assert store.labels(1).candidates[1] == PANNUKE.any_class
-    assert [store.tissue(0), store.tissue(1)] == ["Kidney", "melanoma"]
+    assert [store.tissue(0), store.tissue(1)] == ["Kidney", "Melanoma"]
 
 
 def test_every_nucleus_a_pixel_and_no_background(tmp_path):

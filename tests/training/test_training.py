@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from histonuc.data.store import Store
 from histonuc.data.writer import StoreWriter, TileRecord
 from histonuc.schedules import CosineRestarts
 from histonuc.taxonomy import PANNUKE
+from histonuc.zoo import TRUNKS
 
 PROGRAM = Path(__file__).parent / "tiny.py"
 
@@ -55,6 +57,12 @@ def data(tmp_path_factory) -> Path:
                 )
             )
     return path
+
+
+@pytest.fixture
+def tiny_trunk(monkeypatch) -> None:
+    """The same trunk for command lines that run in this process."""
+    monkeypatch.setitem(TRUNKS, "tiny", runpy.run_path(str(PROGRAM), run_name="tiny")["Tiny"])
 
 
 COMMON = {
@@ -221,6 +229,7 @@ def test_early_stopping(data, tmp_path) -> None:
         ({"data": Path("/nowhere")}, "/nowhere is no store"),
     ],
 )
+@pytest.mark.usefixtures("tiny_trunk")
 def test_bad_settings_end_with_one_line_and_code_2(
     data, tmp_path, capsys, changes, message
 ) -> None:
@@ -231,6 +240,7 @@ def test_bad_settings_end_with_one_line_and_code_2(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("tiny_trunk")
 def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(
     finished, data, capsys
 ) -> None:

@@ -36,11 +36,9 @@ class Steady(Tiny):
         self.body[2] = nn.Identity()
 
 
-TRUNKS["tiny"] = Tiny
-TRUNKS["steady"] = Steady
-
 if __name__ == "__main__":
-    torch.set_num_threads(1)
     from histonuc.cli import main
 
+    TRUNKS |= {"tiny": Tiny, "steady": Steady}
+    torch.set_num_threads(1)
     main()
