@@ -1,4 +1,4 @@
-"""Contours of all nuclei of a label image: `trace_contours` beside the usual loop over OpenCV crops.
+"""Contours of all nuclei of a label image: `trace_contours` beside a loop over OpenCV crops.
 
     .venv/bin/python benchmarks/bench_contours.py
 
@@ -8,6 +8,7 @@ and on a drawn grid of discs otherwise.
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from statistics import median
@@ -67,8 +68,7 @@ def main() -> None:
     loop_area = sum(cv2.contourArea(c.astype(np.int32)) for c in opencv_loop(labels, num))
     points, offsets = trace_contours(labels, num)
     ours_area = sum(
-        cv2.contourArea(points[a:b].astype(np.float32))
-        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+        cv2.contourArea(points[a:b].astype(np.float32)) for a, b in itertools.pairwise(offsets)
     )
     print(f"{name}: {num} nuclei, {labels.shape}, one thread, median of {REPEATS} interleaved runs")
     for label, area in (("trace_contours", ours_area), ("loop over cv2.findContours", loop_area)):

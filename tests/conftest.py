@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ from hypothesis import settings
 
 # Two cores run several test processes: more threads each would only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The shapes that annotations promise are checked in the tests; production pays nothing.
+if find_spec("torch") is not None:
+    from jaxtyping import install_import_hook
+
+    install_import_hook(["histonuc.losses", "histonuc.trunks"], "beartype.beartype")
 
 settings.register_profile("histonuc", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("histonuc")

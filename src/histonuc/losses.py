@@ -4,7 +4,8 @@ Every loss is computed for each class of each image over that image's pixels, gi
 only then reduced. The seed project summed over batch, classes and pixels at once: a class missed
 altogether hardly moved its loss (docs/decisions/0004). Overlap losses (Dice, IoU, Tversky) are
 averaged over the classes that are in the image: of an absent class they only say that something of
-it was predicted, so steeply that rare classes are never predicted at all; cross entropy says it too.
+it was predicted, so steeply that rare classes are never predicted at all; cross entropy says it
+too, in proportion.
 
 Shapes: logits (B, K, H, W), any float dtype (computed in float32 or better); targets (B, K, H, W)
 in 0..1; valid (B, K, H, W) or (B, 1, H, W) bool, False where a pixel takes part in nothing.
