@@ -70,27 +70,30 @@ def prepare_folder(
 
 
 def assign_folds(rows: Sequence[IndexRow], num_folds: int, seed: int) -> list[int]:
-    """Fold (1..num_folds) of every row: whole groups, the largest first, to the emptiest fold.
+    """Fold (1..num_folds) of every row.
 
-    A group is a patient of a data set, or an image where no patient is given; every data set is
-    balanced by itself.
+    Each data set is split by itself, so its folds do not depend on which others are read: groups
+    (a patient, or an image where none is known) go whole to the fold with the fewest nuclei, the
+    largest group first; `seed` decides between equals.
     """
-    groups = [(row.dataset, row.patient, "" if row.patient else row.name) for row in rows]
-    weight: dict[tuple[str, str, str], int] = {}
-    for group, row in zip(groups, rows, strict=True):
-        weight[group] = weight.get(group, 0) + row.nuclei + 1
-    rng = np.random.default_rng(seed)
-    names = sorted(weight)
-    shuffled = [names[i] for i in rng.permutation(len(names))]
-    shuffled.sort(key=lambda group: -weight[group])
-    load: dict[str, NDArray[np.int64]] = {}
-    fold_of: dict[tuple[str, str, str], int] = {}
-    for group in shuffled:
-        loads = load.setdefault(group[0], np.zeros(num_folds, np.int64))
-        fold = int(loads.argmin())
-        loads[fold] += weight[group]
-        fold_of[group] = fold + 1
-    return [fold_of[group] for group in groups]
+    folds = [0] * len(rows)
+    for dataset in {row.dataset: None for row in rows}:
+        own = [i for i, row in enumerate(rows) if row.dataset == dataset]
+        groups = [rows[i].patient or f"image {rows[i].name}" for i in own]
+        weight: dict[str, int] = {}
+        for i, group in zip(own, groups, strict=True):
+            weight[group] = weight.get(group, 0) + max(rows[i].nuclei, 1)
+        names = sorted(weight)  # so that the order of rows does not matter
+        shuffled = [names[k] for k in np.random.default_rng(seed).permutation(len(names))]
+        load = np.zeros(num_folds, np.int64)
+        fold_of: dict[str, int] = {}
+        for group in sorted(shuffled, key=lambda name: -weight[name]):
+            fold = int(load.argmin())
+            load[fold] += weight[group]
+            fold_of[group] = fold + 1
+        for i, group in zip(own, groups, strict=True):
+            folds[i] = fold_of[group]
+    return folds
 
 
 def _scales(rows: Sequence[IndexRow], given: Mapping[str, float]) -> list[float]:
