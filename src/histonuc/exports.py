@@ -7,7 +7,6 @@ import gzip
 import io
 import json
 import math
-import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.files import replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -101,7 +101,7 @@ def write_table(nuclei: Nuclei, path: Path, metadata: Mapping[str, Any] | None =
     """Write Parquet; the file appears whole or not at all."""
     import pyarrow.parquet as pq
 
-    with _replacing(path) as partial:
+    with replacing(path) as partial:
         pq.write_table(to_table(nuclei, metadata), partial, compression="zstd")
 
 
@@ -129,7 +129,7 @@ def write_geojson(nuclei: Nuclei, path: Path) -> None:
         nuclei: what to write; coordinates are level-0 pixels, as QuPath wants them.
         path: ``*.geojson``, or ``*.geojson.gz`` to compress.
     """
-    with _replacing(path) as partial, _open_text(path, partial) as stream:
+    with replacing(path) as partial, _open_text(path, partial) as stream:
         facts = {
             "label_space": nuclei.label_space.to_dict(),
             "mpp": None if math.isnan(nuclei.mpp) else nuclei.mpp,
@@ -172,7 +172,7 @@ def read_geojson(path: Path) -> Nuclei:
 def write_csv(nuclei: Nuclei, path: Path) -> None:
     """Write the table without the contours as CSV; an unknown area in µm² is left empty."""
     table = to_table(nuclei).drop_columns(["contour"])
-    with _replacing(path) as partial, partial.open("w", newline="") as stream:
+    with replacing(path) as partial, partial.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(table.column_names)
         for batch in table.to_batches(max_chunksize=10_000):
@@ -240,18 +240,6 @@ def _features(nuclei: Nuclei) -> Iterator[dict[str, Any]]:
 def _feature_id(centroid: NDArray[np.float64], index: int) -> str:
     """QuPath reads ids as UUIDs; this one is the same on every run."""
     return str(uuid.UUID(bytes=centroid[:1].tobytes() + (index + 1).to_bytes(8, "big"), version=4))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A sibling to write to, moved to `path` when the block ends well, else removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".tmp")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from histonuc.files import replacing
 
 if TYPE_CHECKING:
     from histonuc.zoo import NucleusModel
@@ -54,10 +55,8 @@ def export_onnx(model: NucleusModel, path: Path, *, precision: str = "fp32") -> 
     }
     onnx.helper.set_model_props(proto, metadata)
     onnx.checker.check_model(proto)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".tmp")
-    onnx.save_model(proto, str(partial), format="protobuf")
-    os.replace(partial, path)
+    with replacing(path) as draft:
+        onnx.save_model(proto, str(draft), format="protobuf")
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -15,6 +14,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from histonuc.files import replacing
 from histonuc.representations import build_representation
 from histonuc.taxonomy import LabelSpace
 from histonuc.trunks.base import Trunk, build_head
@@ -216,11 +216,9 @@ def save_model(model: NucleusModel, path: Path) -> Path:
     from safetensors.torch import save_file
 
     file = _model_file(path)
-    file.parent.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    partial_file = file.with_name(file.name + ".tmp")
-    save_file(state, partial_file, metadata={SPEC_KEY: json.dumps(model.spec.to_dict())})
-    os.replace(partial_file, file)
+    with replacing(file) as draft:
+        save_file(state, draft, metadata={SPEC_KEY: json.dumps(model.spec.to_dict())})
     return file
 
 

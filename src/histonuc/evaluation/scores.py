@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from histonuc import __version__
 from histonuc.evaluation.panels import TileScore, save_panels
 from histonuc.evaluation.results import Evaluation
+from histonuc.files import replacing, write_text
 
 SCORES_FILE = "scores.json"
 TILES_FILE = "tiles.parquet"
@@ -41,7 +41,6 @@ def write_scores(
     Returns:
         The content of ``scores.json``, which appears last and at once.
     """
-    out_dir.mkdir(parents=True, exist_ok=True)
     folds = sorted({record.fold for record in evaluation.records})
     sources = sorted({record.source for record in evaluation.records})
     scores = {
@@ -58,9 +57,11 @@ def write_scores(
         **evaluation.scores(),
     }
     text = json.dumps(scores, indent=2, allow_nan=False)
-    _replace(out_dir / PANELS_FILE, lambda path: save_panels(evaluation.panels, path))
-    _replace(out_dir / TILES_FILE, lambda path: _write_tiles(evaluation, path))
-    _replace(out_dir / SCORES_FILE, lambda path: _write_text(path, text + "\n"))
+    with replacing(out_dir / PANELS_FILE) as draft:
+        save_panels(evaluation.panels, draft)
+    with replacing(out_dir / TILES_FILE) as draft:
+        _write_tiles(evaluation, draft)
+    write_text(out_dir / SCORES_FILE, text + "\n")
     return scores
 
 
@@ -74,17 +75,3 @@ def _write_tiles(evaluation: Evaluation, path: Path) -> None:
         values = [row[field.name] for row in rows]
         columns[field.name] = pa.array(values, from_pandas=True)  # NaN becomes null
     pq.write_table(pa.table(columns), path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside `path`, then rename: a reader never sees half a file."""
-    draft = path.with_name(f"{path.name}.tmp")
-    try:
-        write(draft)
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

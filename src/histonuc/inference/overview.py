@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from histonuc.files import replacing
 from histonuc.inference.slide import Slide
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
@@ -150,6 +150,5 @@ def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, widt
 
 
 def _write(image: NDArray[np.uint8], path: Path) -> None:
-    partial = path.with_name(path.name + ".tmp")
-    Image.fromarray(image).save(partial, format="JPEG", quality=90, subsampling=0)
-    os.replace(partial, path)
+    with replacing(path) as draft:
+        Image.fromarray(image).save(draft, format="JPEG", quality=90, subsampling=0)

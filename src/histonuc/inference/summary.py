@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from histonuc.files import write_text
 from histonuc.inference.pipeline import Plan
 from histonuc.nuclei import Nuclei
 
@@ -97,10 +97,7 @@ def versions() -> dict[str, str]:
 
 def write_json(record: dict[str, Any], path: Path) -> None:
     """Write JSON; the file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def _item_lines(item: dict[str, Any], skipped: Sequence[str]) -> list[str]:

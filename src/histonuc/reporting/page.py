@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 from histonuc import __version__
 from histonuc.evaluation import Panel
 from histonuc.extras import require
+from histonuc.files import write_text
 from histonuc.reporting import figures
 from histonuc.reporting.inputs import Run, ScoreSet, flatten, load_runs, load_score_sets
 from histonuc.reporting.pictures import Picture, jpeg_uri, legend, outline_paths
@@ -81,13 +81,7 @@ def report(
         comparison=_compare(score_sets),
         conventions=score_sets[0].scores["conventions"] if score_sets else {},
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = out.with_name(f"{out.name}.tmp")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        os.replace(draft, out)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_text(out, page)
     return out
 
 

@@ -27,6 +27,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from histonuc.files import replacing, write_text
 from histonuc.training.config import TrainConfig
 
 MAY_CHANGE = (
@@ -84,14 +85,12 @@ class TrainState:
 
 def save_state(state: TrainState, folder: Path) -> None:
     """Write ``state.pt``, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
     record = {f.name: getattr(state, f.name) for f in fields(state)}
     record["progress"] = asdict(state.progress)
     for name in ("model", "ema"):
         record[name] = dict(record[name])
-    temporary = folder / "state.pt.tmp"
-    torch.save(record, temporary)
-    os.replace(temporary, folder / "state.pt")
+    with replacing(folder / "state.pt") as draft:
+        torch.save(record, draft)
 
 
 def load_state(folder: Path) -> TrainState:
@@ -155,13 +154,6 @@ def _truncate(file: Path, num_lines: int) -> None:
     """Drop log lines written after the checkpoint: those steps are about to be done again."""
     lines = file.read_text().splitlines(keepends=True)
     write_text(file, "".join(lines[:num_lines]))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def describe_environment(seed: int, argv: list[str]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import cv2
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.evaluation import Evaluation
+from histonuc.files import replacing
 from histonuc.nuclei import trace_contours
 from histonuc.taxonomy import LabelSpace
 
@@ -19,7 +19,6 @@ _NUM_SAMPLES = 4
 
 def save_samples(evaluation: Evaluation, folder: Path) -> None:
     """Write up to four panels as PNG, replacing those of the previous best."""
-    folder.mkdir(parents=True, exist_ok=True)
     space = evaluation.label_space
     for number, panel in enumerate(evaluation.panels[:_NUM_SAMPLES]):
         picture = np.concatenate(
@@ -30,9 +29,8 @@ def save_samples(evaluation: Evaluation, folder: Path) -> None:
             ],
             axis=1,
         )
-        temporary = folder / f".{number}.png"
-        cv2.imwrite(str(temporary), picture[..., ::-1])
-        os.replace(temporary, folder / f"{number}.png")
+        with replacing(folder / f"{number}.png") as draft:
+            cv2.imwrite(str(draft), picture[..., ::-1])
 
 
 def enlarge(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
