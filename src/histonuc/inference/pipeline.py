@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -107,17 +107,18 @@ def find_nuclei(
     progress: Progress,
 ) -> Nuclei:
     """All nuclei of a slide in level-0 pixels, each once, sorted by place."""
-    read = prefetch(_read(slide, plan, clock), depth=2 * batch_size)
     parts: list[TileNuclei] = []
-    for tiles, images in _batches(read, batch_size):
-        with clock.part("network"):
-            maps = runtime.maps(images)
-        for tile, tile_maps in zip(tiles, maps, strict=True):
-            with clock.part("decode"):
-                found = _decode(runtime, tile_maps, tile, plan)
-                parts.append(own(tile, found, band_px=plan.margin_px / 2))
-            area_mm2 = np.prod(tile.core.size) * (plan.mpp / 1000) ** 2
-            progress(1, int(parts[-1].owned.sum()), float(area_mm2))
+    # Closing waits for the reader thread: after an error it would go on in a closed slide.
+    with closing(prefetch(_read(slide, plan, clock), depth=2 * batch_size)) as read:
+        for tiles, images in _batches(read, batch_size):
+            with clock.part("network"):
+                maps = runtime.maps(images)
+            for tile, tile_maps in zip(tiles, maps, strict=True):
+                with clock.part("decode"):
+                    found = _decode(runtime, tile_maps, tile, plan)
+                    parts.append(own(tile, found, band_px=plan.margin_px / 2))
+                area_mm2 = np.prod(tile.core.size) * (plan.mpp / 1000) ** 2
+                progress(1, int(parts[-1].owned.sum()), float(area_mm2))
     with clock.part("stitch"):
         return stitch(parts, runtime.label_space, plan.mpp)
 
@@ -160,7 +161,7 @@ def _decode(runtime: Runtime, maps: NDArray[np.float32], tile: Tile, plan: Plan)
     )
 
 
-def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
+def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
     """Run an iterator in a thread, at most `depth` items ahead; its errors are raised here."""
     end = object()
     with ThreadPoolExecutor(1, thread_name_prefix="histonuc-reader") as pool:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from histonuc.exports import TABLE_FILE, write_geojson, write_table
+from histonuc.inference.inputs import (
+    find_inputs,
+    fingerprint,
+    name_folders,
+    read_summary,
+)
 from histonuc.inference.overview import write_detail, write_overview
 from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
 from histonuc.inference.progress import Meter, open_meter
 from histonuc.inference.runtime import Runtime, load_runtime
-from histonuc.inference.slide import KNOWN_SUFFIXES, Slide, open_slide
+from histonuc.inference.slide import PLAUSIBLE_MPP, Slide, open_slide
 from histonuc.inference.summary import (
+    DETAIL_FILE,
+    OVERVIEW_FILE,
     SUMMARY_FILE,
     PredictSummary,
     measure,
@@ -26,6 +33,11 @@ from histonuc.inference.summary import (
 from histonuc.nuclei import Nuclei
 
 log = logging.getLogger(__name__)
+
+RESULT_FORMAT = 1
+"""Raised when the files of a result change: older results are then made anew."""
+COARSE = 2.2
+"""An image this many times coarser than the model's resolution lacks what the model looks for."""
 
 
 def predict(
@@ -57,122 +69,85 @@ def predict(
         ValueError: no input, no such model, or an impossible value. A bad input among others does
             not raise: see `PredictSummary.failed`.
     """
-    if batch_size < 1:
-        raise ValueError(f"--batch-size {batch_size}: expected 1 or more")
-    if mpp is not None and not (math.isfinite(mpp) and mpp > 0):
-        raise ValueError(f"--mpp {mpp}: expected microns per pixel above 0, e.g. 0.25")
     sources = find_inputs(paths)
     runtime = load_runtime(model, device)
     settings = {"mpp": mpp, "tile_px": tile_px, "batch_size": batch_size, "margin_um": margin_um}
+    _check(settings, runtime, out)
+    # Everything a result depends on: an input is done again when any of it changed.
+    common = {
+        "format": RESULT_FORMAT,
+        "model": runtime.name,
+        "model_sha256": runtime.sha256,
+        "settings": settings,
+    }
     summary = PredictSummary(out=out)
     with open_meter() as meter:
         for source, folder in zip(sources, name_folders(sources, out), strict=True):
-            key = _fingerprint(source, runtime, settings)
-            finished = None if overwrite else _finished(folder, key)
-            if finished is not None:
-                summary.skipped.append(str(source))
-                summary.items.append(finished)
-                continue
             try:
+                key = fingerprint(source) | common
+                finished = None if overwrite else read_summary(folder)
+                if finished is not None and finished.get("fingerprint") == key:
+                    summary.skipped.append(str(source))
+                    summary.items.append(finished)
+                    continue
                 summary.items.append(_predict_one(source, folder, runtime, settings, key, meter))
-            except (ValueError, OSError, MemoryError) as error:
-                reason = str(error) or type(error).__name__
-                log.warning("%s failed: %s", source, reason)
-                summary.failed.append({"source": str(source), "error": reason})
+            except Exception as error:  # whatever ails one input must not cost the others
+                summary.failed.append({"source": str(source), "error": _reason(source, error)})
     write_json(summary.to_dict(), out / SUMMARY_FILE)
     return summary
 
 
-def find_inputs(paths: Sequence[Path]) -> list[Path]:
-    """Files to predict: those given, and all of known kinds in the folders given.
-
-    Raises:
-        ValueError: nothing there.
-    """
-    if not paths:
-        raise ValueError("expected images, slides or folders to predict, got none")
-    found: dict[Path, None] = {}
-    for path in paths:
-        if not path.exists():
-            raise ValueError(f"nothing at {path}")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        if path.is_dir():
-            inside = [file for file in inside if _is_input(file)]
-            if not inside:
-                raise ValueError(
-                    f"no images or slides in {path}: known are {sorted(KNOWN_SUFFIXES)}"
-                )
-        found |= dict.fromkeys(inside)
-    return list(found)
-
-
-def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
-    """A folder in `out` for each source: its stem, numbered when others have the same.
-
-    >>> [str(path) for path in name_folders([Path("a/x.png"), Path("b/x.svs")], Path("out"))]
-    ['out/x', 'out/x-2']
-    """
-    taken: set[str] = set()
-    folders = []
-    for source in sources:
-        name, number = source.stem, 1
-        while name.lower() in taken:  # file systems may not tell cases apart
-            number += 1
-            name = f"{source.stem}-{number}"
-        taken.add(name.lower())
-        folders.append(out / name)
-    return folders
+def _check(settings: Mapping[str, Any], runtime: Runtime, out: Path) -> None:
+    """Refuse what no input could be predicted with, before any is touched."""
+    mpp, tile_px, margin_um = settings["mpp"], settings["tile_px"], settings["margin_um"]
+    low, high = PLAUSIBLE_MPP
+    if mpp is not None and not low <= mpp <= high:
+        raise ValueError(
+            f"--mpp {mpp:g}: expected microns per pixel, {low:g} to {high:g}: "
+            "0.25 for 40x, 0.5 for 20x"
+        )
+    if settings["batch_size"] < 1:
+        raise ValueError(f"--batch-size {settings['batch_size']}: expected 1 or more")
+    if not (math.isfinite(margin_um) and margin_um >= 0):
+        raise ValueError(f"margin_um {margin_um}: expected 0 or more")
+    least_px = max(1, math.ceil(3 * margin_um / runtime.mpp))
+    if tile_px < least_px:  # most of every tile would be margin, and the time spent on it
+        raise ValueError(
+            f"--tile-px {tile_px}: expected {least_px} or more, three times the margin of "
+            f"{margin_um:g} microns around each tile at the model's {runtime.mpp:g} mpp"
+        )
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file: expected a folder, or a name for a new one")
 
 
-def _is_input(file: Path) -> bool:
-    return file.is_file() and file.suffix.lower() in KNOWN_SUFFIXES and file.name[0] != "."
+def _reason(source: Path, error: Exception) -> str:
+    """Why an input failed, in one line; what is nobody's fault but ours leaves a traceback."""
+    if isinstance(error, (ValueError, OSError, MemoryError)):
+        reason = str(error) or type(error).__name__
+        log.warning("%s failed: %s", source, reason)
+        return reason
+    log.error("%s failed", source, exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _predict_one(
     source: Path,
     folder: Path,
     runtime: Runtime,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     key: dict[str, Any],
     meter: Meter,
 ) -> dict[str, Any]:
     """Analyse one input and write its folder; `SUMMARY_FILE` comes last."""
     clock = Clock()
-    warnings: list[str] = []
-    with open_slide(source) as slide:
-        mpp, mpp_source = _resolve_mpp(slide, source, settings["mpp"], runtime, warnings)
-        with clock.part("plan"):
-            plan = make_plan(
-                slide,
-                mpp=mpp,
-                model_mpp=runtime.mpp,
-                tile_px=settings["tile_px"],
-                margin_um=settings["margin_um"],
-            )
-        if not plan.tissue.mask.any():
-            warnings.append("no stained tissue found: nothing was analysed")
-        meter.start(source.name, len(plan.tiles))
-        nuclei = find_nuclei(
-            slide,
-            runtime,
-            plan,
-            batch_size=settings["batch_size"],
-            clock=clock,
-            progress=meter.advance,
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SUMMARY_FILE).unlink(missing_ok=True)
-        with clock.part("write"):
-            _write_results(slide, nuclei, folder, source, runtime)
-    for warning in warnings:
+    with clock.part("total"), open_slide(source) as slide:
+        facts = _analyse(slide, source, folder, runtime, settings, clock, meter)
+    for warning in facts["warnings"]:
         log.warning("%s: %s", source, warning)
     record = {
         "source": str(source),
         "folder": str(folder),
-        **measure(plan, nuclei),
-        "mpp": mpp,
-        "mpp_source": mpp_source,
-        "warnings": warnings,
+        **facts,
         "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
         "fingerprint": key,
         "versions": versions(),
@@ -181,10 +156,61 @@ def _predict_one(
     return record
 
 
+def _analyse(
+    slide: Slide,
+    source: Path,
+    folder: Path,
+    runtime: Runtime,
+    settings: Mapping[str, Any],
+    clock: Clock,
+    meter: Meter,
+) -> dict[str, Any]:
+    """Find the nuclei of an open slide and write everything but the summary: its facts."""
+    warnings: list[str] = []
+    mpp, mpp_source = _resolve_mpp(slide, source, settings["mpp"], runtime, warnings)
+    with clock.part("plan"):
+        plan = make_plan(
+            slide,
+            mpp=mpp,
+            model_mpp=runtime.mpp,
+            tile_px=settings["tile_px"],
+            margin_um=settings["margin_um"],
+        )
+    if not plan.tissue.mask.any():
+        warnings.append("no stained tissue found: nothing was analysed")
+    meter.start(source.name, len(plan.tiles))
+    nuclei = find_nuclei(
+        slide,
+        runtime,
+        plan,
+        batch_size=settings["batch_size"],
+        clock=clock,
+        progress=meter.advance,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SUMMARY_FILE).unlink(missing_ok=True)
+    with clock.part("write"):
+        _write_results(slide, nuclei, folder, source, runtime)
+    return {
+        **measure(plan, nuclei),
+        "levels_px": [list(size) for size in slide.levels],
+        "vendor": slide.properties.get("openslide.vendor"),
+        "mpp": mpp,
+        "mpp_source": mpp_source,
+        "warnings": warnings,
+    }
+
+
 def _resolve_mpp(
     slide: Slide, source: Path, given: float | None, runtime: Runtime, warnings: list[str]
 ) -> tuple[float, str]:
     """Microns per level-0 pixel and where they come from: ``given``, ``file`` or ``assumed``."""
+    stated = given if given is not None else slide.mpp
+    if stated is not None and stated > COARSE * runtime.mpp:
+        warnings.append(
+            f"at {stated:.3g} mpp the image is {stated / runtime.mpp:.1f} times coarser than the "
+            f"model's {runtime.mpp:g}: expect nuclei to be missed and merged"
+        )
     if given is not None:
         if slide.mpp is not None and abs(math.log(given / slide.mpp)) > 0.1:
             warnings.append(f"the file states {slide.mpp:.4g} mpp, --mpp says {given:.4g}")
@@ -215,28 +241,5 @@ def _write_results(
     }
     write_table(nuclei, folder / TABLE_FILE, facts)
     write_geojson(nuclei, folder / "nuclei.geojson")
-    write_overview(slide, nuclei, folder / "overview.jpg", source.name)
-    write_detail(slide, nuclei, folder / "detail.jpg", source.name)
-
-
-def _fingerprint(source: Path, runtime: Runtime, settings: dict[str, Any]) -> dict[str, Any]:
-    """Everything the result depends on: an input is done again when any of it changed."""
-    stat = source.stat()
-    return {
-        "source": str(source.resolve()),
-        "bytes": stat.st_size,
-        "modified_ns": stat.st_mtime_ns,
-        "model": runtime.name,
-        "model_sha256": runtime.sha256,
-        "settings": settings,
-    }
-
-
-def _finished(folder: Path, key: dict[str, Any]) -> dict[str, Any] | None:
-    """The summary of an earlier run that did the very same; None if there is none."""
-    try:
-        record: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    same = record.get("fingerprint") == key and (folder / TABLE_FILE).is_file()
-    return record if same else None
+    write_overview(slide, nuclei, folder / OVERVIEW_FILE, source.name)
+    write_detail(slide, nuclei, folder / DETAIL_FILE, source.name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -41,11 +42,15 @@ class Slide(Protocol):
         size: width and height at level 0.
         mpp: microns per level-0 pixel; None when the file does not say.
         is_plain: a single image rather than a whole slide.
+        levels: width and height of every pyramid level, the finest first.
+        properties: what the file says about itself, under OpenSlide's names.
     """
 
     size: tuple[int, int]
     mpp: float | None
     is_plain: bool
+    levels: tuple[tuple[int, int], ...]
+    properties: Mapping[str, str]
 
     def read(self, x: int, y: int, w: int, h: int, out_w: int, out_h: int) -> NDArray[np.uint8]:
         """RGB (out_h, out_w, 3) of the window (x, y, w, h) in level-0 pixels."""
@@ -85,9 +90,11 @@ class PlainImage(_Closing):
 
     def __init__(self, pixels: NDArray[np.uint8], mpp: float | None = None) -> None:
         self._pixels = pixels
-        self.size = (pixels.shape[1], pixels.shape[0])
+        self.size: tuple[int, int] = (pixels.shape[1], pixels.shape[0])
         self.mpp = mpp
         self.is_plain = True
+        self.levels: tuple[tuple[int, int], ...] = (self.size,)
+        self.properties: Mapping[str, str] = {}
 
     def read(self, x: int, y: int, w: int, h: int, out_w: int, out_h: int) -> NDArray[np.uint8]:
         """RGB (out_h, out_w, 3) of the window (x, y, w, h)."""
@@ -124,7 +131,9 @@ class OpenSlideFile(_Closing):
         self._path = path
         self._errors: type[Exception] = openslide.OpenSlideError
         self.size: tuple[int, int] = self._slide.dimensions
-        self.mpp = _openslide_mpp(self._slide.properties)
+        self.levels: tuple[tuple[int, int], ...] = self._slide.level_dimensions
+        self.properties: Mapping[str, str] = dict(self._slide.properties)
+        self.mpp = _openslide_mpp(self.properties)
         self.is_plain = False
 
     def read(self, x: int, y: int, w: int, h: int, out_w: int, out_h: int) -> NDArray[np.uint8]:
@@ -199,7 +208,7 @@ def fit(size: tuple[int, int], max_px: int) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _openslide_mpp(properties: Any) -> float | None:
+def _openslide_mpp(properties: Mapping[str, str]) -> float | None:
     try:
         mpp = sum(float(properties[f"openslide.mpp-{axis}"]) for axis in "xy") / 2
     except (KeyError, ValueError):
@@ -250,27 +259,38 @@ def _pil_rgb(image: Image, path: Path) -> NDArray[np.uint8]:
 def _open_tiff(path: Path) -> Slide:
     import tifffile
 
-    try:
-        with tifffile.TiffFile(path) as tiff:
+    with contextlib.ExitStack() as stack:
+        with _tiff_errors(path):
+            tiff = stack.enter_context(tifffile.TiffFile(path))
             page: Any = tiff.pages[0]
             num_pixels = page.imagewidth * page.imagelength
-            if page.is_tiled and (len(tiff.pages) > 1 or num_pixels > PYRAMID_PIXELS):
-                with contextlib.suppress(ValueError):  # OpenSlide does not take every tiled TIFF
-                    return OpenSlideFile(path)
-            if num_pixels > MAX_PLAIN_PIXELS:
-                raise ValueError(
-                    f"{path} has {num_pixels / 1e9:.1f} gigapixels and is no tiled pyramid: "
-                    "convert it to a pyramidal tiled TIFF"
-                )
-            if page.photometric not in _TIFF_PLAIN:
-                return _open_image(path)  # palettes, CMYK, Lab: PIL knows how
-            return PlainImage(_tiff_rgb(page, path), _tiff_mpp(page))
-    except (tifffile.TiffFileError, OSError, LookupError, RuntimeError) as error:
+            is_pyramid = page.is_tiled and (len(tiff.pages) > 1 or num_pixels > PYRAMID_PIXELS)
+            mpp = _tiff_mpp(page)
+        if is_pyramid:
+            with contextlib.suppress(ValueError):  # OpenSlide does not take every tiled TIFF
+                return OpenSlideFile(path)
+        if num_pixels > MAX_PLAIN_PIXELS:
+            raise ValueError(
+                f"{path} has {num_pixels / 1e9:.1f} gigapixels and is no tiled pyramid: "
+                "convert it to a pyramidal tiled TIFF"
+            )
+        if page.photometric not in _TIFF_PLAIN:
+            return _open_image(path)  # palettes, CMYK, Lab: PIL knows how
+        return PlainImage(_tiff_rgb(page, path), mpp)
+
+
+@contextlib.contextmanager
+def _tiff_errors(path: Path) -> Iterator[None]:
+    """Damage as one clear error: tifffile trusts the tags and may end in any exception."""
+    try:
+        yield
+    except Exception as error:
         raise ValueError(f"{path} is damaged or no TIFF: {error}") from None
 
 
 def _tiff_rgb(page: Any, path: Path) -> NDArray[np.uint8]:
-    pixels = page.asarray()
+    with _tiff_errors(path):
+        pixels = page.asarray()
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * 255
     if pixels.dtype != np.uint8:

@@ -19,6 +19,7 @@ from histonuc.nuclei import Nuclei
 
 SUMMARY_FILE = "summary.json"
 """Written last: a folder that holds it is finished."""
+OVERVIEW_FILE, DETAIL_FILE = "overview.jpg", "detail.jpg"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,7 @@ def _item_lines(item: dict[str, Any], skipped: Sequence[str]) -> list[str]:
     lines = [
         f"{item['source']}{done}: {item['num_nuclei']:,} nuclei in {item['tissue_mm2']:.3g} mm² "
         f"of tissue{'' if density is None else f', {density:,.0f} per mm²'}, "
-        f"in {sum(item['seconds'].values()):.1f} s -> {item['folder']}"
+        f"in {item['seconds']['total']:.1f} s -> {item['folder']}"
     ]
     for name, row in item["classes"].items():
         if row["num_nuclei"]:

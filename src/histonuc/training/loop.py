@@ -141,9 +141,9 @@ def _end_epoch(run: Run) -> None:
     complete = progress.batch == run.steps_per_epoch
     if complete:
         progress.epoch, progress.batch = progress.epoch + 1, 0
-    else:
+    if run.over_time:
         log.info("stopped after %.1f minutes (--minutes)", run.seconds / 60)
-    last = progress.epoch == config.epochs
+    last = progress.epoch == config.epochs or run.over_time
     progress.due = last or not complete or progress.epoch % config.validate_every == 0
     _save(run)  # before validating: whatever happens there, the epoch is not lost
     if progress.due:

@@ -1,0 +1,98 @@
+"""Which files a prediction is about, and where the results of each go."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from histonuc.exports import TABLE_FILE
+from histonuc.inference.slide import KNOWN_SUFFIXES
+from histonuc.inference.summary import DETAIL_FILE, OVERVIEW_FILE, SUMMARY_FILE
+
+
+def find_inputs(paths: Sequence[Path]) -> list[Path]:
+    """Files to predict: those given, and all of known kinds in the folders given.
+
+    The pictures of an earlier prediction are not inputs: results may lie among the images.
+
+    Raises:
+        ValueError: nothing there.
+    """
+    if not paths:
+        raise ValueError("expected images, slides or folders to predict, got none")
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"nothing at {path}")
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        if path.is_dir():
+            inside = [file for file in inside if _is_input(file)]
+            if not inside:
+                raise ValueError(
+                    f"no images or slides in {path}: known are {sorted(KNOWN_SUFFIXES)}"
+                )
+        for file in inside:
+            found.setdefault(os.path.abspath(file), file)
+    return list(found.values())
+
+
+def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
+    """A folder in `out` for each source: its stem, numbered when another source has the same.
+
+    Finished results of another source, from an earlier run, are never written over.
+
+    >>> [str(path) for path in name_folders([Path("a/x.png"), Path("b/x.svs")], Path("out"))]
+    ['out/x', 'out/x-2']
+    """
+    taken = {SUMMARY_FILE}
+    folders = []
+    for source in sources:
+        name, number = source.stem, 1
+        # File systems may not tell cases apart.
+        while name.lower() in taken or _is_of_another(out / name, source):
+            number += 1
+            name = f"{source.stem}-{number}"
+        taken.add(name.lower())
+        folders.append(out / name)
+    return folders
+
+
+def fingerprint(source: Path) -> dict[str, Any]:
+    """What tells a source file from others and from its own later versions."""
+    stat = source.stat()
+    return {
+        "source": str(source.resolve()),
+        "bytes": stat.st_size,
+        "modified_ns": stat.st_mtime_ns,
+    }
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The summary of a finished prediction; None where there is none."""
+    try:
+        record: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    finished = isinstance(record, dict) and (folder / TABLE_FILE).is_file()
+    return record if finished else None
+
+
+def _is_input(file: Path) -> bool:
+    if file.name.startswith(".") or file.suffix.lower() not in KNOWN_SUFFIXES:
+        return False
+    is_result = file.name in (OVERVIEW_FILE, DETAIL_FILE) and (file.parent / TABLE_FILE).is_file()
+    return not is_result and file.is_file()
+
+
+def _is_of_another(folder: Path, source: Path) -> bool:
+    """Whether finished results lie in `folder` that are not of `source`, moved or changed."""
+    record = read_summary(folder)
+    if record is None:
+        return False
+    before, now = record.get("fingerprint", {}), fingerprint(source)
+    same_place = before.get("source") == now["source"]
+    same_file = all(before.get(fact) == now[fact] for fact in ("bytes", "modified_ns"))
+    return not (same_place or same_file)

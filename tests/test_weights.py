@@ -1,0 +1,62 @@
+"""The shipped model: its card tells the truth, and it does what it did when it was shipped."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from histonuc.data.formats import prepare_folder
+from histonuc.data.store import Store
+from histonuc.evaluation import evaluate
+from histonuc.inference.runtime import DEFAULT_MODEL, list_shipped, load_runtime
+
+WEIGHTS = Path(str(files("histonuc.weights")))
+MODELS = sorted(WEIGHTS.glob("*.onnx"))
+
+
+def test_the_default_model_is_shipped() -> None:
+    assert DEFAULT_MODEL in [model.name for model in list_shipped()]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda path: path.stem)
+def test_every_model_is_small_and_has_a_card_with_its_checksum(model: Path) -> None:
+    card = model.with_suffix(".md").read_text()
+    assert hashlib.sha256(model.read_bytes()).hexdigest() in card
+    assert model.stat().st_size < 12e6
+    for heading in ("Data and licences", "Scores", "Known failures", "How it was made"):
+        assert heading in card
+    for name in load_runtime(model.stem).label_space.classes:
+        assert name in card
+
+
+def test_it_scores_on_real_tiles_what_it_scored_when_shipped(shared_data, tmp_path) -> None:
+    prepare_folder(
+        shared_data, tmp_path / "store", only=["nucls15", "pannuke3"], label_space="three"
+    )
+    store, runtime = Store.open(tmp_path / "store"), load_runtime(DEFAULT_MODEL)
+    summary = evaluate(
+        store,
+        store.select([3]),
+        runtime.maps,
+        representation=runtime.representation,
+        label_space=runtime.label_space,
+        mpp=runtime.mpp,
+        panels=False,
+    ).summary()
+    assert summary["bpq"] == pytest.approx(PINNED_BPQ, abs=0.01)
+    assert summary["foreground_dice"] == pytest.approx(PINNED_DICE, abs=0.01)
+
+
+def test_predicting_needs_no_torch() -> None:
+    code = (
+        "import sys, numpy as np; from histonuc.inference.runtime import load_runtime;"
+        "maps = load_runtime('default').maps(np.full((1, 70, 90, 3), 240, np.uint8));"
+        "assert maps.shape == (1, 4, 70, 90), maps.shape;"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
