@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if find_spec("torch") is not None:
     from jaxtyping import install_import_hook
 
-    install_import_hook(["histonuc.losses", "histonuc.trunks"], "beartype.beartype")
+    install_import_hook(["histonuc.losses"], "beartype.beartype")
 
 settings.register_profile("histonuc", derandomize=True, deadline=None, max_examples=30)
 settings.load_profile("histonuc")

@@ -50,9 +50,10 @@ def test_dice_and_iou_with_one_pixel_of_smoothing() -> None:
 
 
 def test_focal_tversky_weighs_misses() -> None:
-    tp, fn, fp = 1.5, 0.5, 0.5
+    truth = torch.tensor([[[[1.0, 1, 1, 0]], [[0, 0, 0, 1.0]]]], dtype=torch.float64)
+    tp, fn, fp = 0.9 + 0.6 + 0.3, 0.1 + 0.4 + 0.7, 0.2
     tversky = (tp + 1) / (tp + 0.7 * fn + 0.3 * fp + 1)
-    assert focal_tversky_loss(LOGITS, TRUTH, reduction="none")[0, 0].item() == pytest.approx(
+    assert focal_tversky_loss(LOGITS, truth, reduction="none")[0, 0].item() == pytest.approx(
         (1 - tversky) ** (3 / 4)
     )
 

@@ -28,7 +28,7 @@ INSTANCES[11, 11] = 9  # in two parts
 TYPES = np.zeros((SIDE, SIDE), np.uint8)
 TYPES[1:4, 1:4] = 3
 TYPES[3, 1:4] = 2  # a minority of the pixels
-TYPES[6:9, 1:4] = 4
+TYPES[6, 1] = 4  # most of the nucleus has no type
 
 
 def write_set(
@@ -230,6 +230,13 @@ def test_folds_balance_nuclei_within_each_data_set():
         own = np.array([row.nuclei * (row.dataset == name) for row in rows])
         loads = [own[folds == k].sum() for k in (1, 2, 3)]
         assert max(loads) - min(loads) <= max(own)
+
+
+def test_large_groups_are_placed_first():
+    rows = rows_of([("A", "", nuclei) for nuclei in (10, 10, 10, 10, 43)])
+    for seed in range(20):
+        folds = assign_folds(rows, 2, seed)
+        assert folds.count(folds[4]) == 1  # 43 alone against 4 * 10
 
 
 def test_the_split_does_not_depend_on_the_order_of_rows_but_on_the_seed():

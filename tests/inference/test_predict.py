@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import pytest
@@ -7,7 +8,8 @@ from PIL import Image
 from histonuc.exports import read_geojson, read_table
 from histonuc.inference import predict as module
 from histonuc.inference.pipeline import prefetch
-from histonuc.inference.predict import find_inputs, name_folders, predict
+from histonuc.inference.predict import predict
+from histonuc.inference.slide import PlainImage
 
 FILES = {"nuclei.parquet", "nuclei.geojson", "overview.jpg", "detail.jpg", "summary.json"}
 
@@ -40,11 +42,23 @@ def test_an_image_gives_a_folder_of_results(runtime, image, tmp_path):
         "num_nuclei": 0,
         "share": 0.0,
         "density_per_mm2": 0.0,
+        "density_per_image_mm2": 0.0,
         "median_area_um2": None,
     }
     assert record["image_mm2"] == pytest.approx(700 * 500 * 0.25**2 * 1e-6)
     assert record["density_per_mm2"] == pytest.approx(300 / record["tissue_mm2"])
-    assert set(record["seconds"]) == {"plan", "read", "network", "decode", "stitch", "write"}
+    assert record["density_per_image_mm2"] == pytest.approx(300 / (700 * 500 * 0.25**2 * 1e-6))
+    assert set(record["seconds"]) == {
+        "plan",
+        "read",
+        "network",
+        "decode",
+        "stitch",
+        "write",
+        "total",
+    }
+    assert record["seconds"]["total"] >= record["seconds"]["network"]
+    assert record["levels_px"] == [[700, 500]]
     assert record["mpp_source"] == "given"
     assert not summary.failed
     assert any("300 nuclei" in line for line in summary.lines())
@@ -110,6 +124,69 @@ def test_one_bad_file_does_not_stop_the_others(runtime, image, tmp_path):
     assert recorded["failed"] == summary.failed
 
 
+def test_what_nobody_foresaw_does_not_stop_the_others_either(runtime, image, tmp_path, monkeypatch):
+    Image.fromarray(np.asarray(Image.open(image))[:300]).save(image.parent / "a-small.png")
+    maps = runtime.maps
+
+    def fail_on_small(images):
+        if images.shape[1] == 300:
+            raise RuntimeError("the network ran out of memory")
+        return maps(images)
+
+    monkeypatch.setattr(runtime, "maps", fail_on_small)
+    summary = predict([image.parent], tmp_path / "out", mpp=0.25)
+    assert [item["num_nuclei"] for item in summary.items] == [300]
+    assert summary.failed[0]["error"] == "RuntimeError: the network ran out of memory"
+
+
+def test_the_reader_has_stopped_before_the_slide_is_closed(runtime, image, tmp_path, monkeypatch):
+    events = []
+
+    class SlowSlide(PlainImage):
+        def read(self, *window):
+            time.sleep(0.02)
+            events.append("read")
+            return super().read(*window)
+
+        def close(self):
+            events.append("closed")
+
+    def fail(images):
+        raise ValueError("maps hold NaN")
+
+    pixels = np.asarray(Image.open(image))
+    monkeypatch.setattr(module, "open_slide", lambda _: SlowSlide(pixels))
+    monkeypatch.setattr(runtime, "maps", fail)
+    predict([image], tmp_path / "out", mpp=0.25, tile_px=192, batch_size=2)
+    time.sleep(0.1)
+    assert events[-1] == "closed"
+    assert 2 <= events.count("read") < 20
+
+
+def test_results_among_the_images_are_not_taken_for_images(runtime, image, tmp_path):
+    for _ in range(2):
+        summary = predict([image.parent], image.parent, mpp=0.25)
+        assert [item["source"] for item in summary.items] == [str(image)]
+    assert summary.skipped == [str(image)]
+
+
+def test_two_runs_keep_inputs_of_one_name_apart(runtime, image, tmp_path, make_blobs):
+    other = tmp_path / "other" / "blobs.png"
+    other.parent.mkdir()
+    Image.fromarray(make_blobs((300, 200), 20)).save(other)
+    predict([image], tmp_path / "out", mpp=0.25)
+    predict([other], tmp_path / "out", mpp=0.25)
+    assert len(read_table(tmp_path / "out" / "blobs" / "nuclei.parquet")) == 300
+    assert len(read_table(tmp_path / "out" / "blobs-2" / "nuclei.parquet")) == 20
+
+
+def test_an_image_much_coarser_than_the_model_is_warned_about(runtime, image, tmp_path):
+    Image.fromarray(np.asarray(Image.open(image))[:60, :60]).save(image)
+    for mpp, expected in ((0.5, False), (0.6, True)):
+        (item,) = predict([image], tmp_path / "out", mpp=mpp).items
+        assert any("coarser" in warning for warning in item["warnings"]) == expected
+
+
 def test_blank_images_give_valid_empty_results(runtime, tmp_path):
     Image.new("RGB", (90, 70), (244, 244, 244)).save(tmp_path / "blank.png")
     (item,) = predict([tmp_path / "blank.png"], tmp_path / "out", mpp=0.25).items
@@ -127,18 +204,6 @@ def test_tiny_images_work(runtime, tmp_path):
         assert not summary.failed
 
 
-def test_folders_get_unique_names(tmp_path):
-    (tmp_path / "x").mkdir()
-    paths = [tmp_path / name for name in ("x/a.png", "x/A.tif", "a.jpg")]
-    for path in paths:
-        path.write_bytes(b"")
-    found = find_inputs([tmp_path])
-    assert found == sorted(paths)
-    assert find_inputs([tmp_path, tmp_path / "a.jpg"]) == found
-    names = [folder.name for folder in name_folders(found, tmp_path / "out")]
-    assert names == ["a", "A-2", "a-3"]
-
-
 def test_impossible_wishes_are_refused(runtime, image, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
@@ -146,8 +211,17 @@ def test_impossible_wishes_are_refused(runtime, image, tmp_path):
         predict([tmp_path / "none.png"], tmp_path / "out")
     with pytest.raises(ValueError, match="no images or slides"):
         predict([empty], tmp_path / "out")
-    with pytest.raises(ValueError, match="--mpp"):
-        predict([image], tmp_path / "out", mpp=0)
+    for mpp in (0, -0.25, 40, float("nan"), float("inf")):  # 40: the magnification, not the mpp
+        with pytest.raises(ValueError, match=r"--mpp.*0\.25 for 40x"):
+            predict([image], tmp_path / "out", mpp=mpp)
+    for tile_px in (-5, 0, 191):
+        with pytest.raises(ValueError, match=r"--tile-px.*192"):
+            predict([image], tmp_path / "out", tile_px=tile_px)
+    for margin_um in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="margin_um"):
+            predict([image], tmp_path / "out", margin_um=margin_um)
+    with pytest.raises(ValueError, match="is a file"):
+        predict([image], image)
     with pytest.raises(ValueError, match="--batch-size"):
         predict([image], tmp_path / "out", batch_size=0)
     with pytest.raises(ValueError, match="got none"):

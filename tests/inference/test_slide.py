@@ -76,6 +76,18 @@ def test_damaged_files_are_one_clear_error(tmp_path, name, content):
         open_slide(tmp_path / name)
 
 
+@pytest.mark.parametrize("tag", [256, 257, 277, 322])
+def test_damaged_tags_are_one_clear_error(tmp_path, pixels, tag):
+    tifffile.imwrite(tmp_path / "a.tif", pixels, compression="deflate", tile=(16, 16))
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as tiff:
+        place = tiff.pages[0].tags[tag].offset
+    content[place + 4 : place + 8] = (3).to_bytes(4, "little")  # three values instead of one
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.tif"):
+        open_slide(tmp_path / "a.tif")
+
+
 def test_truncated_files_are_one_clear_error(tmp_path, pixels):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     tifffile.imwrite(tmp_path / "a.tif", pixels, compression="deflate")
@@ -145,6 +157,8 @@ def test_fit_never_enlarges():
 def test_a_real_slide(shared_slides):
     with open_slide(shared_slides / "cmu-1-small-region.svs") as slide:
         assert slide.size == (2220, 2967)
+        assert slide.levels == ((2220, 2967),)
+        assert slide.properties["openslide.vendor"] == "aperio"
         assert slide.mpp == pytest.approx(0.499)
         assert not slide.is_plain
         native = slide.read(900, 1000, 200, 100, 200, 100)
@@ -176,6 +190,7 @@ def test_a_pyramidal_tiff_is_read_from_the_nearest_finer_level(tmp_path):
     with open_slide(path) as slide:
         assert not slide.is_plain
         assert slide.size == (512, 512)
+        assert slide.levels == ((512, 512), (256, 256))
         assert slide.read(0, 0, 256, 256, 256, 256).mean() == 100
         assert slide.read(0, 0, 256, 256, 200, 200).mean() == 100
         assert slide.read(0, 0, 256, 256, 128, 128).mean() == 150

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -18,51 +17,12 @@ import yaml
 from safetensors.torch import load_file
 
 from histonuc import cli
+from histonuc.data.augment import AugmentConfig
 from histonuc.data.store import Store
-from histonuc.data.writer import StoreWriter, TileRecord
 from histonuc.schedules import CosineRestarts
-from histonuc.taxonomy import PANNUKE
-from histonuc.zoo import TRUNKS
+from histonuc.training.loop import train
 
 PROGRAM = Path(__file__).parent / "tiny.py"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    """24 tiles of dark squares (one class) and bright squares (another)."""
-    path: Path = tmp_path_factory.mktemp("training") / "store"
-    rng = np.random.default_rng(0)
-    with StoreWriter(path, PANNUKE, source="test") as writer:
-        for tile in range(24):
-            instances = np.zeros((32, 32), np.int32)
-            image = np.full((32, 32, 3), 128, np.uint8)
-            for value, (grey, y) in enumerate(((30, 3), (230, 18)), start=1):
-                x = int(rng.integers(2, 18))
-                instances[y : y + 10, x : x + 10] = value
-                image[y : y + 10, x : x + 10] = grey
-            types = np.array([1, 2])
-            writer.add(
-                TileRecord(
-                    image=image,
-                    instances=instances,
-                    types=types,
-                    candidates=(1 << (types - 1)).astype(np.uint32),
-                    original_ids=np.array([1, 2]),
-                    channels=np.array([-1, -1]),
-                    fold=1 if tile < 16 else 2,
-                    name=f"tile{tile}",
-                    tissue="Breast",
-                    source="test",
-                    mpp=0.25,
-                )
-            )
-    return path
-
-
-@pytest.fixture
-def tiny_trunk(monkeypatch) -> None:
-    """The same trunk for command lines that run in this process."""
-    monkeypatch.setitem(TRUNKS, "tiny", runpy.run_path(str(PROGRAM), run_name="tiny")["Tiny"])
 
 
 COMMON = {
@@ -180,9 +140,13 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(
 
 
 def test_two_processes_equal_one_with_the_doubled_batch(data, tmp_path) -> None:
-    settings = {"trunk": "steady", "epochs": 2, "clip_norm": 0.5}
-    run(command(data, tmp_path / "one", **settings, batch_size=8))
-    run(command(data, tmp_path / "two", **settings, devices=2, strategy="ddp"))
+    """And go on together: the second epoch of the two is another session."""
+    changes = {"trunk": "steady", "clip_norm": 0.5}
+    run(command(data, tmp_path / "two", **changes, devices=2, strategy="ddp", epochs=1))
+    run(
+        command(data, tmp_path / "two", **changes, devices=2, strategy="ddp", epochs=2, resume=True)
+    )
+    run(command(data, tmp_path / "one", **changes, epochs=2, batch_size=8))
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
@@ -190,30 +154,34 @@ def test_two_processes_equal_one_with_the_doubled_batch(data, tmp_path) -> None:
         assert a["val"]["dice"] == pytest.approx(b["val"]["dice"], abs=1e-3)
 
 
-def test_accumulated_batches_equal_one_large_batch(data, tmp_path) -> None:
-    settings = {"trunk": "steady", "epochs": 2}
-    run(command(data, tmp_path / "one", **settings, batch_size=8))
-    run(command(data, tmp_path / "two", **settings, accumulate=2))
-    for name, value in weights(tmp_path / "one").items():
-        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-4, atol=1e-6)
+def test_accumulated_batches_equal_one_large_batch(settings) -> None:
+    one = train(settings("one", trunk="steady", epochs=2, batch_size=8))
+    two = train(settings("two", trunk="steady", epochs=2, accumulate=2))
+    for name, value in weights(one).items():
+        torch.testing.assert_close(weights(two)[name], value, rtol=1e-4, atol=1e-6)
 
 
-def test_a_time_budget_stops_cleanly_and_can_be_extended(data, tmp_path) -> None:
-    out = tmp_path / "run"
-    run(command(data, out, epochs=5000, minutes=0.02))
+def test_a_time_budget_stops_cleanly_and_can_be_extended(settings) -> None:
+    out = train(settings(epochs=5000, minutes=0.02))
     done = rows(out, "step")[-1]["step"]
     assert 0 < done < 20000
-    assert len(rows(out, "epoch")) >= 1
+    assert rows(out, "epoch")[-1]["step"] == done, "it was not validated where it stopped"
     assert (out / "checkpoints" / "best" / "model.safetensors").is_file()
-    run(command(data, out, epochs=5000, minutes=0.04, resume=True))
+    train(settings(epochs=5000, minutes=0.04, resume=True))
     assert rows(out, "step")[-1]["step"] > done
 
 
-def test_early_stopping(data, tmp_path) -> None:
-    out = tmp_path / "run"
+def test_early_stopping(settings) -> None:
     # A rate of nearly nothing: no validation after the first is better.
-    run(command(data, out, epochs=50, early_stop_epochs=2, max_lr=1e-12, min_lr=0))
+    out = train(settings(epochs=50, early_stop_epochs=2, max_lr=1e-12, min_lr=0.0))
     assert len(rows(out, "epoch")) < 10
+
+
+def test_crops_prepared_in_other_processes_are_the_same(settings) -> None:
+    one = train(settings("one", augment=AugmentConfig(), epochs=1))
+    two = train(settings("two", augment=AugmentConfig(), epochs=1, workers=2))
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(two)[name]), name
 
 
 @pytest.mark.parametrize(

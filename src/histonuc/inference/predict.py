@@ -142,8 +142,6 @@ def _predict_one(
     clock = Clock()
     with clock.part("total"), open_slide(source) as slide:
         facts = _analyse(slide, source, folder, runtime, settings, clock, meter)
-    for warning in facts["warnings"]:
-        log.warning("%s: %s", source, warning)
     record = {
         "source": str(source),
         "folder": str(folder),

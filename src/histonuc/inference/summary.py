@@ -61,7 +61,11 @@ class PredictSummary:
 
 
 def measure(plan: Plan, nuclei: Nuclei) -> dict[str, Any]:
-    """Counts, areas and densities of one input, in all and by class."""
+    """Counts, areas and densities of one input, in all and by class.
+
+    ``density_per_mm2`` is a mm² of tissue, which glass, fat and lumen are not;
+    ``density_per_image_mm2`` a mm² of everything.
+    """
     width, height = plan.tissue.size
     image_mm2 = width * height * (plan.mpp / 1000) ** 2
     tissue_mm2 = image_mm2 * plan.tissue.fraction
@@ -76,11 +80,13 @@ def measure(plan: Plan, nuclei: Nuclei) -> dict[str, Any]:
         "tiles_analysed": len(plan.tiles),
         "num_nuclei": len(nuclei),
         "density_per_mm2": len(nuclei) / tissue_mm2 if tissue_mm2 else None,
+        "density_per_image_mm2": len(nuclei) / image_mm2,
         "classes": {
             name: {
                 "num_nuclei": count,
                 "share": count / len(nuclei) if len(nuclei) else None,
                 "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,
+                "density_per_image_mm2": count / image_mm2,
                 "median_area_um2": (
                     float(np.median(areas[nuclei.class_index == j])) if count else None
                 ),

@@ -21,7 +21,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 import yaml
@@ -32,9 +34,16 @@ from histonuc.training.config import TrainConfig
 
 MAY_CHANGE = (
     *("epochs", "minutes", "resume", "out", "data", "log_every", "checkpoint_minutes"),
-    *("tensorboard", "mlflow", "workers", "early_stop_epochs", "validate_every"),
+    *("checkpoint_steps", "tensorboard", "mlflow", "workers", "early_stop_epochs"),
+    "validate_every",
 )
 """Settings that a resumed run may have changed without becoming another run."""
+
+DRAFT_PREFIX = ".writing-"
+"""How `files.replacing` names what it has not finished (a test holds the two together)."""
+
+_FOLDERS = ("checkpoints", "samples", "tensorboard")
+_FILES = ("config.yaml", "environment.json", "metrics.jsonl")
 
 
 @dataclass(kw_only=True)
@@ -73,21 +82,23 @@ class TrainState:
         model: raw weights and buffers.
         ema: moving average of them; empty when there is none.
         optimizer: the optimiser's own state.
-        rng: states of torch's generators (dropout), the processor's first.
+        scaler: the loss scaler's, in fp16; else empty.
+
+    Random numbers need none: crops and dropout are functions of seed, step and process.
     """
 
     progress: Progress
     model: Mapping[str, Tensor]
     ema: Mapping[str, Tensor]
     optimizer: Mapping[str, Any]
-    rng: list[Tensor]
+    scaler: Mapping[str, Any]
 
 
 def save_state(state: TrainState, folder: Path) -> None:
     """Write ``state.pt``, whole or not at all."""
     record = {f.name: getattr(state, f.name) for f in fields(state)}
     record["progress"] = asdict(state.progress)
-    for name in ("model", "ema"):
+    for name in ("model", "ema", "optimizer", "scaler"):
         record[name] = dict(record[name])
     with replacing(folder / "state.pt") as draft:
         torch.save(record, draft)
@@ -102,11 +113,18 @@ def load_state(folder: Path) -> TrainState:
     file = folder / "state.pt"
     if not file.is_file():
         raise ValueError(f"--resume: no checkpoint at {file}; start without --resume")
+    if not is_zipfile(file):  # torch would read it as its format of before 2020, or fail to
+        raise ValueError(f"{file} is damaged or of another version: not what torch.save writes")
     try:
         record = torch.load(file, map_location="cpu", weights_only=True)
         return TrainState(**{**record, "progress": Progress(**record["progress"])})
-    except (RuntimeError, TypeError, KeyError, EOFError) as error:
+    except (RuntimeError, TypeError, KeyError, UnpicklingError) as error:
         raise ValueError(f"{file} is damaged or of another version: {error}") from None
+
+
+def can_resume(config: TrainConfig) -> bool:
+    """Whether to go on from a checkpoint, rather than to start (a run killed before its first)."""
+    return config.resume and (config.out / "checkpoints" / "last" / "state.pt").is_file()
 
 
 def open_run(config: TrainConfig, argv: list[str]) -> TrainState | None:
@@ -119,23 +137,57 @@ def open_run(config: TrainConfig, argv: list[str]) -> TrainState | None:
         ValueError: the folder holds something else, or the settings are not those of the run.
     """
     run = config.out
-    if config.resume and (run / "checkpoints" / "last" / "state.pt").is_file():
+    if run.exists() and not run.is_dir():
+        raise ValueError(f"--out: {run} is a file; give a folder")
+    if can_resume(config):
         _check_same(config, run / "config.yaml")
         state = load_state(run / "checkpoints" / "last")
         _truncate(run / "metrics.jsonl", state.progress.num_log_lines)
+        _remove_drafts(run)
         return state
     if run.exists() and any(run.iterdir()):
         if not config.resume:
             raise ValueError(f"{run} is not empty: give --resume to go on, or another --out")
-        if not (run / "config.yaml").is_file():
-            raise ValueError(f"--resume: {run} is no run folder (no config.yaml)")
-        shutil.rmtree(run)  # killed before its first checkpoint: start over
+        _clear(config)
     run.mkdir(parents=True, exist_ok=True)
     write_text(run / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
     environment = json.dumps(describe_environment(config.seed, argv), indent=2)
     write_text(run / "environment.json", environment)
     write_text(run / "metrics.jsonl", "")
     return None
+
+
+def _clear(config: TrainConfig) -> None:
+    """Empty the folder of a run that was killed before its first checkpoint, and of nothing else.
+
+    Raises:
+        ValueError: the folder holds anything that no training wrote.
+    """
+    run = config.out
+    names = {path.name for path in run.iterdir() if not _is_draft(path)}
+    strangers = sorted(names - {*_FOLDERS, *_FILES})
+    if strangers or (names and "config.yaml" not in names):
+        raise ValueError(
+            f"--resume: {run} is no run folder (it holds {', '.join(strangers) or 'no config.yaml'}"
+            "): give the folder of a run, or start without --resume in another --out"
+        )
+    if names:
+        _check_same(config, run / "config.yaml")
+    for name in _FOLDERS:
+        shutil.rmtree(run / name, ignore_errors=True)
+    for name in _FILES:
+        (run / name).unlink(missing_ok=True)
+    _remove_drafts(run)
+
+
+def _is_draft(path: Path) -> bool:
+    return path.name.startswith(DRAFT_PREFIX)
+
+
+def _remove_drafts(run: Path) -> None:
+    """Half-written files of a killed session; they can be as large as the model."""
+    for path in list(run.rglob(DRAFT_PREFIX + "*")):
+        path.unlink()
 
 
 def _check_same(config: TrainConfig, file: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from histonuc.data.augment import AugmentConfig
+from histonuc.training.field_checks import check_types, flag, refuse_unknown
 
 _POSITIVE = (
     *("tile_px", "epochs", "batch_size", "accumulate", "devices", "num_nodes"),
@@ -19,6 +20,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     *("samples_per_epoch", "minutes", "weight_decay", "min_lr", "clip_norm"),
     *("warmup_epochs", "early_stop_epochs", "workers", "checkpoint_minutes"),
+    *("checkpoint_steps", "seed"),
 )
 
 
@@ -118,6 +120,8 @@ class TrainConfig:
     """Go on from the run folder's last checkpoint."""
     checkpoint_minutes: float = 5.0
     """Save a checkpoint this often also within an epoch."""
+    checkpoint_steps: int = 0
+    """Save a checkpoint also every so many steps; 0 for never."""
     log_every: int = 10
     """Steps between lines of metrics.jsonl."""
     tensorboard: bool = False
@@ -128,18 +132,36 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("trunk_options", "representation_options"):
             object.__setattr__(self, name, _options(getattr(self, name)))
+        object.__setattr__(self, "precision", str(self.precision))  # YAML: precision: 32
+        check_types(self)
+        check_types(self.augment, "augment.")
         for name in _POSITIVE:
             if getattr(self, name) <= 0:
-                raise ValueError(f"{_flag(name)}: expected above 0, got {getattr(self, name)}")
+                raise ValueError(f"{flag(name)}: expected above 0, got {getattr(self, name)}")
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
-                raise ValueError(f"{_flag(name)}: expected 0 or more, got {getattr(self, name)}")
+                raise ValueError(f"{flag(name)}: expected 0 or more, got {getattr(self, name)}")
         for name in ("tissue_power", "class_power", "source_power"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{_flag(name)}: expected 0..1, got {getattr(self, name)}")
+                raise ValueError(f"{flag(name)}: expected 0..1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"--ema-decay: expected 0..1, got {self.ema_decay}")
+            raise ValueError(f"--ema-decay: expected 0 or more and below 1, got {self.ema_decay}")
+        self._check_rate()
         self._check_together()
+
+    def _check_rate(self) -> None:
+        """Refuse settings that make no schedule."""
+        if self.min_lr > self.max_lr:
+            raise ValueError(f"--min-lr {self.min_lr} is above --max-lr {self.max_lr}")
+        if self.warmup_epochs >= self.first_cycle_epochs:
+            raise ValueError(
+                f"--warmup-epochs {self.warmup_epochs} must be shorter than "
+                f"--first-cycle-epochs {self.first_cycle_epochs}"
+            )
+        if self.cycle_mult < 1:
+            raise ValueError(f"--cycle-mult: expected at least 1, got {self.cycle_mult}")
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"--gamma: expected above 0 and at most 1, got {self.gamma}")
 
     def _check_together(self) -> None:
         """Refuse settings that contradict each other."""
@@ -162,20 +184,25 @@ class TrainConfig:
         Raises:
             ValueError: an unknown or missing setting, or a bad value.
         """
-        known = {f.name for f in fields(TrainConfig)}
-        unknown = sorted(set(record) - known)
-        if unknown:
-            raise ValueError(f"unknown training settings {unknown}; known are {sorted(known)}")
+        if not isinstance(record, Mapping):
+            raise ValueError(f"expected training settings by name, got {record!r}")
+        refuse_unknown(record, {f.name for f in fields(TrainConfig)}, "training settings")
         values = dict(record)
         for name in ("data", "out"):
             if name not in values:
-                raise ValueError(f"the training settings lack {_flag(name)}")
+                raise ValueError(f"the training settings lack {flag(name)}")
             values[name] = Path(values[name])
         for name in ("folds", "val_folds", "sources"):
             if name in values:
-                values[name] = tuple(values[name])
+                given = values[name]
+                values[name] = tuple(given) if isinstance(given, list | tuple) else (given,)
         if isinstance(values.get("augment"), Mapping):
-            values["augment"] = AugmentConfig(**values["augment"])
+            known = {f.name for f in fields(AugmentConfig)}
+            refuse_unknown(values["augment"], known, "augmentation settings")
+            try:
+                values["augment"] = AugmentConfig(**values["augment"])
+            except TypeError as error:  # text where it compares numbers
+                raise ValueError(f"augmentation settings: {error}") from None
         return TrainConfig(**values)
 
 
@@ -187,10 +214,6 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         key.replace("-", "_"): yaml.safe_load(value) if isinstance(value, str) else value
         for key, value in given.items()
     }
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 def _plain(value: Any) -> Any:

@@ -23,13 +23,14 @@ class Tracker:
         config: the run's settings.
         active: whether this is the first process.
         num_lines: lines that metrics.jsonl holds already.
+        step: steps done already; TensorBoard hides what a killed session wrote after them.
     """
 
-    def __init__(self, config: TrainConfig, *, active: bool, num_lines: int) -> None:
+    def __init__(self, config: TrainConfig, *, active: bool, num_lines: int, step: int = 0) -> None:
         self.num_lines = num_lines
         self._active = active
         self._file: Path = config.out / "metrics.jsonl"
-        self._board = _tensorboard(config) if active and config.tensorboard else None
+        self._board = _tensorboard(config, step) if active and config.tensorboard else None
         self._mlflow = _mlflow(config) if active and config.mlflow else None
 
     def write(self, event: str, step: int, values: Mapping[str, Any]) -> None:
@@ -55,15 +56,23 @@ class Tracker:
             self._mlflow.end_run()
 
 
-def _tensorboard(config: TrainConfig) -> Any:
-    require("train", "--tensorboard")
+def require_trackers(config: TrainConfig) -> None:
+    """Fail before anything is written.
+
+    Raises:
+        ValueError: an extra is missing; the message holds the command that installs it.
+    """
+    if config.mlflow:
+        require("mlflow", "--mlflow")
+
+
+def _tensorboard(config: TrainConfig, step: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter
 
-    return SummaryWriter(str(config.out / "tensorboard"))
+    return SummaryWriter(str(config.out / "tensorboard"), purge_step=step + 1 if step else None)
 
 
 def _mlflow(config: TrainConfig) -> Any:
-    require("mlflow", "--mlflow")
     import mlflow
 
     try:

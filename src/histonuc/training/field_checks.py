@@ -1,0 +1,71 @@
+"""Types and names of settings, checked in the words that the user typed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Hashable, Iterable
+from difflib import get_close_matches
+from functools import lru_cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def flag(name: str) -> str:
+    """A field's name on the command line.
+
+    >>> flag("tile_px")
+    '--tile-px'
+    """
+    return "--" + name.replace("_", "-")
+
+
+def check_types(settings: Any, prefix: str = "") -> None:
+    """Refuse fields of a dataclass that are not what their annotation says.
+
+    Python does not, and a YAML file may hold anything. Numbers must be finite.
+
+    Raises:
+        ValueError: the first such field.
+    """
+    for name, hint in _hints(settings.__class__).items():
+        value = getattr(settings, name)
+        if get_origin(hint) is Literal and value not in get_args(hint):
+            raise ValueError(
+                f"{flag(prefix + name)}: choose from {list(get_args(hint))}, got {value!r}"
+            )
+        if hint in _WORDS:
+            _check(prefix + name, hint, [value])
+        elif get_origin(hint) is tuple:
+            _check(prefix + name, get_args(hint)[0], value)
+
+
+def _check(name: str, kind: type, values: Iterable[Any]) -> None:
+    accepted = (int, float) if kind is float else kind
+    for value in values:
+        wrong = not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool)
+        if wrong or (isinstance(value, float) and not math.isfinite(value)):
+            text = kind is float and isinstance(value, str)
+            hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if text else ""
+            raise ValueError(f"{flag(name)}: expected {_WORDS[kind]}, got {value!r}{hint}")
+
+
+@lru_cache(maxsize=4)
+def _hints(kind: Hashable) -> dict[str, Any]:
+    return get_type_hints(kind)  # resolved once a class: the annotations are strings
+
+
+def refuse_unknown(given: Iterable[str], known: Collection[str], what: str) -> None:
+    """Refuse names that are no settings, with the nearest that are.
+
+    Raises:
+        ValueError: unknown names.
+    """
+    unknown = sorted(str(name) for name in given if name not in known)
+    if not unknown:
+        return
+    near = {name: get_close_matches(name, known, 1) for name in unknown}
+    meant = [f"{name} (did you mean {match[0]}?)" for name, match in near.items() if match]
+    rest = [name for name, match in near.items() if not match]
+    known_names = f"; known are {sorted(known)}" if rest else ""
+    raise ValueError(f"unknown {what}: {', '.join(meant + rest)}{known_names}")

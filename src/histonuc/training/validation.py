@@ -1,0 +1,84 @@
+"""Validation within a training: score, log, keep the best."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from histonuc.evaluation import Evaluation, evaluate
+from histonuc.training.run import Run, save_last
+from histonuc.training.samples import save_samples
+from histonuc.zoo import save_model
+
+log = logging.getLogger(__name__)
+
+
+def validate(run: Run) -> None:
+    """Score the validation tiles, log, keep the best, and save where the run now stands."""
+    evaluation = _evaluate(run)
+    summary = evaluation.summary()
+    value = summary[run.config.monitor]
+    progress = run.progress
+    better = value is not None and value > progress.best
+    progress.stale = 0 if better else progress.stale + 1
+    if better:
+        progress.best = float(value)  # type: ignore[arg-type]
+    epoch = progress.step / run.steps_per_epoch
+    run.tracker.write(
+        "epoch",
+        progress.step,
+        {
+            "epoch": epoch,
+            "lr": run.schedule.at(max(progress.step - 1, 0)),
+            "val": summary,
+            "best": better,
+            "seconds": run.seconds,
+        },
+    )
+    log.info(
+        "epoch %.1f  %s%s",
+        epoch,
+        "  ".join(f"{k} {v:.4f}" for k, v in summary.items() if v is not None),
+        "  (best)" if better else "",
+    )
+    best = run.config.out / "checkpoints" / "best"
+    # A run has a best checkpoint even where its score is never defined (no nuclei in the truth).
+    if run.fabric.is_global_zero and (better or not (best / "model.safetensors").is_file()):
+        save_model(run.judged, best)
+        save_samples(evaluation, run.config.out / "samples")
+    progress.due = False
+    save_last(run)
+
+
+def _evaluate(run: Run) -> Evaluation:
+    """Each process scores its share; counts are added."""
+    fabric, model = run.fabric, run.judged
+    tiles = run.store.select(run.config.val_folds, run.config.sources or None)
+    model.eval()
+
+    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(fabric.device)
+        with torch.inference_mode(), fabric.autocast():
+            maps = model.representation.activate(model(batch))
+        array: NDArray[np.float32] = maps.float().cpu().numpy()
+        return array
+
+    part = evaluate(
+        run.store,
+        tiles[fabric.global_rank :: fabric.world_size],
+        predict,
+        representation=model.representation,
+        label_space=run.store.label_space,
+        mpp=run.config.mpp,
+    )
+    if fabric.world_size == 1:
+        return part
+    parts: list[Evaluation] = [None] * fabric.world_size  # type: ignore[list-item]
+    torch.distributed.all_gather_object(parts, part)
+    total = parts[0]
+    for other in parts[1:]:
+        total = total + other
+    return total

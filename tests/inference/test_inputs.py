@@ -1,0 +1,87 @@
+import json
+import os
+
+import pytest
+
+from histonuc.inference.inputs import find_inputs, fingerprint, name_folders, read_summary
+
+
+def touch(*paths, content=b"x"):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def finish(folder, source):
+    """Leave behind what a finished prediction of `source` leaves behind."""
+    touch(*(folder / name for name in ("nuclei.parquet", "overview.jpg", "detail.jpg")))
+    (folder / "summary.json").write_text(json.dumps({"fingerprint": fingerprint(source)}))
+
+
+def names(sources, out):
+    return [folder.name for folder in name_folders(sources, out)]
+
+
+def test_folders_are_searched_and_files_are_taken_once(tmp_path, monkeypatch):
+    paths = [tmp_path / name for name in ("x/a.png", "x/A.tif", "a.jpg")]
+    touch(*paths, tmp_path / "notes.txt", tmp_path / ".hidden.png")
+    found = find_inputs([tmp_path])
+    assert found == sorted(paths)
+    assert find_inputs([tmp_path, tmp_path / "a.jpg", tmp_path / "x" / ".." / "a.jpg"]) == found
+    monkeypatch.chdir(tmp_path)
+    assert len(find_inputs([tmp_path, tmp_path.relative_to(tmp_path) / "a.jpg"])) == 3
+
+
+def test_links_to_one_file_are_inputs_of_their_own(tmp_path):
+    touch(tmp_path / "store" / "f00d.png")
+    for name in ("case-1.png", "case-2.png"):
+        (tmp_path / name).symlink_to(tmp_path / "store" / "f00d.png")
+    assert len(find_inputs([tmp_path / "case-1.png", tmp_path / "case-2.png"])) == 2
+
+
+def test_the_pictures_of_a_prediction_are_not_inputs(tmp_path):
+    touch(tmp_path / "x.png", tmp_path / "albums" / "overview.jpg")
+    finish(tmp_path / "out" / "x", tmp_path / "x.png")
+    assert find_inputs([tmp_path]) == [tmp_path / "albums" / "overview.jpg", tmp_path / "x.png"]
+
+
+def test_each_source_of_a_run_has_a_folder_of_its_own(tmp_path):
+    sources = [tmp_path / name for name in ("a.jpg", "x/A.tif", "x/a.png", "summary.json.png")]
+    touch(*sources)
+    assert names(sources, tmp_path / "out") == ["a", "A-2", "a-3", "summary.json-2"]
+
+
+def test_results_of_another_source_are_never_written_over(tmp_path):
+    one, other, out = tmp_path / "1" / "x.png", tmp_path / "2" / "x.png", tmp_path / "out"
+    touch(one, content=b"one")
+    touch(other, content=b"other")
+    finish(out / "x", one)
+    assert names([other], out) == ["x-2"]
+    finish(out / "x-2", other)
+    assert names([other, one], out) == ["x-2", "x"]
+    assert names([one, other], out) == ["x", "x-2"]
+
+
+def test_a_source_that_changed_or_moved_keeps_its_folder(tmp_path):
+    source, out = tmp_path / "1" / "x.png", tmp_path / "out"
+    touch(source)
+    finish(out / "x", source)
+    touch(source, content=b"another version")
+    assert names([source], out) == ["x"]
+    finish(out / "x", source)
+    os.renames(source, tmp_path / "2" / "x.png")
+    assert names([tmp_path / "2" / "x.png"], out) == ["x"]
+
+
+@pytest.mark.parametrize("summary", ['{"half": ', "[]", "{}"])
+def test_an_unfinished_folder_is_free_or_at_least_no_crash(tmp_path, summary):
+    source, folder = tmp_path / "x.png", tmp_path / "out" / "x"
+    touch(source, folder / "nuclei.parquet")
+    (folder / "summary.json").write_text(summary)
+    if summary == "{}":  # finished, but nobody knows by whom: left alone
+        assert names([source], tmp_path / "out") == ["x-2"]
+    else:
+        assert read_summary(folder) is None
+        assert names([source], tmp_path / "out") == ["x"]
+    (folder / "nuclei.parquet").unlink()
+    assert names([source], tmp_path / "out") == ["x"]
