@@ -234,6 +234,67 @@ def hybrid_loss(
         "iou": iou_loss(logits, targets, valid, class_weights=class_weights),
     }
     total = (bce * terms["bce"] + dice * terms["dice"] + iou * terms["iou"]) / (bce + dice + iou)
-    terms["candidate"] = candidate_cross_entropy(logits, allowed, ambiguous & ~ignore)
+    # Over all pixels, as the BCE is: averaged over the ambiguous ones alone it would outweigh the
+    # background many times, and nuclei grow fat.
+    share = (ambiguous & ~ignore).sum((1, 2)) / (~ignore).sum((1, 2)).clamp(min=1)
+    missed = candidate_cross_entropy(logits, allowed, ambiguous & ~ignore, reduction="none")
+    terms["candidate"] = (missed * share).mean()
     total = total + candidate * terms["candidate"]
     return total, {name: value.detach() for name, value in terms.items()}
+
+
+def binary_loss(
+    logits: Float[Tensor, "b h w"],
+    targets: Float[Tensor, "b h w"],
+    valid: Bool[Tensor, "b h w"],
+) -> Tensor:
+    """Binary cross entropy of one map: mean over each image's valid pixels, then over images."""
+    per_pixel = torch.nn.functional.binary_cross_entropy_with_logits(
+        _widen(logits), targets.float(), reduction="none"
+    )
+    return _pixel_mean(per_pixel.unsqueeze(1), valid.unsqueeze(1).float()).mean()
+
+
+def binary_dice_loss(
+    logits: Float[Tensor, "b h w"],
+    targets: Float[Tensor, "b h w"],
+    valid: Bool[Tensor, "b h w"],
+) -> Tensor:
+    """Soft Dice of one map, 1 - (2 Σpt + s) / (Σp + Σt + s), averaged over images that have it."""
+    keep = valid.float()
+    p, t = _widen(logits).sigmoid() * keep, targets.float() * keep
+    both, p_sum, t_sum = (p * t).sum((1, 2)), p.sum((1, 2)), t.sum((1, 2))
+    loss = 1 - (2 * both + SMOOTH) / (p_sum + t_sum + SMOOTH)
+    counted = (t_sum > 0).float()
+    return (loss * counted).sum() / counted.sum().clamp(min=1)
+
+
+def candidate_class_loss(
+    logits: Float[Tensor, "b k h w"],
+    candidates: Int[Tensor, "b h w"],
+    weight: Float[Tensor, "b h w"],
+    *,
+    class_weights: Sequence[float] = (),
+) -> Tensor:
+    """-log Σ p over each pixel's candidate classes, weighted mean over the whole batch.
+
+    Pixels without a class (background) or of any class say nothing and do not count in the mean.
+
+    Args:
+        logits: one channel a class.
+        candidates: bit j set where the pixel may be of class j.
+        weight: of each pixel.
+        class_weights: one a class; a set's weight is the mean of its classes'.
+    """
+    bits = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
+    allowed = ((candidates.unsqueeze(1) >> bits) & 1).bool()
+    number = allowed.sum(1)
+    log_p = _widen(logits).log_softmax(1)
+    per_pixel = -log_p.masked_fill(~allowed, -torch.inf).logsumexp(1)
+    known = (number > 0) & (number < logits.shape[1])
+    per_pixel = torch.where(known, per_pixel, torch.zeros_like(per_pixel))
+    share = weight * known
+    if len(class_weights):
+        per_class = torch.as_tensor(class_weights).to(log_p).view(1, -1, 1, 1)
+        share = share * (allowed * per_class).sum(1) / number.clamp(min=1)
+    return (per_pixel * share).sum() / share.sum().clamp(min=1e-6)

@@ -114,7 +114,7 @@ class NucleusModel(nn.Module):
         )
         self.trunk = trunk
         channels, aux_channels = self.representation.channels, trunk.aux_channels
-        self.head = build_head(trunk.out_channels, channels)
+        self.head = build_head(trunk.out_channels, channels * trunk.shuffle**2)
         self.aux_head = None if aux_channels is None else build_head(aux_channels, channels)
         self.register_buffer("mean", 255 * torch.tensor(trunk.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(trunk.std).view(1, 3, 1, 1))
@@ -174,6 +174,10 @@ class NucleusModel(nn.Module):
     def _to_size(self, coarse: Tensor, x: Tensor) -> Tensor:
         """Up-sample logits to the size of `x`; after the 1x1 head this costs a fraction."""
         coarse = coarse.to(self.mean.dtype)  # bf16 would leave steps in the up-sampled logits
+        if coarse.shape[1] != self.representation.channels:
+            coarse = nn.functional.pixel_shuffle(coarse, self.trunk.shuffle)
+        if coarse.shape[-2:] == x.shape[-2:]:
+            return coarse
         return nn.functional.interpolate(coarse, x.shape[-2:], mode="bilinear", align_corners=False)
 
 

@@ -99,6 +99,15 @@ def test_small_specks_are_dropped_and_pooling_is_a_mean() -> None:
     assert decoded.class_probabilities[0, 0] == pytest.approx((4 * 0.6) / (3 * 0.8 + 0.6))
 
 
+def test_a_nucleus_of_doubtful_class_is_found() -> None:
+    maps = np.zeros((3, 8, 8), np.float32)
+    maps[0] = 1
+    maps[:, 2:6, 2:6] = np.array([0.4, 0.29, 0.31])[:, None, None]
+    decoded = Semantic(num_classes=2).decode(maps)
+    assert decoded.types.tolist() == [0, 2]
+    assert decoded.score[0] == pytest.approx(0.6)
+
+
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_empty_and_full_tiles(value: float) -> None:
     maps = np.zeros((2, 9, 9), np.float32)

@@ -16,7 +16,7 @@ from histonuc.trunks.compact import (
     build_encoder,
     imagenet_encoder_state,
 )
-from histonuc.zoo import ModelSpec, measure
+from histonuc.zoo import ModelSpec, build_model, measure
 
 
 def _stored_name(name: str) -> str:
@@ -65,22 +65,42 @@ def test_fixed_padding_equals_timms() -> None:
         torch.testing.assert_close(a, b)
 
 
-@pytest.mark.parametrize(("out_stride", "channels"), [(2, 32), (1, 16)])
-def test_light_enough_for_a_cpu(out_stride: int, channels: int) -> None:
+@pytest.mark.parametrize(
+    ("stem_stride", "widths", "out_stride"),
+    [
+        (2, (128, 96, 64, 48, 32), 2),
+        (2, (128, 96, 64, 48, 32, 16), 1),
+        (4, (128, 96, 64, 48, 48, 32), 2),
+    ],
+)
+def test_light_enough_for_a_cpu(stem_stride: int, widths: tuple[int, ...], out_stride: int) -> None:
+    options = {"stem_stride": stem_stride, "widths": widths, "shuffle": out_stride}
     spec = ModelSpec(
         trunk="compact",
         representation="semantic",
         label_space=PANNUKE,
         mpp=0.25,
-        trunk_options={"out_stride": out_stride},
+        trunk_options=options,
     )
     row = measure(spec)
     assert row.gflops < 4
     assert row.num_parameters < 4e6
     with torch.device("meta"):
-        trunk = Compact(out_stride=out_stride).eval()
-        features = trunk(torch.zeros(1, 3, 128, 64))
-    assert features.main.shape == (1, channels, 128 // out_stride, 64 // out_stride)
+        features = Compact(**options).eval()(torch.zeros(1, 3, 128, 64))
+        maps = build_model(spec)(torch.zeros(1, 3, 100, 70))
+    assert features.main.shape == (1, widths[-1], 128 // out_stride, 64 // out_stride)
+    assert maps.shape == (1, 6, 100, 70)
+
+
+def test_the_stem_of_stride_4_starts_as_if_it_saw_pixels_twice_as_wide() -> None:
+    usual, quarter = build_encoder(2).eval(), build_encoder(4).eval()
+    usual.load_state_dict(imagenet_encoder_state(2))
+    quarter.load_state_dict(imagenet_encoder_state(4))
+    x = torch.rand(1, 3, 128, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        pairs = zip(usual(torch.nn.functional.avg_pool2d(x, 2)), quarter(x), strict=True)
+        for a, b in pairs:
+            torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_freezing_leaves_the_decoder() -> None:
@@ -91,7 +111,9 @@ def test_freezing_leaves_the_decoder() -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match="expected out_stride 1 or 2, got 4"):
-        Compact(out_stride=4)
-    with pytest.raises(ValueError, match="expected five widths"):
+    with pytest.raises(ValueError, match="expected stem_stride 2 or 4, got 3"):
+        Compact(stem_stride=3)
+    with pytest.raises(ValueError, match="expected shuffle to divide the features' stride 2"):
+        Compact(shuffle=4)
+    with pytest.raises(ValueError, match="expected five or six widths"):
         Compact(widths=[8, 8])

@@ -95,27 +95,41 @@ def _nests(canvas: TileCanvas, number: int) -> None:
 def _glands(canvas: TileCanvas, number: int) -> None:
     """Epithelial nuclei in rows around lumens, pointing outwards."""
     rng = canvas.rng
-    for _ in range(number):
-        x, y = rng.uniform(0.15, 0.85, 2) * canvas.size
-        axes = rng.uniform(18, 48, 2)
-        tilt = rng.uniform(0, np.pi)
-        wall = 24.0
+    glands = [
+        (*rng.uniform(0.15, 0.85, 2) * canvas.size, *rng.uniform(18, 48, 2), rng.uniform(0, np.pi))
+        for _ in range(number)
+    ]
+    # All tissue first: a gland painted later would cover its neighbour's nuclei, not their labels.
+    for x, y, long, short, tilt in glands:
         grid_y, grid_x = np.mgrid[: canvas.size, : canvas.size]
         u = (grid_x - x) * np.cos(tilt) + (grid_y - y) * np.sin(tilt)
         v = -(grid_x - x) * np.sin(tilt) + (grid_y - y) * np.cos(tilt)
-        region = (u / (axes[0] + wall)) ** 2 + (v / (axes[1] + wall)) ** 2 < 1
+        region = (u / (long + _WALL_PX)) ** 2 + (v / (short + _WALL_PX)) ** 2 < 1
         canvas.paint_region(region, rng.uniform(0.25, 0.45), rng.uniform(0.08, 0.16))
-        canvas.clear((x, y), (axes[0], axes[1]), tilt)
-        around = np.pi * (axes.sum() + wall)
-        theta = rng.uniform(0, 2 * np.pi)
-        for _ in range(int(around / 17)):
-            theta += 2 * np.pi / (around / 17) * rng.uniform(0.8, 1.2)
-            offset = wall * rng.uniform(0.5, 0.8)
-            du, dv = (axes[0] + offset) * np.cos(theta), (axes[1] + offset) * np.sin(theta)
-            dx = du * np.cos(tilt) - dv * np.sin(tilt)
-            dy = du * np.sin(tilt) + dv * np.cos(tilt)
-            outwards = float(np.arctan2(dy, dx)) + 0.2 * rng.standard_normal()
-            canvas.add_nucleus(EPITHELIAL, x + dx, y + dy, outwards)
+    for x, y, long, short, tilt in glands:
+        canvas.clear((x, y), (long, short), tilt)
+    for gland in glands:
+        _line_with_nuclei(canvas, *gland)
+
+
+_WALL_PX = 24.0
+"""Height of a gland's epithelium."""
+
+
+def _line_with_nuclei(
+    canvas: TileCanvas, x: float, y: float, long: float, short: float, tilt: float
+) -> None:
+    rng = canvas.rng
+    places = np.pi * (long + short + _WALL_PX) / 17
+    theta = rng.uniform(0, 2 * np.pi)
+    for _ in range(int(places)):
+        theta += 2 * np.pi / places * rng.uniform(0.8, 1.2)
+        offset = _WALL_PX * rng.uniform(0.5, 0.8)
+        du, dv = (long + offset) * np.cos(theta), (short + offset) * np.sin(theta)
+        dx = du * np.cos(tilt) - dv * np.sin(tilt)
+        dy = du * np.sin(tilt) + dv * np.cos(tilt)
+        outwards = float(np.arctan2(dy, dx)) + 0.2 * rng.standard_normal()
+        canvas.add_nucleus(EPITHELIAL, x + dx, y + dy, outwards)
 
 
 def _clusters(canvas: TileCanvas, kind: int, number: int) -> None:

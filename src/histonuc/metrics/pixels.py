@@ -20,7 +20,8 @@ class PixelCounts(Counts):
     Pixels of nuclei of unknown class are left out of everything but `foreground`.
 
     Attributes:
-        confusion: int64 (1 + C, 1 + C), rows truth, columns the most probable channel.
+        confusion: int64 (1 + C, 1 + C), rows truth, columns the predicted channel: the most
+            probable class where nucleus is more probable than background.
         foreground: int64 (2, 2), rows truth, columns prediction: background, nucleus of any class.
         bce_sum: int64 (1 + C,), binary cross entropy in nats summed over pixels, in `PIXEL_UNIT`.
         soft_overlap: int64 (1 + C,), probability summed over the channel's true pixels, in
@@ -53,13 +54,13 @@ class PixelCounts(Counts):
 
     @property
     def dice(self) -> NDArray[np.float64]:
-        """float64 (1 + C,), Dice of the most probable channel; NaN where it never occurs."""
+        """float64 (1 + C,), Dice of the predicted channel; NaN where it never occurs."""
         hit = np.diagonal(self.confusion)
         return ratio(2 * hit, self.confusion.sum(1) + self.confusion.sum(0))
 
     @property
     def iou(self) -> NDArray[np.float64]:
-        """float64 (1 + C,), intersection over union of the most probable channel."""
+        """float64 (1 + C,), intersection over union of the predicted channel."""
         hit = np.diagonal(self.confusion)
         return ratio(hit, self.confusion.sum(1) + self.confusion.sum(0) - hit)
 
@@ -94,7 +95,7 @@ class PixelCounts(Counts):
 
     @property
     def accuracy(self) -> float:
-        """Share of pixels whose most probable channel is the true one."""
+        """Share of pixels whose predicted channel is the true one."""
         return float(ratio(np.trace(self.confusion), self.confusion.sum()))
 
     @property
@@ -136,7 +137,9 @@ def pixel_counts(
         num_classes: C of the result.
     """
     nuclear = instances > 0
-    winner = probabilities.argmax(0)
+    # Nucleus or not first, then the class: a nucleus of doubtful class is no background.
+    classes = probabilities[1:]
+    winner = np.where(classes.sum(0) > probabilities[0], classes.argmax(0) + 1, 0)
     foreground = np.bincount((2 * nuclear + (winner > 0)).ravel(), minlength=4).reshape(2, 2)
     if types is None:
         empty = PixelCounts.zero(num_classes)

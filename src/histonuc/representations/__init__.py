@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.offset import Offset
 from histonuc.representations.semantic import Semantic
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ class Representation(Protocol):
     ) -> NDArray[np.float32]: ...
 
 
-REPRESENTATIONS: dict[str, Callable[..., Representation]] = {"semantic": Semantic}
+REPRESENTATIONS: dict[str, Callable[..., Representation]] = {
+    "semantic": Semantic,
+    "offset": Offset,
+}
 """Builders by name: ``REPRESENTATIONS[name](num_classes=..., **options)``."""
 
 

@@ -95,6 +95,10 @@ class Semantic:
     def decode(self, maps: NDArray[np.float32]) -> Instances:
         """Arg-max, then 4-connected components per class; holes are filled.
 
+        The arg-max is taken in two steps, nucleus against background and then the class: where the
+        class is in doubt its channels share the nucleus's probability, and background would win
+        with less than half.
+
         Args:
             maps: float32 (1 + C, H, W), probabilities.
 
@@ -109,7 +113,8 @@ class Semantic:
             raise ValueError(f"expected maps ({self.channels}, H, W), got {maps.shape}")
         if not np.isfinite(maps).all():
             raise ValueError("maps hold NaN or infinite values: the network diverged")
-        winner = maps.argmax(0)
+        classes = maps[1:]
+        winner = np.where(classes.sum(0) > maps[0], classes.argmax(0) + 1, 0)
         labels = np.zeros(winner.shape, np.int32)
         count = 0
         for channel in range(1, self.channels):

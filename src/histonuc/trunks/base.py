@@ -40,6 +40,8 @@ class Trunk(nn.Module, ABC):
         mean, std: RGB statistics (0..1) the trunk expects its input to be normalised with.
         freezable: names of the sub-modules that `freeze_encoder` freezes.
         training_only: names of the sub-modules that evaluation does not use.
+        shuffle: map pixels a side that the head makes of each feature pixel (Shi et al. 2016,
+            arXiv 1609.05158); 1 for none.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class Trunk(nn.Module, ABC):
         std: tuple[float, ...] = IMAGENET_STD,
         freezable: tuple[str, ...] = (),
         training_only: tuple[str, ...] = (),
+        shuffle: int = 1,
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
@@ -63,6 +66,7 @@ class Trunk(nn.Module, ABC):
         self.std = std
         self.freezable = freezable
         self.training_only = training_only
+        self.shuffle = shuffle
         self._frozen: tuple[str, ...] = ()
 
     @abstractmethod
@@ -121,13 +125,20 @@ def build_head(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def conv_bn_relu(
-    in_channels: int, out_channels: int, kernel: int, *, groups: int = 1
+    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    """Convolution that keeps the size, batch norm, ReLU."""
+    """Convolution padded by half its kernel, batch norm, ReLU."""
+    conv = nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel,
+        stride,
+        padding=kernel // 2,
+        groups=groups,
+        bias=False,
+    )
     return nn.Sequential(
-        nn.Conv2d(
-            in_channels, out_channels, kernel, padding=kernel // 2, groups=groups, bias=False
-        ),
+        conv,
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )

@@ -10,14 +10,16 @@ from torch import Tensor, nn
 from histonuc.trunks.base import Trunk, TrunkFeatures, conv_bn_relu, init_weights, upsample
 
 ENCODER_CHANNELS = (16, 24, 40, 112, 320)
-"""Channels of the encoder's features at strides 2, 4, 8, 16, 32."""
+"""Channels of the encoder's features at 1, 2, 4, 8, 16 times the stride of its stem."""
+_FINE_CHANNELS = 16
+"""Channels of the plain convolution that a sixth decoder step takes from the image."""
 TF_MEAN = (127 / 255,) * 3
 TF_STD = (128 / 255,) * 3
 """What the TensorFlow weights of EfficientNet-Lite were trained with, (x - 127) / 128."""
 
 
 class Compact(Trunk):
-    """EfficientNet-Lite0 features at strides 2 to 32, merged upwards by plain 3x3 convolutions.
+    """EfficientNet-Lite0 features at five strides, merged upwards by plain 3x3 convolutions.
 
     Encoder: Tan and Le, "EfficientNet", ICML 2019, in its Lite variant (no squeeze-and-excite,
     ReLU6: quantises well); code from timm (``tf_efficientnet_lite0``), ImageNet weights from the
@@ -25,61 +27,72 @@ class Compact(Trunk):
     each skip reduced by a 1x1 convolution first; plain 3x3 convolutions, as on CPUs they run at
     several times the arithmetic rate of depthwise ones.
 
-    Deviations: the encoder's stride-2 convolutions pad by fixed amounts, equal to TensorFlow's
-    "same" for the multiples of 32 that the model pads to (timm computes them from each input,
-    which clutters an exported graph); the head's 1280 channels are dropped.
+    Deviations: a stem of stride 4 (see `stem_stride`) is not the paper's. The encoder's stride-2
+    convolutions pad by fixed amounts, equal to TensorFlow's "same" for the multiples that the model
+    pads to (timm computes them from each input, which clutters an exported graph). The head's 1280
+    channels are dropped.
     """
 
     def __init__(
         self,
         *,
         pretrained: bool = False,
-        out_stride: int = 2,
+        stem_stride: int = 2,
         widths: Sequence[int] = (128, 96, 64, 48, 32),
         repeats: int = 1,
+        shuffle: int = 1,
     ) -> None:
         """Build the network.
 
         Args:
             pretrained: load ImageNet weights into the encoder (no network needed).
-            out_stride: 2 gives features at half resolution (fast), 1 at full (finer outlines).
-            widths: decoder channels at strides 32, 16, 8, 4, 2; stride 1 has half the last.
+            stem_stride: stride of the encoder's first convolution. 4 costs a quarter: the encoder
+                then works at half its usual scale, though its first convolution sees every pixel.
+            widths: decoder channels at the encoder's strides, coarsest first; a sixth adds a step
+                at half the finest of them, with a plain convolution of the image as its skip.
             repeats: 3x3 convolutions at each stride.
+            shuffle: the head gives this many map pixels a side for each pixel of the features.
         """
-        if out_stride not in (1, 2):
-            raise ValueError(f"compact: expected out_stride 1 or 2, got {out_stride}")
-        if len(widths) != 5 or min(widths) < 1 or repeats < 1:
+        if stem_stride not in (2, 4):
+            raise ValueError(f"compact: expected stem_stride 2 or 4, got {stem_stride}")
+        if len(widths) not in (5, 6) or min(widths) < 1 or repeats < 1:
             raise ValueError(
-                "compact: expected five widths (strides 32, 16, 8, 4, 2) and repeats >= 1, "
+                "compact: expected five or six widths above 0 and repeats >= 1, "
                 f"got {tuple(widths)} and {repeats}"
             )
-        full = max(widths[-1] // 2, 1)
+        out_stride = stem_stride if len(widths) == 5 else stem_stride // 2
+        if shuffle < 1 or out_stride % shuffle:
+            raise ValueError(
+                f"compact: expected shuffle to divide the features' stride {out_stride}, "
+                f"got {shuffle}"
+            )
         super().__init__(
-            out_channels=widths[-1] if out_stride == 2 else full,
-            size_multiple=32,
+            out_channels=widths[-1],
+            size_multiple=16 * stem_stride,
             min_size=64,
             mean=TF_MEAN,
             std=TF_STD,
             freezable=("encoder.conv_stem", "encoder.bn1", "encoder.blocks"),
+            shuffle=shuffle,
         )
-        self.encoder = build_encoder()
+        self.encoder = build_encoder(stem_stride)
         skips = list(ENCODER_CHANNELS)
-        if out_stride == 1:
-            self.full = conv_bn_relu(3, full, 3)
-            widths, skips = [*widths, full], [full, *skips]
-        self.out_stride = out_stride
+        self.fine = None
+        if len(widths) == 6:
+            self.fine = conv_bn_relu(3, _FINE_CHANNELS, 3, stride=out_stride)
+            skips = [_FINE_CHANNELS, *skips]
         self.bottom = conv_bn_relu(skips[-1], widths[0], 1)
         steps = zip(widths[:-1], widths[1:], reversed(skips[:-1]), strict=True)
         self.merge = nn.ModuleList(_merge(wide, skip, out, repeats) for wide, out, skip in steps)
         init_weights(self)
         if pretrained:
-            self.encoder.load_state_dict(imagenet_encoder_state())
+            self.encoder.load_state_dict(imagenet_encoder_state(stem_stride))
 
     def forward(self, x: Tensor) -> TrunkFeatures:
-        """Features at stride `out_stride`."""
+        """Features at the finest stride of the decoder."""
         skips = self.encoder(x)
-        if self.out_stride == 1:
-            skips = [self.full(x), *skips]
+        if self.fine is not None:
+            skips = [self.fine(x), *skips]
         y = self.bottom(skips.pop())
         for merge in self.merge:
             y = merge(torch.cat([upsample(y, 2), skips.pop()], dim=1))
@@ -92,7 +105,7 @@ def _merge(wide: int, skip: int, out: int, repeats: int) -> nn.Sequential:
     )
 
 
-def build_encoder() -> nn.Module:
+def build_encoder(stem_stride: int = 2) -> nn.Module:
     """EfficientNet-Lite0 without its classifier, random weights, fixed padding."""
     import timm
 
@@ -103,6 +116,8 @@ def build_encoder() -> nn.Module:
         if isinstance(conv, nn.Conv2d) and conv.stride == (2, 2):
             parent, _, child = name.rpartition(".")
             setattr(encoder.get_submodule(parent), child, SameConv2d(conv))
+    if stem_stride == 4:
+        encoder.conv_stem = nn.Conv2d(3, 32, kernel_size=8, stride=4, padding=2, bias=False)
     return encoder
 
 
@@ -129,7 +144,7 @@ class SameConv2d(nn.Conv2d):
         return super().forward(nn.functional.pad(x, self.pads))
 
 
-def imagenet_encoder_state() -> dict[str, Tensor]:
+def imagenet_encoder_state(stem_stride: int = 2) -> dict[str, Tensor]:
     """ImageNet weights of the encoder, under timm's names.
 
     Raises:
@@ -150,4 +165,18 @@ def imagenet_encoder_state() -> dict[str, Tensor]:
     kept = [key for key in stored if not key.startswith(("_conv_head", "_bn1", "_fc"))]
     if len(kept) != len(names):
         raise ValueError(f"{path}: expected {len(names)} encoder tensors, found {len(kept)}")
-    return {name: stored[key] for name, key in zip(names, kept, strict=True)}
+    state = {name: stored[key] for name, key in zip(names, kept, strict=True)}
+    if stem_stride == 4:
+        state["conv_stem.weight"] = _on_finer_pixels(state["conv_stem.weight"])
+    return state
+
+
+def _on_finer_pixels(weight: Tensor) -> Tensor:
+    """The stem's 3x3 kernel for pixels half as wide: as if it saw the mean of every 2 x 2 of them.
+
+    Stride 4, 8x8 with a frame of zeros that training may fill. TensorFlow pads the 3x3 kernel of
+    stride 2 below and to the right only, so its taps sit at 0..5 of the finer pixels; with two
+    pixels of padding before, those are entries 2..7.
+    """
+    finer = weight.repeat_interleave(2, 2).repeat_interleave(2, 3) / 4
+    return nn.functional.pad(finer, (2, 0, 2, 0))

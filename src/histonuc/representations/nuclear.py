@@ -1,0 +1,131 @@
+"""What the instance representations share: maps of nucleus and class around their own geometry.
+
+Maps are (1 + G + C, H, W): the probability of being nucleus, G channels of geometry, and C class
+probabilities given that the pixel is nucleus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.regions import pool, tidy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def encode_nuclear(labels: TileLabels) -> dict[str, NDArray[Any]]:
+    """Dense targets of nucleus and class.
+
+    Returns:
+        ``candidates`` int32 (H, W): bit ``j`` where the nucleus may be of class ``j``, 0 in the
+        background; ``weight`` float32 (H, W): area^-1/2 of the pixel's nucleus (its area in the
+        tile), so that a nucleus's sum grows like its diameter, 0 in the background and where the
+        truth is unknown; ``ignore`` bool (H, W).
+    """
+    area = np.bincount(labels.instances.ravel(), minlength=len(labels.candidates))
+    weight = (1 / np.sqrt(np.maximum(area, 1))).astype(np.float32)
+    weight[0] = 0
+    dense = weight[labels.instances]
+    dense[labels.ignore] = 0
+    return {
+        "candidates": labels.candidates.astype(np.int32)[labels.instances],
+        "weight": dense,
+        "ignore": labels.ignore,
+    }
+
+
+def nuclear_loss(
+    nucleus: Tensor,
+    classes_logits: Tensor,
+    targets: Mapping[str, Tensor],
+    *,
+    classes: float,
+    weights: Sequence[float],
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """BCE and Dice of nucleus against background, and candidate-set cross entropy of the class.
+
+    The class term is averaged over the pixels whose class is at all restricted, with the weight of
+    `encode_nuclear`, so that it does not fade in a batch where few tiles have classes.
+
+    Args:
+        nucleus: logits (B, H, W).
+        classes_logits: logits (B, C, H, W).
+        targets: `encode_nuclear`'s maps, batched.
+        classes: weight of the class term.
+        weights: one weight a class; empty for all ones.
+
+    Returns:
+        The weighted sum, and the terms by name (not detached).
+    """
+    from histonuc.losses import binary_dice_loss, binary_loss, candidate_class_loss
+
+    valid = ~targets["ignore"]
+    truth = (targets["candidates"] != 0).float()
+    terms = {
+        "bce": binary_loss(nucleus, truth, valid),
+        "dice": binary_dice_loss(nucleus, truth, valid),
+        "class": candidate_class_loss(
+            classes_logits, targets["candidates"], targets["weight"], class_weights=weights
+        ),
+    }
+    return terms["bce"] + terms["dice"] + classes * terms["class"], terms
+
+
+def activate_nuclear(logits: Tensor, *, geometry: Tensor) -> Tensor:
+    """Sigmoid of the first channel, the given geometry, softmax of the classes."""
+    import torch
+
+    first = 1 + geometry.shape[1]
+    nucleus, classes = logits[:, :1].float().sigmoid(), logits[:, first:].float().softmax(1)
+    return torch.cat([nucleus, geometry, classes], dim=1)
+
+
+def nuclear_probabilities(maps: NDArray[np.float32], num_classes: int) -> NDArray[np.float32]:
+    """Background and class probabilities (1 + C, H, W) of the maps."""
+    return np.concatenate([1 - maps[:1], maps[:1] * maps[len(maps) - num_classes :]])
+
+
+def check_maps(maps: NDArray[np.float32], channels: int) -> None:
+    """Refuse maps of another shape, and those with NaN or infinite values."""
+    if maps.ndim != 3 or maps.shape[0] != channels:
+        raise ValueError(f"expected maps ({channels}, H, W), got {maps.shape}")
+    # The sum of finite float32 in float64 is finite; one pass without a mask in between.
+    if not np.isfinite(maps.sum(dtype=np.float64)):
+        raise ValueError("maps hold NaN or infinite values: the network diverged")
+
+
+def to_instances(
+    labels: NDArray[np.int32],
+    maps: NDArray[np.float32],
+    min_area_px: int,
+    num_classes: int,
+    temperature: float,
+) -> Instances:
+    """Tidy labels with class probabilities and scores pooled over each nucleus's pixels.
+
+    Args:
+        labels: int32 (H, W), as the geometry gave them.
+        maps: float32 (1 + G + C, H, W).
+        min_area_px: smaller nuclei are dropped.
+        num_classes: C, the last channels.
+        temperature: pooled probabilities are raised to 1 / temperature and normalised again.
+
+    Returns:
+        The score is the mean nucleus probability.
+    """
+    clean, num = tidy(labels, min_area_px)
+    used = np.concatenate([[0], np.arange(len(maps) - num_classes, len(maps))])
+    sums, area = pool(clean, num, np.ascontiguousarray(maps[used]))
+    mean = sums / np.maximum(area, 1)[:, None]
+    classes = np.maximum(mean[:, 1:], 1e-9) ** (1 / temperature)
+    return Instances(
+        labels=clean,
+        class_probabilities=(classes / classes.sum(1, keepdims=True)).astype(np.float32),
+        score=np.clip(mean[:, 0], 0, 1).astype(np.float32),
+    )
