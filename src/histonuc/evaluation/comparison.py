@@ -35,7 +35,8 @@ CONVENTIONS = {
     "per_tissue": "mean over the images of the tissue",
     "per_class": "PQ of the class, mean over the images that hold it, as PanNuke's class PQ",
     "dice, aji": "of each tile, averaged in the same way; not the pooled ones of scores.json",
-    "low, high": "95 % percentile bootstrap interval, images drawn within tissues (Efron 1979)",
+    "low, high": "95 % percentile bootstrap interval (Efron 1979), n - 1 of a tissue's n images "
+    "drawn with replacement (Rao & Wu 1988)",
     "p": "two-sided paired permutation test: signs of the images' differences flipped at random",
     "p_holm": "p adjusted for the number of tissues (of each score), or of classes (Holm 1979); "
     "overall scores are not adjusted",
@@ -109,6 +110,11 @@ def _compare(first: TileScores, second: TileScores, seed: int) -> dict[str, Any]
     columns = [name for name in shared if _is_scored(first, name) and _is_scored(second, name)]
     everything = [*first.columns, *(name for name in second.columns if name not in shared)]
     scored = [name for name in everything if _is_scored(first, name) or _is_scored(second, name)]
+    if not columns:
+        raise ValueError(
+            f"{first.folder} and {second.folder} have no score in common; only one of them has: "
+            f"{', '.join(scored) or 'none at all'}"
+        )
     statistics = compare_paired(
         np.stack([first.columns[name] for name in columns], axis=1),
         np.stack([second.columns[name] for name in columns], axis=1),

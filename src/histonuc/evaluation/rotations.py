@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import mean, stdev
 from typing import Any
-
-import numpy as np
 
 CROSSVAL_FILE = "crossval.json"
 SCORES_FOLDER = "scores"
@@ -95,8 +94,8 @@ def spread(rows: Sequence[Any]) -> Any:
         return None
     numbers = [row for row in rows if row is not None]
     return {
-        "mean": float(np.mean(numbers)) if numbers else None,
-        "sd": float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
+        "mean": float(mean(numbers)) if numbers else None,
+        "sd": float(stdev(numbers)) if len(numbers) > 1 else None,
         "values": list(rows),
     }
 
