@@ -116,6 +116,16 @@ def test_scores_of_other_tiles_are_refused(tmp_path, changes, message) -> None:
         compare([first, second])
 
 
+def test_a_tissue_of_one_tile_has_no_interval_and_that_is_said(tmp_path) -> None:
+    tissues = [*TISSUES[:-1], "Lung"]
+    first = write(tmp_path / "a", tissue=tissues)
+    second = write(tmp_path / "b", tissue=tissues, bpq=BPQ + 0.1)
+    result = compare([first, second])
+    row = result["comparisons"][0]["per_tissue"]["Lung"]["bpq"]
+    assert (row["low"], row["high"], row["p"]) == (None, None, 1)
+    assert "1 of the tissues have one tile and add no spread" in comparison_lines(result)[1]
+
+
 def test_folders_without_scores_are_refused(tmp_path) -> None:
     first = write(tmp_path / "a")
     with pytest.raises(ValueError, match=r"expected two or more score folders .* got 1"):

@@ -23,7 +23,7 @@ def scores(bpq: float, **tissues: object) -> dict[str, object]:
         "overall": {"bpq": bpq, "mpq": None, "dice": 1, "foreground_dice": bpq, "note": "text"},
         "per_class": {"Dead": CLASS},
         "per_tissue": tissues,
-        "per_source": {},
+        "per_source": {"pannuke": TISSUE},
     }
 
 
@@ -44,6 +44,7 @@ def test_mean_and_spread_of_every_number() -> None:
     assert bpq["sd"] == statistics.stdev(bpq["values"])
     assert summary["overall"]["mpq"] == {"mean": None, "sd": None, "values": [None] * 3}
     assert "note" not in summary["overall"]
+    assert list(summary["per_tissue"]) == ["Colon", "Skin"]
     assert summary["per_tissue"]["Colon"]["bpq"] == {
         "mean": 0.5,
         "sd": None,  # one rotation has no spread

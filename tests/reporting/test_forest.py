@@ -24,7 +24,7 @@ def comparison(second: str, **classes: dict[str, Any]) -> dict[str, Any]:
         "overall": {"bpq": row(0.02), "mpq": row(-0.01)},
         "per_class": classes,
         "per_tissue": {
-            "Colon": {"bpq": row(0.03), "mpq": row(None)},
+            "Colon": {"bpq": row(0.03) | {"low": None, "high": None}, "mpq": row(None)},
             "": {"bpq": row(0.01), "mpq": row(0.02)},
         },
     }

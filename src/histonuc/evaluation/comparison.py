@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ CONVENTIONS = {
     "per_class": "PQ of the class, mean over the images that hold it, as PanNuke's class PQ",
     "dice, aji": "of each tile, averaged in the same way; not the pooled ones of scores.json",
     "low, high": "95 % percentile bootstrap interval (Efron 1979), n - 1 of a tissue's n images "
-    "drawn with replacement (Rao & Wu 1988)",
+    "drawn with replacement (Rao & Wu 1988); none for a single image",
     "p": "two-sided paired permutation test: signs of the images' differences flipped at random",
     "p_holm": "p adjusted for the number of tissues (of each score), or of classes (Holm 1979); "
     "overall scores are not adjusted",
@@ -64,6 +65,7 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
         "versions": {"histonuc": __version__, "numpy": np.__version__},
         "num_tiles": len(first.tiles),
         "num_tissues": len(set(first.tissues)),
+        "num_tissues_of_one_tile": list(Counter(first.tissues).values()).count(1),
         "num_resamples": NUM_RESAMPLES,
         "confidence": CONFIDENCE,
         "seed": seed,
@@ -78,6 +80,11 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
         f"{result['num_tiles']} tiles of {result['num_tissues']} tissues, "
         f"{result['num_resamples']} resamples, seed {result['seed']}"
     ]
+    if result["num_tissues_of_one_tile"]:
+        lines.append(
+            f"{result['num_tissues_of_one_tile']} of the tissues have one tile and add no spread: "
+            "intervals over all tissues are too narrow"
+        )
     for comparison in result["comparisons"]:
         lines += ["", f"first   {comparison['first']}", f"second  {comparison['second']}"]
         if comparison["not_compared"]:
@@ -175,7 +182,7 @@ def _number(value: float) -> float | None:
 def _line(name: str, row: Mapping[str, Any]) -> str:
     if row["difference"] is None:
         return f"{name:<26}{'-':>8}{'-':>9}{'-':>12}{'-':>21}{'-':>9}{'-':>10}{0:>8}"
-    interval = f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+    interval = "-" if row["low"] is None else f"[{row['low']:+.4f}, {row['high']:+.4f}]"
     adjusted = f"{row['p_holm']:.4f}" if "p_holm" in row else ""
     return (
         f"{name:<26}{row['first']:>8.4f}{row['second']:>9.4f}{row['difference']:>+12.4f}"

@@ -8,8 +8,8 @@ rare tissue weighs as much as a common one; and, as PanNuke's class scores are, 
   with replacement within each stratum, whole images with all their scores of both models, so the
   pairs stay together. Of n images n - 1 are drawn, which makes the variance of a stratum's mean
   right also where n is small (Rao & Wu 1988): in 6 strata of 3 normal differences each, the 95 %
-  interval held the truth in 94.5 % of 400 simulations, with n draws in 88 %. A stratum of one
-  image shows no spread.
+  interval held the truth in 94.5 % of 400 simulations, with n draws in 88 %. A single image has
+  no interval, and as a stratum of many adds no spread to theirs.
 - Test: if the models were alike, swapping their answers to any image would change nothing, so the
   sign of each image's difference is as good as a coin's (Fisher's randomisation test; Good 2005,
   ch. 3). Signs are drawn once an image for all scores. Two-sided; p counts the observed signs as
@@ -52,7 +52,7 @@ class PairedStatistics:
         strata: names of the T strata, sorted.
         first, second: the two models' means over the images where both have the score.
         difference: second minus first.
-        low, high: ends of the 95 % bootstrap interval of the difference.
+        low, high: ends of the 95 % bootstrap interval of the difference; NaN for a single image.
         p_value: of the sign-flip test, in (0, 1].
         num_images: images where both have the score.
         num_one_sided: images left out because only one model has it.
@@ -101,7 +101,8 @@ def compare_paired(
     ]
     observed = _averages(_by_stratum(difference, groups, len(names)), counts)
     blocks = [(difference[groups == t], both[groups == t].astype(float)) for t in range(len(names))]
-    low, high = _interval(_bootstrap(blocks, num_resamples, rng))
+    ends = _interval(_bootstrap(blocks, num_resamples, rng))
+    low, high = (np.where(_with_totals(counts) > 1, end, np.nan) for end in ends)
     flipped = np.abs(_flip_signs(blocks, num_resamples, rng))  # (T + 2, P, S)
     as_far = (flipped >= np.abs(observed)[:, None] - _TIE).sum(axis=1)
     return PairedStatistics(

@@ -67,11 +67,14 @@ def summarise_rotations(
     Returns:
         JSON-able tables shaped as in scores.json, with ``{"mean", "sd", "values"}`` for a number.
     """
+    tables = {section: spread([own[section] for own in scores]) for section in _SECTIONS}
+    for section in ("per_tissue", "per_source"):  # the folds name them in different orders
+        tables[section] = dict(sorted(tables[section].items()))
     return {
         "rotations": [{**asdict(rotation), "folder": rotation.folder} for rotation in rotations],
         "label_space": scores[0]["label_space"],
         "no_classes": scores[0]["no_classes"],
-        **{section: spread([own[section] for own in scores]) for section in _SECTIONS},
+        **tables,
         "conventions": CONVENTIONS,
     }
 

@@ -75,7 +75,8 @@ def _draw_panel(axes: Axes, names: Sequence[str], series: Sequence[Rows]) -> Non
                 continue
             y = place + (number - (len(series) - 1) / 2) * step
             sure = row.get("p_holm", row["p"]) < _ALPHA
-            axes.hlines(y, row["low"], row["high"], color=colour, linewidth=1.4)
+            if row["low"] is not None:
+                axes.hlines(y, row["low"], row["high"], color=colour, linewidth=1.4)
             axes.plot(
                 row["difference"],
                 y,
