@@ -69,10 +69,10 @@ def test_the_interval_holds_95_percent_of_all_draws() -> None:
         for in_a, in_b in draws
     ]
     low, high = found.low[-2, 0], found.high[-2, 0]
-    assert np.mean(np.array(outcomes) < low - 1e-12) <= 0.03
-    assert np.mean(np.array(outcomes) <= low + 1e-12) >= 0.02
-    assert np.mean(np.array(outcomes) > high + 1e-12) <= 0.03
-    assert np.mean(np.array(outcomes) >= high - 1e-12) >= 0.02
+    assert np.mean(np.array(outcomes) < low - 1e-9) <= 0.03
+    assert np.mean(np.array(outcomes) <= low + 1e-9) >= 0.02
+    assert np.mean(np.array(outcomes) > high + 1e-9) <= 0.03
+    assert np.mean(np.array(outcomes) >= high - 1e-9) >= 0.02
     assert np.isnan([found.low[2, 0], found.high[2, 0]]).all()  # one image says nothing of spread
 
 
@@ -133,11 +133,11 @@ def test_swapping_the_models_swaps_the_signs(seed: int, missing: float) -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_the_order_of_images_changes_no_mean(seed: int) -> None:
+def test_the_order_of_images_changes_no_bit_of_a_mean(seed: int) -> None:
     order = np.random.default_rng(seed).permutation(len(STRATA))
     one = compare_paired(FIRST, SECOND, STRATA, num_resamples=5)
     other = compare_paired(FIRST[order], SECOND[order], [STRATA[i] for i in order], num_resamples=5)
-    np.testing.assert_allclose(one.difference, other.difference, atol=1e-12)
+    np.testing.assert_array_equal(one.difference, other.difference)
     np.testing.assert_array_equal(one.num_images, other.num_images)
 
 

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.metrics.counts import ratio
+from histonuc.metrics.counts import PAIR_UNIT, ratio
 
 NUM_RESAMPLES = 10_000
 """Bootstrap samples, and sign flips: p is then known to 0.002 at 0.05."""
@@ -88,6 +88,8 @@ def compare_paired(
     """
     assert first.shape == second.shape
     assert len(strata) == len(first)
+    # Multiples of 2^-32 add up to the same bits in any order, whatever the threads and the machine.
+    first, second = (np.rint(scores / PAIR_UNIT) * PAIR_UNIT for scores in (first, second))
     names, groups = np.unique(np.asarray(strata, str), return_inverse=True)
     both = ~np.isnan(first) & ~np.isnan(second)
     one = np.isnan(first) != np.isnan(second)
