@@ -23,7 +23,7 @@ def test_help_names_every_command(capsys) -> None:
     text = capsys.readouterr().out
     for name in ("prepare", "synth", "info", "models", "config", "train", "evaluate", "report"):
         assert name in text
-    for name in ("predict", "export", "export-model", "demo"):
+    for name in ("crossval", "compare", "predict", "export", "export-model", "demo"):
         assert name in text
 
 
@@ -63,6 +63,9 @@ def test_help_loads_nothing_heavy() -> None:
         ("train --config", "--config needs a YAML file"),
         ("train --data {tmp} --out {tmp}/r", "is no store"),
         ("train --data {tmp} --out {tmp}/r --epoch 3", "Did you mean --epochs"),
+        ("crossval --data {tmp} --out {tmp}/r", "is no store"),
+        ("compare {tmp}", "two or more score folders"),
+        ("compare {tmp} {tmp}", "give a folder of `histonuc evaluate`"),
         ("synth --out {tmp}/s --tiles 1", "at least one tile a fold"),
         ("export {tmp}", "no prediction in"),
         ("segment", "Unknown command"),
@@ -112,6 +115,10 @@ def test_a_missing_extra_is_named(monkeypatch, capsys) -> None:
     monkeypatch.setattr("histonuc.extras.is_installed", lambda extra: False)
     assert cli.run(["train", "--data", "D", "--out", "R"]) == 2
     assert "pip install 'histonuc[train]'" in capsys.readouterr().err
+    assert cli.run(["crossval", "--data", "D", "--out", "R"]) == 2
+    assert "pip install 'histonuc[train]'" in capsys.readouterr().err
+    assert cli.run(["compare", "A", "B", "--out", "C"]) == 2
+    assert "pip install 'histonuc[report]'" in capsys.readouterr().err
     assert cli.run(["report", "R", "--out", "r.html"]) == 2
     assert "pip install 'histonuc[report]'" in capsys.readouterr().err
 

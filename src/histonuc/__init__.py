@@ -1,8 +1,9 @@
 """histonuc: find, outline and classify every nucleus in H&E tissue.
 
 Every command of the command line is one function here with the same name: `prepare_pannuke`,
-`prepare_folder`, `synth`, `info`, `models`, `train`, `evaluate`, `predict`, `export`, `report`,
-`export_model`, `demo`. They load what they need when called; importing the package loads nothing.
+`prepare_folder`, `synth`, `info`, `models`, `train`, `crossval`, `evaluate`, `compare`, `predict`,
+`export`, `report`, `export_model`, `demo`. They load what they need when called; importing the
+package loads nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from histonuc.commands import (
+        compare,
+        crossval,
         demo,
         evaluate,
         export,
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "compare",
+    "crossval",
     "demo",
     "evaluate",
     "export",

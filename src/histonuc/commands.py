@@ -6,6 +6,7 @@ functions, so that ``histonuc --help`` answers at once and a plain install needs
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -188,6 +189,25 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> Outcome:
     )
 
 
+def crossval(
+    config: Annotated[TrainConfig, Parameter(name="*")], *, symmetric: bool = False
+) -> Outcome:
+    """Train and test one network on each of PanNuke's three rotations; --resume goes on.
+
+    Args:
+        config: All settings of each training; --folds and --val-folds are the rotation's.
+        symmetric: Rotations that test every fold once (train/validate/test 1/2/3, 2/3/1, 3/1/2), in
+            place of the official ones (1/2/3, 2/1/3, 3/2/1).
+    """
+    require("train", "histonuc crossval")
+    from histonuc.evaluation.rotations import CROSSVAL_FILE, rotation_lines
+    from histonuc.training.crossval import crossval as run_rotations
+
+    summary = run_rotations(config, symmetric=symmetric)
+    lines = [*rotation_lines(summary), f"wrote {config.out / CROSSVAL_FILE}"]
+    return Outcome(lines=lines, data=summary)
+
+
 def evaluate(
     model: str,
     *,
@@ -209,30 +229,43 @@ def evaluate(
         binary_only: Leave classes out, so that any model can be scored on any store.
         device: auto, cpu or cuda:0.
     """
-    from histonuc.data.store import Store
-    from histonuc.evaluation import evaluate as score
-    from histonuc.evaluation import write_scores
-    from histonuc.inference.runtime import load_runtime
+    from histonuc.inference.scoring import score_model
 
-    runtime = load_runtime(model, device)
-    store = Store.open(data)
-    tiles = store.select(folds or None, sources or None)
-    evaluation = score(
-        store,
-        tiles,
-        runtime.maps,
-        representation=runtime.representation,
-        label_space=runtime.label_space,
-        mpp=runtime.mpp,
-        binary_only=binary_only,
-    )
-    scores = write_scores(
-        evaluation,
+    evaluation, scores = score_model(
+        model,
+        data,
         out,
-        model={"name": runtime.name, "classes": list(runtime.label_space.classes)},
-        data={"store": str(data), "folds": list(folds), "sources": list(sources)},
+        folds=folds,
+        sources=sources,
+        binary_only=binary_only,
+        device=device,
     )
     return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
+
+
+def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0) -> Outcome:
+    """Compare models on the same tiles: paired differences with 95 % intervals and tests.
+
+    Args:
+        scores: Folders of `histonuc evaluate` or `histonuc crossval`; all against the first.
+        out: Folder for compare.json and the figure.
+        seed: Seed of the bootstrap and the permutation test.
+    """
+    from histonuc.evaluation.comparison import COMPARISON_FILE, comparison_lines
+    from histonuc.evaluation.comparison import compare as compare_scores
+
+    if out is not None:
+        require("report", "histonuc compare --out")
+    result = compare_scores(scores, seed=seed)
+    lines = comparison_lines(result)
+    if out is not None:
+        from histonuc.files import write_text
+        from histonuc.reporting.forest import write_forest_plot
+
+        figures = write_forest_plot(result, out)
+        write_text(out / COMPARISON_FILE, json.dumps(result, indent=2, allow_nan=False) + "\n")
+        lines += ["", *(f"wrote {path}" for path in (*figures, out / COMPARISON_FILE))]
+    return Outcome(lines=lines, data=result)
 
 
 def report(

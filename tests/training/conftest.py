@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import runpy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +17,11 @@ from histonuc.training.config import TrainConfig
 from histonuc.zoo import TRUNKS
 
 
-@pytest.fixture(scope="session")
-def data(tmp_path_factory) -> Path:
-    """24 tiles of dark squares (one class) and bright squares (another)."""
-    path: Path = tmp_path_factory.mktemp("training") / "store"
+def write_store(path: Path, folds: Sequence[int]) -> Path:
+    """A tile for each of `folds`: a dark square (one class) and a bright square (another)."""
     rng = np.random.default_rng(0)
     with StoreWriter(path, PANNUKE, source="test") as writer:
-        for tile in range(24):
+        for tile, fold in enumerate(folds):
             instances = np.zeros((32, 32), np.int32)
             image = np.full((32, 32, 3), 128, np.uint8)
             for value, (grey, y) in enumerate(((30, 3), (230, 18)), start=1):
@@ -39,14 +37,26 @@ def data(tmp_path_factory) -> Path:
                     candidates=(1 << (types - 1)).astype(np.uint32),
                     original_ids=np.array([1, 2]),
                     channels=np.array([-1, -1]),
-                    fold=1 if tile < 16 else 2,
+                    fold=fold,
                     name=f"tile{tile}",
-                    tissue="Breast",
+                    tissue="Breast" if tile % 8 else "Colon",
                     source="test",
                     mpp=0.25,
                 )
             )
     return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """16 tiles to train on and 8 to validate on."""
+    return write_store(tmp_path_factory.mktemp("training") / "store", [1] * 16 + [2] * 8)
+
+
+@pytest.fixture(scope="session")
+def three_folds(tmp_path_factory) -> Path:
+    """8 tiles in each of the folds 1, 2 and 3."""
+    return write_store(tmp_path_factory.mktemp("rotations") / "store", [1] * 8 + [2] * 8 + [3] * 8)
 
 
 @pytest.fixture
@@ -78,6 +88,6 @@ def settings(data, tiny_trunk, tmp_path) -> Callable[..., TrainConfig]:
             "log_every": 1,
             "augment": AugmentConfig.off(),
         }
-        return TrainConfig(data=data, out=tmp_path / out, **(values | changes))  # type: ignore[arg-type]
+        return TrainConfig(**({"data": data, "out": tmp_path / out} | values | changes))  # type: ignore[arg-type]
 
     return make

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that people with any colour vision can tell apart (Okabe & Ito 2008)."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "histonuc",  # the same figure gives the same bytes
     "font.size": 9.5,
     "axes.spines.top": False,
@@ -31,6 +31,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 1.6,
 }
+"""matplotlib settings of every figure."""
 _SCORE_NAMES = {
     "bpq": "bPQ",
     "mpq": "mPQ",
@@ -243,7 +244,7 @@ def _render(draw: Callable[[Figure], Any], *, width: float, height: float) -> st
     from matplotlib.figure import Figure
 
     buffer = BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -17,7 +17,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -192,8 +192,27 @@ def _remove_drafts(run: Path) -> None:
 
 def _check_same(config: TrainConfig, file: Path) -> None:
     before = TrainConfig.from_dict(yaml.safe_load(file.read_text())).to_dict()
-    now = config.to_dict()
-    changed = [k for k in now if k not in MAY_CHANGE and now[k] != before[k]]
+    refuse_changes(before, config.to_dict(), file)
+
+
+def refuse_changes(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    file: Path,
+    may_change: Sequence[str] = MAY_CHANGE,
+) -> None:
+    """Refuse to go on with other settings than those of `file`.
+
+    Args:
+        before: settings that the file holds.
+        now: settings given.
+        file: YAML.
+        may_change: settings that need not be the same.
+
+    Raises:
+        ValueError: with what changed.
+    """
+    changed = [k for k in now if k not in may_change and now[k] != before[k]]
     if changed:
         listed = "; ".join(f"{k}: was {before[k]}, now {now[k]}" for k in changed)
         raise ValueError(

@@ -1,0 +1,190 @@
+"""Compare models on the same tiles: paired statistics of every score, as tables and lines."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc import __version__
+from histonuc.evaluation.paired import (
+    CONFIDENCE,
+    NUM_RESAMPLES,
+    PairedStatistics,
+    compare_paired,
+    holm,
+)
+from histonuc.evaluation.tile_scores import (
+    CLASS_PREFIX,
+    SCORE_NAMES,
+    TileScores,
+    check_same_tiles,
+    load_tile_scores,
+)
+
+COMPARISON_FILE = "compare.json"
+
+CONVENTIONS = {
+    "difference": "second minus first, paired by tile; a tile counts where both models have the "
+    "score, num_one_sided tells how many were left out because only one has it",
+    "overall": "mean over the images of a tissue, then over tissues, as PanNuke's bPQ and mPQ",
+    "per_tissue": "mean over the images of the tissue",
+    "per_class": "PQ of the class, mean over the images that hold it, as PanNuke's class PQ",
+    "dice, aji": "of each tile, averaged in the same way; not the pooled ones of scores.json",
+    "low, high": "95 % percentile bootstrap interval (Efron 1979), n - 1 of a tissue's n images "
+    "drawn with replacement (Rao & Wu 1988); none for a single image",
+    "p": "two-sided paired permutation test: signs of the images' differences flipped at random",
+    "p_holm": "p adjusted for the number of tissues (of each score), or of classes (Holm 1979); "
+    "overall scores are not adjusted",
+    "independence": "images are taken as independent; tiles of one patient are not, which makes "
+    "intervals and p too small. Neither covers the luck of training: train with several seeds",
+    "crossval folders": "a tile that several rotations test has the mean of its scores",
+}
+
+
+def compare(folders: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
+    """Compare every later model with the first; JSON-able.
+
+    Args:
+        folders: of `histonuc evaluate` or `histonuc crossval`, two or more.
+        seed: of the bootstrap and the test.
+
+    Raises:
+        ValueError: fewer than two folders, folders without scores, or scores of other tiles.
+    """
+    if len(folders) < 2:
+        raise ValueError(f"expected two or more score folders to compare, got {len(folders)}")
+    first, *others = (load_tile_scores(folder) for folder in folders)
+    return {
+        "format": 1,
+        "versions": {"histonuc": __version__, "numpy": np.__version__},
+        "num_tiles": len(first.tiles),
+        "num_tissues": len(set(first.tissues)),
+        "num_tissues_of_one_tile": list(Counter(first.tissues).values()).count(1),
+        "num_resamples": NUM_RESAMPLES,
+        "confidence": CONFIDENCE,
+        "seed": seed,
+        "comparisons": [_compare(first, other, seed) for other in others],
+        "conventions": CONVENTIONS,
+    }
+
+
+def comparison_lines(result: Mapping[str, Any]) -> list[str]:
+    """The tables of `compare` for people: overall scores, classes, tissues."""
+    lines = [
+        f"{result['num_tiles']} tiles of {result['num_tissues']} tissues, "
+        f"{result['num_resamples']} resamples, seed {result['seed']}"
+    ]
+    if result["num_tissues_of_one_tile"]:
+        lines.append(
+            f"{result['num_tissues_of_one_tile']} of the tissues have one tile and add no spread: "
+            "intervals over all tissues are too narrow"
+        )
+    for comparison in result["comparisons"]:
+        lines += ["", f"first   {comparison['first']}", f"second  {comparison['second']}"]
+        if comparison["not_compared"]:
+            lines.append(f"only one of them has: {', '.join(comparison['not_compared'])}")
+        for title, rows in comparison_blocks(comparison):
+            header = f"{title:<26}{'first':>8}{'second':>9}{'difference':>12}"
+            lines.append(f"{header}{'95 % interval':>21}{'p':>9}{'p (Holm)':>10}{'images':>8}")
+            lines += [_line(name, row) for name, row in rows.items()]
+    return lines
+
+
+def comparison_blocks(
+    comparison: Mapping[str, Any],
+) -> Iterator[tuple[str, Mapping[str, Mapping[str, Any]]]]:
+    """Title and rows of each table of one comparison: overall, classes, then tissues by score."""
+    names = comparison["overall"]
+    yield "all tissues", {SCORE_NAMES[name]: row for name, row in names.items()}
+    if comparison["per_class"]:
+        yield "PQ of class", comparison["per_class"]
+    tissues = comparison["per_tissue"]
+    if len(tissues) > 1:
+        for name in names:
+            rows = {tissue or "unknown": row[name] for tissue, row in tissues.items()}
+            yield f"{SCORE_NAMES[name]} of tissue", rows
+
+
+def _compare(first: TileScores, second: TileScores, seed: int) -> dict[str, Any]:
+    check_same_tiles(first, second)
+    shared = [name for name in first.columns if name in second.columns]
+    columns = [name for name in shared if _is_scored(first, name) and _is_scored(second, name)]
+    everything = [*first.columns, *(name for name in second.columns if name not in shared)]
+    scored = [name for name in everything if _is_scored(first, name) or _is_scored(second, name)]
+    if not columns:
+        raise ValueError(
+            f"{first.folder} and {second.folder} have no score in common; only one of them has: "
+            f"{', '.join(scored) or 'none at all'}"
+        )
+    statistics = compare_paired(
+        np.stack([first.columns[name] for name in columns], axis=1),
+        np.stack([second.columns[name] for name in columns], axis=1),
+        first.tissues,
+        seed=seed,
+    )
+    num_tissues = len(statistics.strata)
+    own = [k for k, name in enumerate(columns) if name in SCORE_NAMES]
+    classes = [k for k, name in enumerate(columns) if name.startswith(CLASS_PREFIX)]
+    class_p = holm(statistics.p_value[num_tissues + 1, classes])
+    tissue_p = {k: holm(statistics.p_value[:num_tissues, k]) for k in own}
+    return {
+        "first": str(first.folder),
+        "second": str(second.folder),
+        "not_compared": [name for name in scored if name not in columns],
+        "overall": {columns[k]: _row(statistics, num_tissues, k) for k in own},
+        "per_class": {
+            columns[k].removeprefix(CLASS_PREFIX): _row(statistics, num_tissues + 1, k, adjusted)
+            for k, adjusted in zip(classes, class_p, strict=True)
+        },
+        "per_tissue": {
+            tissue: {columns[k]: _row(statistics, t, k, tissue_p[k][t]) for k in own}
+            for t, tissue in enumerate(statistics.strata)
+        },
+    }
+
+
+def _is_scored(scores: TileScores, name: str) -> bool:
+    return name in scores.columns and not bool(np.isnan(scores.columns[name]).all())
+
+
+def _row(
+    statistics: PairedStatistics, group: int, column: int, p_holm: float | None = None
+) -> dict[str, Any]:
+    """One score in one group; the adjusted p where there is a family to adjust for."""
+
+    def number(values: NDArray[np.float64]) -> float | None:
+        return _number(values[group, column])
+
+    return {
+        "first": number(statistics.first),
+        "second": number(statistics.second),
+        "difference": number(statistics.difference),
+        "low": number(statistics.low),
+        "high": number(statistics.high),
+        "p": number(statistics.p_value),
+        **({} if p_holm is None else {"p_holm": _number(p_holm)}),
+        "num_images": int(statistics.num_images[group, column]),
+        "num_one_sided": int(statistics.num_one_sided[group, column]),
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def _line(name: str, row: Mapping[str, Any]) -> str:
+    if row["difference"] is None:
+        return f"{name:<26}{'-':>8}{'-':>9}{'-':>12}{'-':>21}{'-':>9}{'-':>10}{0:>8}"
+    interval = "-" if row["low"] is None else f"[{row['low']:+.4f}, {row['high']:+.4f}]"
+    adjusted = f"{row['p_holm']:.4f}" if "p_holm" in row else ""
+    return (
+        f"{name:<26}{row['first']:>8.4f}{row['second']:>9.4f}{row['difference']:>+12.4f}"
+        f"{interval:>21}{row['p']:>9.4f}{adjusted:>10}{row['num_images']:>8}"
+    )

@@ -1,0 +1,134 @@
+"""PanNuke's rotations of the three folds, and the scores of several as mean and spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean, stdev
+from typing import Any
+
+CROSSVAL_FILE = "crossval.json"
+SCORES_FOLDER = "scores"
+"""Where the scores of a rotation lie, in its run folder."""
+
+CONVENTIONS = {
+    "mean": "over the rotations where the score is defined; values: in the rotations' order",
+    "sd": "sample standard deviation over them (divided by n - 1): how much the score changes with "
+    "the folds, not a standard error; the rotations share images, so none follows from it",
+    "official": "PanNuke's rotations test fold 3 twice and fold 2 never",
+    "symmetric": "every fold trains, validates and tests once",
+}
+
+_SECTIONS = ("overall", "per_class", "per_tissue", "per_source")
+_SHOWN = {"bpq": "bPQ", "mpq": "mPQ", "dice": "Dice", "foreground_dice": "nucleus Dice"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rotation:
+    """Which fold is for what."""
+
+    train: int
+    validate: int
+    test: int
+
+    @property
+    def folder(self) -> str:
+        """Name of its run folder.
+
+        >>> Rotation(train=1, validate=2, test=3).folder
+        'rotation-1-2-3'
+        """
+        return f"rotation-{self.train}-{self.validate}-{self.test}"
+
+
+OFFICIAL = (
+    Rotation(train=1, validate=2, test=3),
+    Rotation(train=2, validate=1, test=3),
+    Rotation(train=3, validate=2, test=1),
+)
+"""As published with PanNuke (Gamper et al. 2020); every score in the literature is of these."""
+SYMMETRIC = (
+    Rotation(train=1, validate=2, test=3),
+    Rotation(train=2, validate=3, test=1),
+    Rotation(train=3, validate=1, test=2),
+)
+"""Every fold is tested once, so that their tiles together are the whole data set."""
+
+
+def summarise_rotations(
+    rotations: Sequence[Rotation], scores: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Mean and spread of every overall, per-class and per-tissue score.
+
+    Args:
+        rotations: what was run.
+        scores: content of each one's scores.json.
+
+    Returns:
+        JSON-able tables shaped as in scores.json, with ``{"mean", "sd", "values"}`` for a number.
+    """
+    tables = {section: spread([own[section] for own in scores]) for section in _SECTIONS}
+    for section in ("per_tissue", "per_source"):  # the folds name them in different orders
+        tables[section] = dict(sorted(tables[section].items()))
+    return {
+        "rotations": [{**asdict(rotation), "folder": rotation.folder} for rotation in rotations],
+        "label_space": scores[0]["label_space"],
+        "no_classes": scores[0]["no_classes"],
+        **tables,
+        "conventions": CONVENTIONS,
+    }
+
+
+def spread(rows: Sequence[Any]) -> Any:
+    """Mean and spread of the numbers at each place of nested tables of one shape.
+
+    Where a table lacks a place, as a fold may lack a tissue, its value is None and does not count.
+    Text and lists are left out.
+
+    >>> spread([{"bpq": 0.5, "Skin": {"tp": 3}}, {"bpq": 0.7}])["Skin"]
+    {'tp': {'mean': 3.0, 'sd': None, 'values': [3, None]}}
+    """
+    tables = [row if isinstance(row, Mapping) else {} for row in rows]
+    if any(tables):
+        keys = dict.fromkeys(key for table in tables for key in table)
+        places = {key: spread([table.get(key) for table in tables]) for key in keys}
+        return {key: place for key, place in places.items() if place is not None}
+    if not all(row is None or isinstance(row, int | float) for row in rows):
+        return None
+    numbers = [row for row in rows if row is not None]
+    return {
+        "mean": float(mean(numbers)) if numbers else None,
+        "sd": float(stdev(numbers)) if len(numbers) > 1 else None,
+        "values": list(rows),
+    }
+
+
+def rotation_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The scores in short, for people: mean ± sd."""
+    rotations = "  ".join(
+        f"{row['train']}/{row['validate']}/{row['test']}" for row in summary["rotations"]
+    )
+    overall = summary["overall"]
+    lines = [
+        f"train/validate/test {rotations}: mean ± sd",
+        "   ".join(f"{label} {_text(overall[name])}" for name, label in _SHOWN.items()),
+    ]
+    for title, section, names in (
+        ("class", "per_class", ("pq_images", "pq", "dice")),
+        ("tissue", "per_tissue", ("bpq", "mpq", "foreground_dice")),
+    ):
+        if section == "per_class" and summary["no_classes"]:
+            lines.append(f"no class scores: {summary['no_classes']}")
+            continue
+        lines.append(f"{title:<26}" + "".join(f"{name:>18}" for name in names))
+        lines += [
+            f"{key or 'unknown':<26}" + "".join(f"{_text(row[name]):>18}" for name in names)
+            for key, row in summary[section].items()
+        ]
+    return lines
+
+
+def _text(score: Mapping[str, Any]) -> str:
+    if score["mean"] is None:
+        return "-"
+    return f"{score['mean']:.4f}" + ("" if score["sd"] is None else f" ± {score['sd']:.4f}")

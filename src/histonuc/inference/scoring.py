@@ -1,0 +1,55 @@
+"""Score a model that the user names: what `histonuc evaluate` does, and each rotation's end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from histonuc.data.store import Store
+from histonuc.evaluation import Evaluation, evaluate, write_scores
+from histonuc.inference.runtime import load_runtime
+
+
+def score_model(
+    model: str,
+    data: Path,
+    out: Path,
+    *,
+    folds: Sequence[int] = (),
+    sources: Sequence[str] = (),
+    binary_only: bool = False,
+    device: str = "auto",
+) -> tuple[Evaluation, dict[str, Any]]:
+    """Score a model on folds of a store and write its score folder.
+
+    Args:
+        model: as `load_runtime` takes it.
+        data: store.
+        out: folder to write.
+        folds: to score; all when empty.
+        sources: data sets to score; all when empty.
+        binary_only: leave classes out.
+        device: as `load_runtime` takes it.
+
+    Returns:
+        The evaluation, and the content of its ``scores.json``.
+    """
+    runtime = load_runtime(model, device)
+    store = Store.open(data)
+    evaluation = evaluate(
+        store,
+        store.select(folds or None, sources or None),
+        runtime.maps,
+        representation=runtime.representation,
+        label_space=runtime.label_space,
+        mpp=runtime.mpp,
+        binary_only=binary_only,
+    )
+    scores = write_scores(
+        evaluation,
+        out,
+        model={"name": runtime.name, "classes": list(runtime.label_space.classes)},
+        data={"store": str(data), "folds": list(folds), "sources": list(sources)},
+    )
+    return evaluation, scores

@@ -1,0 +1,139 @@
+"""Cross-validation over PanNuke's rotations: train, test, and summarise; goes on where it stopped.
+
+RUN/config.yaml                     settings of every rotation
+RUN/rotation-1-2-3/                 run folder of train/validate/test 1/2/3
+RUN/rotation-1-2-3/scores/          its test scores; they are there when the rotation is done
+RUN/crossval.json                   mean and spread, when all are done
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from typing import Any
+
+import yaml
+
+from histonuc.data.store import Store
+from histonuc.evaluation.rotations import (
+    CROSSVAL_FILE,
+    OFFICIAL,
+    SCORES_FOLDER,
+    SYMMETRIC,
+    Rotation,
+    summarise_rotations,
+)
+from histonuc.evaluation.scores import SCORES_FILE
+from histonuc.files import write_text
+from histonuc.inference.scoring import score_model
+from histonuc.training.checkpoint import MAY_CHANGE, refuse_changes
+from histonuc.training.config import TrainConfig
+from histonuc.training.loop import train
+
+log = logging.getLogger(__name__)
+
+_ALL_ALIKE = ("epochs", "minutes", "early_stop_epochs", "validate_every")
+"""Settings that one run may change when it goes on, but not between rotations."""
+_ROTATED = ("folds", "val_folds")
+
+
+def crossval(config: TrainConfig, *, symmetric: bool = False) -> dict[str, Any]:
+    """Train and test one network on each rotation.
+
+    Args:
+        config: settings of every training; its folds are the rotation's, whatever it says.
+        symmetric: the rotations in which every fold is tested once, in place of the official ones.
+
+    Returns:
+        The content of ``crossval.json``.
+
+    Raises:
+        ValueError: what `train` raises; more than one device; a store without the three folds; or
+            an output folder that holds something else or was begun with other settings.
+    """
+    if config.devices > 1 or config.num_nodes > 1:
+        raise ValueError(
+            f"--devices {config.devices} --num-nodes {config.num_nodes}: `histonuc crossval` "
+            "trains on one device; on more, run `histonuc train` and `histonuc evaluate` for "
+            "each rotation"
+        )
+    for name in _ROTATED:
+        if getattr(config, name) != getattr(TrainConfig, name):
+            log.warning("%s: ignored, the rotations choose the folds", name)
+    rotations = SYMMETRIC if symmetric else OFFICIAL
+    store = Store.open(config.data)
+    for rotation in rotations:  # complain about a missing fold now, not after a training
+        for fold in (rotation.train, rotation.validate, rotation.test):
+            store.select([fold], config.sources or None)
+    _open(config, symmetric)
+    scores = []
+    for number, rotation in enumerate(rotations, 1):
+        log.info("%s (%d of %d)", rotation.folder, number, len(rotations))
+        scores.append(_rotate(config, rotation))
+    summary = {
+        "format": 1,
+        "scheme": "symmetric" if symmetric else "official",
+        **summarise_rotations(rotations, scores),
+    }
+    text = json.dumps(summary, indent=2, allow_nan=False)
+    write_text(config.out / CROSSVAL_FILE, text + "\n")
+    return summary
+
+
+def _rotate(config: TrainConfig, rotation: Rotation) -> dict[str, Any]:
+    """Scores of one rotation: read back, or made by finishing its training and testing it."""
+    run = config.out / rotation.folder
+    file = run / SCORES_FOLDER / SCORES_FILE
+    if file.is_file():  # it appears last, so the rotation is done
+        done: dict[str, Any] = json.loads(file.read_text())
+        return done
+    train(
+        replace(
+            config,
+            out=run,
+            folds=(rotation.train,),
+            val_folds=(rotation.validate,),
+            resume=True,  # of a finished run no step is left to do
+        )
+    )
+    evaluation, scores = score_model(
+        str(run),
+        config.data,
+        file.parent,
+        folds=(rotation.test,),
+        sources=config.sources,
+        device=config.accelerator,
+    )
+    log.info("test fold %d: %s", rotation.test, evaluation.lines()[1])
+    return scores
+
+
+def _open(config: TrainConfig, symmetric: bool) -> None:
+    """Write the settings into a new folder, or check that they are those it was begun with."""
+    out, file = config.out, config.out / "config.yaml"
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out: {out} is a file; give a folder")
+    settings = _settings(config, symmetric)
+    if not out.exists() or not any(out.iterdir()):
+        write_text(file, yaml.safe_dump(settings, sort_keys=False))
+        return
+    if not config.resume:
+        raise ValueError(f"{out} is not empty: give --resume to go on, or another --out")
+    before = yaml.safe_load(file.read_text()) if file.is_file() else {}
+    if "symmetric" not in before:
+        raise ValueError(f"--resume: {out} is no folder of `histonuc crossval`; give another --out")
+    was_symmetric = before.pop("symmetric")
+    refuse_changes(
+        _settings(TrainConfig.from_dict(before), was_symmetric),
+        settings,
+        file,
+        may_change=[name for name in MAY_CHANGE if name not in _ALL_ALIKE],
+    )
+
+
+def _settings(config: TrainConfig, symmetric: bool) -> dict[str, Any]:
+    record = config.to_dict()
+    for name in _ROTATED:
+        del record[name]
+    return {**record, "symmetric": symmetric}

@@ -1,0 +1,73 @@
+"""Rotations of the folds, and scores as mean and spread."""
+
+from __future__ import annotations
+
+import statistics
+
+from histonuc.evaluation.rotations import (
+    OFFICIAL,
+    SYMMETRIC,
+    rotation_lines,
+    spread,
+    summarise_rotations,
+)
+
+TISSUE = {"bpq": 0.5, "mpq": None, "foreground_dice": 0.75, "dice_per_class": {"Dead": 0.25}}
+CLASS = {"pq_images": 0.5, "pq": 0.25, "dice": None}
+
+
+def scores(bpq: float, **tissues: object) -> dict[str, object]:
+    return {
+        "label_space": {"name": "one", "classes": ["Dead"]},
+        "no_classes": None,
+        "overall": {"bpq": bpq, "mpq": None, "dice": 1, "foreground_dice": bpq, "note": "text"},
+        "per_class": {"Dead": CLASS},
+        "per_tissue": tissues,
+        "per_source": {"pannuke": TISSUE},
+    }
+
+
+def test_the_rotations_are_the_published_ones_and_the_symmetric_ones() -> None:
+    assert [(r.train, r.validate, r.test) for r in OFFICIAL] == [(1, 2, 3), (2, 1, 3), (3, 2, 1)]
+    for part in ("train", "validate", "test"):
+        assert sorted(getattr(r, part) for r in SYMMETRIC) == [1, 2, 3]
+    for rotation in (*OFFICIAL, *SYMMETRIC):
+        assert {rotation.train, rotation.validate, rotation.test} == {1, 2, 3}
+
+
+def test_mean_and_spread_of_every_number() -> None:
+    parts = [scores(0.5, Skin=TISSUE), scores(0.7, Skin=TISSUE), scores(0.9, Colon=TISSUE)]
+    summary = summarise_rotations(OFFICIAL, parts)
+    bpq = summary["overall"]["bpq"]
+    assert bpq["values"] == [0.5, 0.7, 0.9]
+    assert bpq["mean"] == statistics.mean(bpq["values"])
+    assert bpq["sd"] == statistics.stdev(bpq["values"])
+    assert summary["overall"]["mpq"] == {"mean": None, "sd": None, "values": [None] * 3}
+    assert "note" not in summary["overall"]
+    assert list(summary["per_tissue"]) == ["Colon", "Skin"]
+    assert summary["per_tissue"]["Colon"]["bpq"] == {
+        "mean": 0.5,
+        "sd": None,  # one rotation has no spread
+        "values": [None, None, 0.5],
+    }
+    assert summary["per_tissue"]["Skin"]["dice_per_class"]["Dead"]["sd"] == 0
+    assert [row["folder"] for row in summary["rotations"]] == [
+        "rotation-1-2-3",
+        "rotation-2-1-3",
+        "rotation-3-2-1",
+    ]
+    text = "\n".join(rotation_lines(summary))
+    assert "bPQ 0.7000 ± 0.2000   mPQ -" in text
+    assert "Colon" in text
+    assert "0.5000 ± 0.0000" in text
+
+
+def test_runs_without_class_scores_say_why() -> None:
+    part = {**scores(0.5, Skin=TISSUE), "no_classes": "left out"}
+    text = "\n".join(rotation_lines(summarise_rotations(OFFICIAL, [part] * 3)))
+    assert "no class scores: left out" in text
+
+
+def test_spread_of_places_that_only_one_has() -> None:
+    assert spread([{"a": {"b": 1.0}}, {}, {}])["a"]["b"]["values"] == [1.0, None, None]
+    assert spread([{"a": [1, 2]}, {"a": [3, 4]}]) == {}
