@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import Instances, TileLabels
-from histonuc.representations.regions import pool, tidy
+from histonuc.representations.regions import pool
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -95,37 +95,36 @@ def check_maps(maps: NDArray[np.float32], channels: int) -> None:
     """Refuse maps of another shape, and those with NaN or infinite values."""
     if maps.ndim != 3 or maps.shape[0] != channels:
         raise ValueError(f"expected maps ({channels}, H, W), got {maps.shape}")
-    # The sum of finite float32 in float64 is finite; one pass without a mask in between.
-    if not np.isfinite(maps.sum(dtype=np.float64)):
+    # One pass without a mask in between; NaN and infinity survive any sum.
+    if not np.isfinite(maps.sum()):
         raise ValueError("maps hold NaN or infinite values: the network diverged")
 
 
 def to_instances(
     labels: NDArray[np.int32],
+    num: int,
     maps: NDArray[np.float32],
-    min_area_px: int,
     num_classes: int,
     temperature: float,
 ) -> Instances:
-    """Tidy labels with class probabilities and scores pooled over each nucleus's pixels.
+    """Labels with class probabilities and scores pooled over each nucleus's pixels.
 
     Args:
-        labels: int32 (H, W), as the geometry gave them.
+        labels: int32 (H, W), tidy ids 1..num.
+        num: number of nuclei.
         maps: float32 (1 + G + C, H, W).
-        min_area_px: smaller nuclei are dropped.
         num_classes: C, the last channels.
         temperature: pooled probabilities are raised to 1 / temperature and normalised again.
 
     Returns:
         The score is the mean nucleus probability.
     """
-    clean, num = tidy(labels, min_area_px)
-    used = np.concatenate([[0], np.arange(len(maps) - num_classes, len(maps))])
-    sums, area = pool(clean, num, np.ascontiguousarray(maps[used]))
+    sums, area = pool(labels, num, maps)
+    sums = sums[:, [0, *range(len(maps) - num_classes, len(maps))]]
     mean = sums / np.maximum(area, 1)[:, None]
     classes = np.maximum(mean[:, 1:], 1e-9) ** (1 / temperature)
     return Instances(
-        labels=clean,
+        labels=labels,
         class_probabilities=(classes / classes.sum(1, keepdims=True)).astype(np.float32),
         score=np.clip(mean[:, 0], 0, 1).astype(np.float32),
     )

@@ -226,11 +226,9 @@ def _pool(
     area = np.zeros(num + 1, np.int64)
     for y in range(height):
         for x in range(width):
-            area[labels[y, x]] += 1
-    for channel in range(len(maps)):
-        for y in range(height):
-            for x in range(width):
-                owner = labels[y, x]
-                if owner:
+            owner = labels[y, x]
+            if owner:
+                area[owner] += 1
+                for channel in range(len(maps)):
                     sums[owner, channel] += maps[channel, y, x]
     return sums[1:], area[1:]
