@@ -255,6 +255,27 @@ def load_model(path: Path) -> NucleusModel:
     return model.eval()
 
 
+def start_from(model: NucleusModel, other: NucleusModel) -> None:
+    """Copy another model's weights: the trunk's always, the heads' where the classes are the same.
+
+    Raises:
+        ValueError: another trunk.
+    """
+    spec, given = model.spec, other.spec
+    ours, theirs = model.trunk.state_dict(), other.trunk.state_dict()
+    shapes = {name: tuple(value.shape) for name, value in ours.items()}
+    if spec.trunk != given.trunk or shapes != {k: tuple(v.shape) for k, v in theirs.items()}:
+        raise ValueError(
+            f"--init: the model given has trunk {given.trunk} {dict(given.trunk_options)}, "
+            f"expected {spec.trunk} {dict(spec.trunk_options)}"
+        )
+    same = spec.representation == given.representation
+    if same and spec.label_space.classes == given.label_space.classes:
+        model.load_state_dict(other.state_dict())
+    else:
+        model.trunk.load_state_dict(theirs)
+
+
 def _model_file(path: Path) -> Path:
     return path if path.suffix == ".safetensors" else path / MODEL_FILE
 

@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
 
+Ints = NDArray[np.int32]
+_NOTHING, _SEVERAL = -1, -2
+
 
 def tidy(labels: NDArray[np.int32], min_area_px: int) -> tuple[NDArray[np.int32], int]:
     """Cut labels into 4-connected nuclei, fill their holes, drop specks, renumber.
@@ -23,7 +26,30 @@ def tidy(labels: NDArray[np.int32], min_area_px: int) -> tuple[NDArray[np.int32]
     Returns:
         int32 (H, W) with ids 1..n in the order of their first pixels, and n.
     """
-    return _tidy(np.ascontiguousarray(labels, np.int32), min_area_px)
+    labels = np.ascontiguousarray(labels, np.int32)
+    width = labels.shape[1]
+    start, value, first = _find_runs(labels)
+    root = np.arange(len(value), dtype=np.int32)
+    _join_runs(root, start, value, first, width)
+    area = np.zeros(len(value), np.int64)
+    _add_areas(area, root, start, first, width)
+    largest = np.zeros(int(value.max(initial=0)) + 1, np.int64)
+    np.maximum.at(largest, value, area)
+    keep = (value > 0) & (area >= min_area_px) & (2 * area >= largest[value])
+    # What was dropped is background from now on, so the background's pieces are joined anew.
+    value = np.where(keep[root], root + 1, 0).astype(np.int32)
+    root = np.arange(len(value), dtype=np.int32)
+    _join_runs(root, start, value, first, width)
+    around = np.full(len(value), _NOTHING, np.int32)
+    _surround(around, root, start, first, width)
+    # A piece is its own owner, a hole what encloses it, and other background nobody (-1).
+    owner = np.where(value > 0, root, np.maximum(around[root], -1))
+    kept = np.flatnonzero(np.bincount(owner[owner >= 0], minlength=1))
+    number = np.zeros(len(owner) + 1, np.int32)  # the last entry is for nobody
+    number[kept] = np.arange(1, len(kept) + 1)
+    clean = np.empty(labels.shape, np.int32)
+    _paint(clean, number[owner], start, first)
+    return clean, len(kept)
 
 
 def pool(
@@ -39,11 +65,14 @@ def pool(
     Returns:
         float64 (num, K), the sums, and int64 (num,), the areas in pixels.
     """
-    return _pool(labels, num, maps)
+    sums, area = np.zeros((num + 1, len(maps))), np.zeros(num + 1, np.int64)
+    _pool(labels, maps, sums, area)
+    return sums[1:], area[1:]
 
 
 @compiled
-def _root(parent: NDArray[np.int32], item: int) -> int:
+def _top(parent: Ints, item: int) -> int:
+    """Root of an item, with its path shortened."""
     while parent[item] != item:
         parent[item] = parent[parent[item]]
         item = parent[item]
@@ -52,8 +81,8 @@ def _root(parent: NDArray[np.int32], item: int) -> int:
 
 @compiled
 def _find_runs(
-    labels: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    labels: Ints,
+) -> tuple[Ints, Ints, Ints]:
     """Runs of equal labels in each row: first column (and a last sentinel), label, row starts."""
     height, width = labels.shape
     count = 0
@@ -80,25 +109,24 @@ def _find_runs(
 
 
 @compiled
-def _end(start: NDArray[np.int32], run: int, last: int, width: int) -> int:
+def _end(start: Ints, run: int, last: int, width: int) -> int:
     """One past the last column of a run; `last` is one past the last run of its row."""
     return width if run + 1 == last else start[run + 1]
 
 
 @compiled
-def _join_runs(
-    start: NDArray[np.int32], value: NDArray[np.int32], first: NDArray[np.int32], width: int
-) -> NDArray[np.int32]:
-    """Root of each run's component: nuclei 4-connected, background 8-connected."""
-    parent = np.arange(len(value)).astype(np.int32)
-    for run in range(1, first[1]):
-        if value[run] == value[run - 1]:  # neighbours of one kind once specks are dropped
-            parent[run] = parent[run - 1]
-    for y in range(1, len(first) - 1):
-        above = first[y - 1]
+def _join_runs(root: Ints, start: Ints, value: Ints, first: Ints, width: int) -> None:
+    """Set each run's root, at first itself, to the first run of its component.
+
+    Nuclei are 4-connected, background 8-connected.
+    """
+    for y in range(len(first) - 1):
+        above = first[max(y - 1, 0)]
         for run in range(first[y], first[y + 1]):
-            if run > first[y] and value[run] == value[run - 1]:
-                parent[run] = _root(parent, run - 1)
+            if run > first[y] and value[run] == value[run - 1]:  # both were dropped
+                root[run] = _top(root, run - 1)
+            if y == 0:
+                continue
             low, high = start[run], _end(start, run, first[y + 1], width)
             reach = 1 if value[run] == 0 else 0
             while above > first[y - 1] and start[above] > low - reach:
@@ -108,127 +136,71 @@ def _join_runs(
             other = above
             while other < first[y] and start[other] < high + reach:
                 if value[other] == value[run]:
-                    a, b = _root(parent, run), _root(parent, other)
-                    parent[max(a, b)] = min(a, b)
+                    a, b = _top(root, run), _top(root, other)
+                    root[max(a, b)] = min(a, b)
                 other += 1
             above = max(other - 1, first[y - 1])
-    for run in range(len(parent)):
-        parent[run] = parent[parent[run]]
-    return parent
+    for run in range(len(root)):
+        root[run] = root[root[run]]
 
 
 @compiled
-def _choose(
-    root: NDArray[np.int32],
-    start: NDArray[np.int32],
-    value: NDArray[np.int32],
-    first: NDArray[np.int32],
-    width: int,
-    min_area_px: int,
-) -> NDArray[np.bool_]:
-    """Which components (by root) are nuclei to keep."""
-    area = np.zeros(len(root), np.int64)
+def _add_areas(area: NDArray[np.int64], root: Ints, start: Ints, first: Ints, width: int) -> None:
+    """Add the pixels of each run to its root's entry."""
     for y in range(len(first) - 1):
         for run in range(first[y], first[y + 1]):
             area[root[run]] += _end(start, run, first[y + 1], width) - start[run]
-    largest = np.zeros(value.max() + 1, np.int64)
-    for run in range(len(root)):
-        if root[run] == run:
-            largest[value[run]] = max(largest[value[run]], area[run])
-    keep = np.zeros(len(root), np.bool_)
-    for run in range(len(root)):
-        if root[run] == run and value[run] > 0 and area[run] >= min_area_px:
-            keep[run] = 2 * area[run] >= largest[value[run]]
-    return keep
 
 
 @compiled
-def _surroundings(
-    root: NDArray[np.int32], start: NDArray[np.int32], first: NDArray[np.int32], width: int
-) -> NDArray[np.int32]:
-    """Component that encloses each component (by root); -1 for the image's edge or several.
+def _surround(around: Ints, root: Ints, start: Ints, first: Ints, width: int) -> None:
+    """Note at each root the one component that its component touches sideways, up or down.
 
-    Horizontal and vertical neighbours only.
+    `_SEVERAL` stands for more than one, and for the image's edge.
     """
-    around = np.full(len(root), -2, np.int32)
     height = len(first) - 1
     for y in range(height):
-        edge_row = y == 0 or y == height - 1
         below = first[y + 1]
         for run in range(first[y], first[y + 1]):
-            if edge_row or run == first[y] or run == first[y + 1] - 1:
-                around[root[run]] = -1
+            if y == 0 or y == height - 1 or run == first[y] or run == first[y + 1] - 1:
+                around[root[run]] = _SEVERAL
             if run > first[y]:
                 _meet(around, root[run], root[run - 1])
             if y + 1 == height:
                 continue
             high = _end(start, run, first[y + 1], width)
-            while (
-                below + 1 < first[y + 2] and _end(start, below, first[y + 2], width) <= start[run]
-            ):
+            while below + 1 < first[y + 2] and start[below + 1] <= start[run]:
                 below += 1
             other = below
             while other < first[y + 2] and start[other] < high:
                 _meet(around, root[run], root[other])
                 other += 1
-    return around
 
 
 @compiled
-def _meet(around: NDArray[np.int32], a: int, b: int) -> None:
-    """Note that two components touch."""
-    if a == b:
-        return
-    if around[a] == -2 or around[a] == b:
-        around[a] = b
-    else:
-        around[a] = -1
-    if around[b] == -2 or around[b] == a:
-        around[b] = a
-    else:
-        around[b] = -1
+def _meet(around: Ints, a: int, b: int) -> None:
+    if a != b:
+        around[a] = b if around[a] == _NOTHING or around[a] == b else _SEVERAL
+        around[b] = a if around[b] == _NOTHING or around[b] == a else _SEVERAL
 
 
 @compiled
-def _tidy(labels: NDArray[np.int32], min_area_px: int) -> tuple[NDArray[np.int32], int]:
-    height, width = labels.shape
-    start, value, first = _find_runs(labels)
-    root = _join_runs(start, value, first, width)
-    keep = _choose(root, start, value, first, width, min_area_px)
-    # What was dropped is background from now on, so the background's pieces are joined anew.
-    for run in range(len(value)):
-        value[run] = root[run] + 1 if keep[root[run]] else 0
-    root = _join_runs(start, value, first, width)
-    around = _surroundings(root, start, first, width)
-    number = np.zeros(len(root), np.int32)
-    count = 0
-    out = np.zeros((height, width), np.int32)
-    for y in range(height):
+def _paint(clean: Ints, number: Ints, start: Ints, first: Ints) -> None:
+    """Write each run's number into its pixels."""
+    for y in range(len(first) - 1):
         for run in range(first[y], first[y + 1]):
-            owner = root[run]
-            if value[run] == 0:
-                owner = around[owner]
-                if owner < 0 or value[owner] == 0:
-                    continue
-            if number[owner] == 0:
-                count += 1
-                number[owner] = count
-            out[y, start[run] : _end(start, run, first[y + 1], width)] = number[owner]
-    return out, count
+            for x in range(start[run], _end(start, run, first[y + 1], clean.shape[1])):
+                clean[y, x] = number[run]
 
 
 @compiled
 def _pool(
-    labels: NDArray[np.int32], num: int, maps: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    height, width = labels.shape
-    sums = np.zeros((num + 1, len(maps)))
-    area = np.zeros(num + 1, np.int64)
-    for y in range(height):
-        for x in range(width):
+    labels: Ints, maps: NDArray[np.float32], sums: NDArray[np.float64], area: NDArray[np.int64]
+) -> None:
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
             owner = labels[y, x]
             if owner:
                 area[owner] += 1
                 for channel in range(len(maps)):
                     sums[owner, channel] += maps[channel, y, x]
-    return sums[1:], area[1:]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
-from histonuc.representations.regions import tidy
+from histonuc.representations.regions import _top, tidy
 
 CELL_PX = 2
 """Side of a cell. Votes are shared bilinearly between cells, so places stay finer than that."""
@@ -170,14 +170,6 @@ def _count(
         density[below, left] += number[index] * down * (1 - right)
         density[below, beside] += number[index] * down * right
     return density
-
-
-@compiled
-def _top(parent: Ints, item: int) -> int:
-    while parent[item] != item:
-        parent[item] = parent[parent[item]]
-        item = parent[item]
-    return item
 
 
 @compiled

@@ -42,6 +42,8 @@ class TrainConfig:
     """Options of the representation, e.g. dice: 1.0, class_weights."""
     pretrained: bool = True
     """Start from pretrained encoder weights where the trunk has them."""
+    init: str = ""
+    """Model to go on from (run folder or checkpoint), e.g. to fine-tune it on corrected labels."""
     freeze: bool = False
     """Freeze the pretrained encoder (the seed's freeze-all-but-layer4 for deeplabv3_resnet101)."""
 

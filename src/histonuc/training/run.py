@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from lightning_fabric import Fabric
 
 from histonuc.data.dataset import TileDataset
 from histonuc.data.store import Store
+from histonuc.inference.runtime import find_checkpoint
 from histonuc.schedules import CosineRestarts
 from histonuc.training.checkpoint import (
     Progress,
@@ -23,7 +25,14 @@ from histonuc.training.checkpoint import (
 )
 from histonuc.training.config import TrainConfig
 from histonuc.training.tracking import Tracker
-from histonuc.zoo import ModelSpec, NucleusModel, build_model, save_model
+from histonuc.zoo import (
+    ModelSpec,
+    NucleusModel,
+    build_model,
+    load_model,
+    save_model,
+    start_from,
+)
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -146,8 +155,10 @@ def _model(config: TrainConfig, store: Store) -> NucleusModel:
             trunk_options=config.trunk_options,
             representation_options=config.representation_options,
         ),
-        pretrained=config.pretrained and not can_resume(config),
+        pretrained=config.pretrained and not config.init and not can_resume(config),
     )
+    if config.init and not can_resume(config):
+        start_from(model, load_model(find_checkpoint(Path(config.init)) or Path(config.init)))
     if config.freeze:
         model.freeze_encoder()
     return model
