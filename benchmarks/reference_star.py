@@ -18,9 +18,7 @@ def draw_star(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pixels in a star polygon; ray k at k / 32 of a turn from +x to +y."""
     angles = 2 * np.pi * np.arange(len(lengths)) / len(lengths)
-    return polygon(
-        point[0] + lengths * np.sin(angles), point[1] + lengths * np.cos(angles), shape
-    )
+    return polygon(point[0] + lengths * np.sin(angles), point[1] + lengths * np.cos(angles), shape)
 
 
 def decode_star(

@@ -1,4 +1,4 @@
-"""Star polygons: measure them in label images, draw them, choose among them."""
+"""Star polygons: where rays balance, drawing, and the choice among overlapping ones."""
 
 from __future__ import annotations
 
@@ -28,25 +28,6 @@ def _make_directions() -> NDArray[np.float32]:
 
 
 DIRECTIONS = _make_directions()
-
-
-def march(
-    instances: NDArray[np.int32], num: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Ray lengths of every nuclear pixel.
-
-    A ray is sampled at the nearest pixels, one a pixel of its main axis; it ends halfway between
-    the last sample in the nucleus and the first outside.
-
-    Args:
-        instances: int32 (H, W), ids 0..num - 1, 0 = background.
-        num: number of ids, background included.
-
-    Returns:
-        float32 (32, H, W), px, 0 in the background; and float32 (H, W), the shortest ray divided by
-        the largest such of the nucleus.
-    """
-    return _march(np.pad(instances, 1), num, DIRECTIONS)
 
 
 def balance(rays: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -95,48 +76,6 @@ def suppress(
         labels, area = np.zeros(nuclear.shape, np.int32), np.zeros(nuclear.size + 1, np.int32)
     _suppress(order, labels, area, rays, nuclear, DIRECTIONS, overlap, late)
     return labels, area
-
-
-@compiled
-def _march(
-    padded: NDArray[np.int32], num: int, directions: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    height, width = padded.shape[0] - 2, padded.shape[1] - 2
-    flat = padded.ravel()
-    reach = max(height, width) + 1
-    step = np.empty((RAYS, reach), np.int32)
-    length = np.empty(RAYS, np.float32)
-    for ray in range(RAYS):
-        length[ray] = 1 / max(abs(directions[ray, 0]), abs(directions[ray, 1]))
-        for n in range(reach):
-            down = round(n * directions[ray, 0] * length[ray])
-            right = round(n * directions[ray, 1] * length[ray])
-            step[ray, n] = down * (width + 2) + right
-    rays = np.zeros((RAYS, height, width), np.float32)
-    depth = np.zeros((height, width), np.float32)
-    deepest = np.zeros(num, np.float32)
-    for y in range(height):
-        for ray in range(RAYS):
-            for x in range(width):
-                here = (y + 1) * (width + 2) + x + 1
-                owner = flat[here]
-                if owner == 0:
-                    continue
-                n = 1
-                while flat[here + step[ray, n]] == owner:  # the padding ends every ray
-                    n += 1
-                away = np.float32(n - 0.5) * length[ray]
-                rays[ray, y, x] = away
-                if ray == 0 or away < depth[y, x]:
-                    depth[y, x] = away
-        for x in range(width):
-            owner = padded[y + 1, x + 1]
-            deepest[owner] = max(deepest[owner], depth[y, x])
-    for y in range(height):
-        for x in range(width):
-            if depth[y, x] > 0:
-                depth[y, x] /= deepest[padded[y + 1, x + 1]]
-    return rays, depth
 
 
 @compiled
