@@ -7,7 +7,7 @@ classes Weigert & Schmidt 2022, arXiv 2203.02284). Deliberate deviations:
   boundary. How central a pixel is follows from its own rays: they sum to nothing at the centre.
   So every pixel keeps a nucleus probability, which also cuts the polygons to shape;
 - only local maxima of nucleus probability × centrality are proposed, then the nuclear pixels that
-  no polygon covers; StarDist proposes every pixel, which costs most of its time;
+  no polygon covers; StarDist proposes every pixel above its threshold;
 - the rays of a proposal are the mean over its 3 × 3 nuclear pixels;
 - overlap is counted on pixels that accepted nuclei own, in the label image itself, which is a
   spatial hash of cell size 1: what a proposal overlaps is read where it lies, whatever the number
