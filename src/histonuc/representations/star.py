@@ -6,15 +6,15 @@ classes Weigert & Schmidt 2022, arXiv 2203.02284). Deliberate deviations:
 - the first map is the nucleus's mask, as in the other representations, and not the distance to the
   boundary. How central a pixel is follows from its own rays: they sum to nothing at the centre.
   So every pixel keeps a nucleus probability, which also cuts the polygons to shape;
-- only local maxima of nucleus probability × centrality are proposed, then the nuclear pixels that
-  no polygon covers; StarDist proposes every pixel above its threshold;
+- only local maxima of nucleus probability × centrality are proposed; StarDist proposes every pixel
+  above its threshold;
 - the rays of a proposal are the mean over its 3 × 3 nuclear pixels;
 - overlap is counted on pixels that accepted nuclei own, in the label image itself, which is a
   spatial hash of cell size 1: what a proposal overlaps is read where it lies, whatever the number
   of nuclei. StarDist intersects polygons pair by pair;
-- a late proposal that is suppressed gives its free pixels to the nucleus that suppressed it, and in
-  the end every nuclear pixel goes to the nucleus found where its rays balance, so that pixels in
-  two polygons or outside of all find their owner, as do nuclei that are not star-convex;
+- every nuclear pixel then goes to the nucleus found where its rays balance, so that pixels in two
+  polygons or outside of all find their owner, as do nuclei that are not star-convex. Nuclear pixels
+  that are still free are proposed too; where suppressed, they go to what suppressed them;
 - a ray advances by whole pixels along its main axis (StarDist's by length 1), and the distances'
   loss has no term for the background.
 """
@@ -145,7 +145,7 @@ class Star:
         return activate_nuclear(logits, geometry=rays)
 
     def decode(self, maps: NDArray[np.float32]) -> Instances:
-        """Propose polygons, suppress those that overlap better ones, settle every nuclear pixel.
+        """Propose polygons, suppress those that overlap better ones, give every nuclear pixel an owner.
 
         Args:
             maps: float32 (33 + C, H, W).
@@ -162,10 +162,10 @@ class Star:
         cv2.GaussianBlur(score, (0, 0), self.blur_px, dst=score, borderType=cv2.BORDER_CONSTANT)
         proposed = _best_first(find_maxima(score, nuclear), score)
         labels, area = suppress(proposed, rays, nuclear, self.overlap)
+        labels = settle(labels, shift, nuclear)
         uncovered = np.flatnonzero(nuclear & (labels == 0)).astype(np.int32)
         suppress(_best_first(uncovered, score), rays, nuclear, self.overlap, labels, area)
-        settled = settle(labels, shift, nuclear)
-        return to_instances(settled, maps, self.min_area_px, self.num_classes, self.temperature)
+        return to_instances(labels, maps, self.min_area_px, self.num_classes, self.temperature)
 
     def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Background and class probabilities (1 + C, H, W)."""
