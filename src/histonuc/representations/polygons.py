@@ -56,9 +56,9 @@ def suppress(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Greedy non-maximum suppression of polygons, cut to the nuclear pixels.
 
-    Without `labels`, each proposal is accepted or left out. With the `labels` and `area` that an
-    earlier call gave, which are updated in place, proposals that are covered by now are skipped,
-    and those that are suppressed give their free pixels to the nucleus they overlap most.
+    Without `labels`, each proposal is accepted or left out. With labels that follow from an earlier
+    call's, and its `area`, which are both updated in place, proposals that are covered by now are
+    skipped, and those that are suppressed give their free pixels to the nucleus they overlap most.
 
     Args:
         order: int32 (n,), flat indices of the proposals, the best first.

@@ -145,7 +145,7 @@ class Star:
         return activate_nuclear(logits, geometry=rays)
 
     def decode(self, maps: NDArray[np.float32]) -> Instances:
-        """Propose polygons, suppress those that overlap better ones, give every nuclear pixel an owner.
+        """Propose polygons, suppress those that overlap better ones, give nuclear pixels an owner.
 
         Args:
             maps: float32 (33 + C, H, W).
