@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.offset import Offset
 from histonuc.representations.semantic import Semantic
+from histonuc.representations.star import Star
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +51,7 @@ class Representation(Protocol):
 REPRESENTATIONS: dict[str, Callable[..., Representation]] = {
     "semantic": Semantic,
     "offset": Offset,
+    "star": Star,
 }
 """Builders by name: ``REPRESENTATIONS[name](num_classes=..., **options)``."""
 

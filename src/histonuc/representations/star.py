@@ -1,0 +1,237 @@
+"""Star maps: every nuclear pixel knows the way to its nucleus's boundary along 32 rays.
+
+StarDist (Schmidt et al. 2018, "Cell detection with star-convex polygons", arXiv 1806.03535; with
+classes Weigert & Schmidt 2022, arXiv 2203.02284). Deliberate deviations:
+
+- the first map is the nucleus's mask, as in the other representations, and not the distance to the
+  boundary. How central a pixel is follows from its own rays: they sum to nothing at the centre.
+  So every pixel keeps a nucleus probability, which also cuts the polygons to shape;
+- only local maxima of nucleus probability × centrality are proposed; StarDist proposes every pixel
+  above its threshold;
+- the rays of a proposal are the mean over its 3 × 3 nuclear pixels;
+- overlap is counted on pixels that accepted nuclei own, in the label image itself, which is a
+  spatial hash of cell size 1: what a proposal overlaps is read where it lies, whatever the number
+  of nuclei. StarDist intersects polygons pair by pair;
+- every nuclear pixel then goes to the nucleus found where its rays balance, so that pixels in two
+  polygons or outside of all find their owner, as do nuclei that are not star-convex. Nuclear pixels
+  that are still free are proposed too; where suppressed, they go to what suppressed them;
+- a ray advances by whole pixels along its main axis (StarDist's by length 1), and the distances'
+  loss has no term for the background.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.compiled import compiled
+from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.nuclear import (
+    activate_nuclear,
+    check_maps,
+    encode_nuclear,
+    nuclear_loss,
+    nuclear_probabilities,
+    to_instances,
+)
+from histonuc.representations.polygons import (
+    DIRECTIONS,
+    RAYS,
+    balance,
+    find_maxima,
+    settle,
+    suppress,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_UNIT_PX = 8.0
+"""Pixels that a network output of 1 stands for, so that outputs are of order 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Star:
+    """Maps are (33 + C, H, W): nucleus probability, 32 ray lengths (px), class probabilities.
+
+    Ray ``k`` leaves the pixel's centre at the angle ``k / 32`` of a turn, from +x towards +y.
+
+    Turning or mirroring the maps (and permuting the rays alike) turns or mirrors the nuclei, up to
+    rounding and to ties: of two neighbours with equal score the first in reading order is proposed,
+    and a pixel centre exactly on a polygon's left or top edge is inside, on its right or bottom
+    edge outside.
+
+    Attributes:
+        num_classes: C, classes of the label space.
+        rays: weight of the ray lengths' loss.
+        classes: weight of the class loss.
+        class_weights: one weight a class; empty for all ones.
+        threshold: least nucleus probability of a nuclear pixel.
+        blur_px: standard deviation of the Gaussian that smooths the proposals' score.
+        overlap: a proposal is suppressed where more than this share of it belongs to accepted
+            nuclei, or it takes more than this share of one of them.
+        min_area_px: smaller nuclei are dropped.
+        temperature: class probabilities of a nucleus are raised to 1 / temperature.
+    """
+
+    num_classes: int
+    rays: float = 1.0
+    classes: float = 1.0
+    class_weights: tuple[float, ...] = field(default=())
+    threshold: float = 0.5
+    blur_px: float = 1.0
+    overlap: float = 0.4
+    min_area_px: int = 20
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.class_weights and len(self.class_weights) != self.num_classes:
+            raise ValueError(
+                f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Nucleus, 32 rays, and one channel a class."""
+        return 1 + RAYS + self.num_classes
+
+    def encode(self, labels: TileLabels) -> dict[str, NDArray[Any]]:
+        """Dense targets.
+
+        Returns:
+            Those of `encode_nuclear`; ``geometry`` float32 (32, H, W): the way in pixels from each
+            nuclear pixel's centre to where its nucleus, or the tile, ends; 0 in the background;
+            ``depth`` float32 (H, W): the shortest ray over the largest such of its nucleus, in
+            0..1 (StarDist's object probability), 0 in the background and where the truth is
+            unknown.
+        """
+        rays, depth = _march(labels.instances, len(labels.candidates))
+        depth[labels.ignore] = 0
+        return {**encode_nuclear(labels), "geometry": rays, "depth": depth}
+
+    def loss(
+        self, logits: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of nucleus and class (`nuclear_loss`) and the L1 of the rays, weighted by depth.
+
+        Args:
+            logits: float (B, 33 + C, H, W).
+            targets: `encode`'s maps, batched.
+
+        Returns:
+            The scalar loss and its detached, unweighted terms by name.
+        """
+        first = 1 + RAYS
+        total, terms = nuclear_loss(
+            logits[:, 0],
+            logits[:, first:],
+            targets,
+            classes=self.classes,
+            weights=self.class_weights,
+        )
+        wrong = (logits[:, 1:first].float() - targets["geometry"] / _UNIT_PX).abs().mean(1)
+        depth = targets["depth"]
+        terms["rays"] = (wrong * depth).sum() / depth.sum().clamp(min=1)
+        return total + self.rays * terms["rays"], {k: v.detach() for k, v in terms.items()}
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Maps (B, 33 + C, H, W) from logits."""
+        rays = logits[:, 1 : 1 + RAYS].float().clamp(min=0) * _UNIT_PX
+        return activate_nuclear(logits, geometry=rays)
+
+    def decode(self, maps: NDArray[np.float32]) -> Instances:
+        """Propose polygons, suppress those that overlap better ones, give nuclear pixels an owner.
+
+        Args:
+            maps: float32 (33 + C, H, W).
+
+        Raises:
+            ValueError: wrong shape, NaN or infinite maps.
+        """
+        check_maps(maps, self.channels)
+        maps = np.ascontiguousarray(maps)
+        nuclear = maps[0] > np.float32(self.threshold)
+        rays = maps[1 : 1 + RAYS]
+        shift, centrality = balance(rays)
+        score = np.where(nuclear, maps[0] * centrality, np.float32(0))
+        cv2.GaussianBlur(score, (0, 0), self.blur_px, dst=score, borderType=cv2.BORDER_CONSTANT)
+        proposed = _best_first(find_maxima(score, nuclear), score)
+        labels, area = suppress(proposed, rays, nuclear, self.overlap)
+        labels = settle(labels, shift, nuclear)
+        uncovered = np.flatnonzero(nuclear & (labels == 0)).astype(np.int32)
+        suppress(_best_first(uncovered, score), rays, nuclear, self.overlap, labels, area)
+        return to_instances(labels, maps, self.min_area_px, self.num_classes, self.temperature)
+
+    def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Background and class probabilities (1 + C, H, W)."""
+        return nuclear_probabilities(maps, self.num_classes)
+
+
+def _best_first(cells: NDArray[np.int32], score: NDArray[np.float32]) -> NDArray[np.int32]:
+    return cells[np.argsort(-score.ravel()[cells], kind="stable")]
+
+
+def _march(
+    instances: NDArray[np.int32], num: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Ray lengths of every nuclear pixel.
+
+    A ray is sampled at the nearest pixels, one a pixel of its main axis; it ends halfway between
+    the last sample in the nucleus and the first outside.
+
+    Args:
+        instances: int32 (H, W), ids 0..num - 1, 0 = background.
+        num: number of ids, background included.
+
+    Returns:
+        float32 (32, H, W), px, 0 in the background; and float32 (H, W), the shortest ray divided by
+        the largest such of the nucleus.
+    """
+    return _march_padded(np.pad(instances, 1), num, DIRECTIONS)
+
+
+@compiled
+def _march_padded(
+    padded: NDArray[np.int32], num: int, directions: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    height, width = padded.shape[0] - 2, padded.shape[1] - 2
+    flat = padded.ravel()
+    reach = max(height, width) + 1
+    step = np.empty((RAYS, reach), np.int32)
+    length = np.empty(RAYS, np.float32)
+    for ray in range(RAYS):
+        length[ray] = 1 / max(abs(directions[ray, 0]), abs(directions[ray, 1]))
+        for n in range(reach):
+            down = round(n * directions[ray, 0] * length[ray])
+            right = round(n * directions[ray, 1] * length[ray])
+            step[ray, n] = down * (width + 2) + right
+    rays = np.zeros((RAYS, height, width), np.float32)
+    depth = np.zeros((height, width), np.float32)
+    deepest = np.zeros(num, np.float32)
+    for y in range(height):
+        for ray in range(RAYS):
+            for x in range(width):
+                here = (y + 1) * (width + 2) + x + 1
+                owner = flat[here]
+                if owner == 0:
+                    continue
+                n = 1
+                while flat[here + step[ray, n]] == owner:  # the padding ends every ray
+                    n += 1
+                away = np.float32(n - 0.5) * length[ray]
+                rays[ray, y, x] = away
+                if ray == 0 or away < depth[y, x]:
+                    depth[y, x] = away
+        for x in range(width):
+            owner = padded[y + 1, x + 1]
+            deepest[owner] = max(deepest[owner], depth[y, x])
+    for y in range(height):
+        for x in range(width):
+            if depth[y, x] > 0:
+                depth[y, x] /= deepest[padded[y + 1, x + 1]]
+    return rays, depth
