@@ -47,6 +47,7 @@ from histonuc.representations.polygons import (
     settle,
     suppress,
 )
+from histonuc.representations.regions import tidy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,7 +166,8 @@ class Star:
         labels = settle(labels, shift, nuclear)
         uncovered = np.flatnonzero(nuclear & (labels == 0)).astype(np.int32)
         suppress(_best_first(uncovered, score), rays, nuclear, self.overlap, labels, area)
-        return to_instances(labels, maps, self.min_area_px, self.num_classes, self.temperature)
+        labels, num = tidy(labels, self.min_area_px)
+        return to_instances(labels, num, maps, self.num_classes, self.temperature)
 
     def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Background and class probabilities (1 + C, H, W)."""
