@@ -102,7 +102,7 @@ def _count_densely(
 
     # Two kinds of integers only: each further one would be compiled anew.
     small = truth.dtype == prediction.dtype == np.int32
-    dtype = np.int32 if small else np.int64
+    dtype: type[np.signedinteger] = np.int32 if small else np.int64
     flat = truth.ravel().astype(dtype, copy=False)
     other = prediction.ravel().astype(dtype, copy=False)
     low = min(int(flat.min(initial=0)), int(other.min(initial=0)))
