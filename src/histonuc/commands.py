@@ -189,16 +189,18 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> Outcome:
 
 
 def evaluate(
-    model: str,
+    model: str = "",
     *,
     data: Path,
     out: Path,
     folds: tuple[int, ...] = (),
     sources: tuple[str, ...] = (),
+    predictions: Path | None = None,
+    types: dict[str, str] | None = None,
     binary_only: bool = False,
     device: str = "auto",
 ) -> Outcome:
-    """Score a model on folds of a store and write scores.json.
+    """Score a model, or predictions made elsewhere, on folds of a store and write scores.json.
 
     Args:
         model: A run folder, a checkpoint, an exported model file, or a shipped model's name.
@@ -206,30 +208,51 @@ def evaluate(
         out: Folder for scores.json and the tables beside it.
         folds: Folds to score; all when not given.
         sources: Data sets to score; all when not given.
+        predictions: Instead of a model: a folder of label images or of HoVer-Net or CellViT JSON,
+            or an npy in PanNuke's shape.
+        types: Class of each type of the predictions: --types.1 Neoplastic.
         binary_only: Leave classes out, so that any model can be scored on any store.
         device: auto, cpu or cuda:0.
     """
     from histonuc.data.store import Store
-    from histonuc.evaluation import evaluate as score
     from histonuc.evaluation import write_scores
-    from histonuc.inference.runtime import load_runtime
 
-    runtime = load_runtime(model, device)
-    store = Store.open(data)
-    tiles = store.select(folds or None, sources or None)
-    evaluation = score(
-        store,
-        tiles,
-        runtime.maps,
-        representation=runtime.representation,
-        label_space=runtime.label_space,
-        mpp=runtime.mpp,
-        binary_only=binary_only,
-    )
+    if bool(model) == bool(predictions):
+        raise ValueError("expected either a model or --predictions PATH to evaluate")
+    if types and not predictions:
+        raise ValueError("--types names the classes of --predictions; a model knows its own")
+    if predictions is not None:
+        from histonuc.evaluation import evaluate_predictions
+
+        store = Store.open(data)
+        evaluation = evaluate_predictions(
+            store,
+            store.select(folds or None, sources or None),
+            predictions,
+            type_map=types,
+            binary_only=binary_only,
+        )
+        facts: dict[str, Any] = {"name": predictions.name, "predictions": str(predictions)}
+    else:
+        from histonuc.evaluation import evaluate as score
+        from histonuc.inference.runtime import load_runtime
+
+        runtime = load_runtime(model, device)
+        store = Store.open(data)
+        evaluation = score(
+            store,
+            store.select(folds or None, sources or None),
+            runtime.maps,
+            representation=runtime.representation,
+            label_space=runtime.label_space,
+            mpp=runtime.mpp,
+            binary_only=binary_only,
+        )
+        facts = {"name": runtime.name, "classes": list(runtime.label_space.classes)}
     scores = write_scores(
         evaluation,
         out,
-        model={"name": runtime.name, "classes": list(runtime.label_space.classes)},
+        model=facts,
         data={"store": str(data), "folds": list(folds), "sources": list(sources)},
     )
     return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
