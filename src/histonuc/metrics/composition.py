@@ -1,6 +1,6 @@
 """Counting: how well the number of nuclei of an image is told, in all and by class.
 
-As in the CoNIC challenge's cellular composition task (Graham et al. 2021, arXiv 2108.11195): the
+As in the CoNIC challenge's cellular composition task (Graham et al. 2021, arXiv 2111.14485): the
 coefficient of determination R² over images, here beside the mean absolute error.
 """
 

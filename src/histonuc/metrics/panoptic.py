@@ -7,7 +7,7 @@ tissue, then over the tissues.
 
 Two traps of these averages are counted beside them. False positives of a class that an image lacks
 are free; the *strict* averages give such an image 0. Small images weigh as much as full ones; the
-pooled scores weigh nuclei (mean over the classes: CoNIC's mPQ+, arXiv 2108.11195).
+pooled scores weigh nuclei (mean over the classes: CoNIC's mPQ+, arXiv 2111.14485).
 
 Deviations, all for data that PanNuke does not have: a true nucleus of unknown class counts in the
 binary score only; in the class scores neither it nor the prediction matched to it counts.
