@@ -209,16 +209,18 @@ def crossval(
 
 
 def evaluate(
-    model: str,
+    model: str = "",
     *,
     data: Path,
     out: Path,
     folds: tuple[int, ...] = (),
     sources: tuple[str, ...] = (),
+    predictions: Path | None = None,
+    types: dict[str, str] | None = None,
     binary_only: bool = False,
     device: str = "auto",
 ) -> Outcome:
-    """Score a model on folds of a store and write scores.json.
+    """Score a model, or predictions made elsewhere, on folds of a store and write scores.json.
 
     Args:
         model: A run folder, a checkpoint, an exported model file, or a shipped model's name.
@@ -226,20 +228,40 @@ def evaluate(
         out: Folder for scores.json and the tables beside it.
         folds: Folds to score; all when not given.
         sources: Data sets to score; all when not given.
+        predictions: Instead of a model: a folder of label images or of HoVer-Net or CellViT JSON,
+            or an npy in PanNuke's shape.
+        types: Class of each type of the predictions: --types.1 Neoplastic.
         binary_only: Leave classes out, so that any model can be scored on any store.
         device: auto, cpu or cuda:0.
     """
-    from histonuc.inference.scoring import score_model
+    if bool(model) == bool(predictions):
+        raise ValueError("expected either a model or --predictions PATH to evaluate")
+    if types and not predictions:
+        raise ValueError("--types names the classes of --predictions; a model knows its own")
+    if predictions is not None:
+        from histonuc.inference.scoring import score_files
 
-    evaluation, scores = score_model(
-        model,
-        data,
-        out,
-        folds=folds,
-        sources=sources,
-        binary_only=binary_only,
-        device=device,
-    )
+        evaluation, scores = score_files(
+            predictions,
+            data,
+            out,
+            folds=folds,
+            sources=sources,
+            type_map=types,
+            binary_only=binary_only,
+        )
+    else:
+        from histonuc.inference.scoring import score_model
+
+        evaluation, scores = score_model(
+            model,
+            data,
+            out,
+            folds=folds,
+            sources=sources,
+            binary_only=binary_only,
+            device=device,
+        )
     return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
 
 

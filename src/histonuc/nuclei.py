@@ -56,6 +56,25 @@ class Instances:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class CoveredPixels:
+    """What a flat label image cannot show: pixels of nuclei that another nucleus covers.
+
+    Attributes:
+        pixel: int64 (k,), row-major index of the pixel.
+        nucleus: int64 (k,), id of a nucleus that lies there unseen. Ids that the label image lacks
+            belong to nuclei that are covered wholly.
+        types: int32, class + 1 by id (entry 0: background), wholly covered nuclei included.
+    """
+
+    pixel: NDArray[np.int64]
+    nucleus: NDArray[np.int64]
+    types: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.pixel)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Nuclei:
     """Outlined, classified nuclei; every array has one row a nucleus.
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.nuclei import CoveredPixels
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FlatMask:
@@ -122,3 +124,37 @@ def paint_official_mask(
     y, x, channel, value = overlaps.T
     mask[y, x, channel] = value
     return mask
+
+
+def find_covered(
+    overlaps: NDArray[np.integer],
+    channels: NDArray[np.integer],
+    original_ids: NDArray[np.integer],
+    types: NDArray[np.int32],
+    *,
+    num_classes: int,
+    width: int,
+) -> CoveredPixels | None:
+    """Nuclear pixels among the overlaps of a tile; None where there are none.
+
+    Args:
+        overlaps: (k, 4), (y, x, channel, value), as `FlatMask` has them.
+        channels: (n + 1,) official channel by instance id; entry 0 is not read.
+        original_ids: (n + 1,) official id by instance id.
+        types: (n + 1,) class + 1 by instance id.
+        num_classes: C; overlaps of the background channel are passed over.
+        width: of the tile in pixels.
+    """
+    y, x, channel, value = overlaps[overlaps[:, 2] < num_classes].astype(np.int64).T
+    if len(y) == 0:
+        return None
+    official = zip(channels.tolist(), original_ids.tolist(), strict=True)
+    id_of = {key: i for i, key in enumerate(official) if i > 0}
+    keys = list(zip(channel.tolist(), value.tolist(), strict=True))
+    hidden = sorted(set(keys) - set(id_of))
+    id_of |= {key: len(types) + i for i, key in enumerate(hidden)}
+    return CoveredPixels(
+        pixel=y * width + x,
+        nucleus=np.array([id_of[key] for key in keys], np.int64),
+        types=np.append(types, [1 + key[0] for key in hidden]).astype(np.int32),
+    )

@@ -29,10 +29,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.data.flatten import paint_official_mask
+from histonuc.data.flatten import find_covered, paint_official_mask
 from histonuc.data.tables import FORMAT, read_table, to_arrays
 from histonuc.data.writer import StoreWriter, TileRecord
-from histonuc.nuclei import TileLabels
+from histonuc.nuclei import CoveredPixels, TileLabels
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
@@ -137,6 +137,20 @@ class Store:
         """Class + 1 by instance id (n + 1,); 0 = background or unknown."""
         return self._by_instance("type", tile).astype(np.int32)
 
+    def covered(self, tile: int) -> CoveredPixels | None:
+        """Official nuclear pixels that the instance map cannot show; None where it shows all."""
+        overlaps = self._overlaps(tile)
+        if len(overlaps) == 0:
+            return None
+        return find_covered(
+            overlaps,
+            self._by_instance("channel", tile),
+            self._by_instance("original_id", tile),
+            self.types(tile),
+            num_classes=len(self.label_space),
+            width=int(self._tile_columns["width"][tile]),
+        )
+
     def candidates(self, tile: int) -> NDArray[np.uint32]:
         """Candidate set by instance id (n + 1,); entry 0 (background) is 0."""
         return self._by_instance("candidates", tile)
@@ -183,18 +197,22 @@ class Store:
         if dtypes is None:
             raise ValueError(f"{self.path} was not made from official folds: no masks to rebuild")
         instances = self.instances(tile)
-        start, stop = self._overlap_offsets[tile : tile + 2]
         mask = paint_official_mask(
             instances,
             self._by_instance("channel", tile),
             self._by_instance("original_id", tile),
-            np.stack(
-                [self._overlap_columns[k][start:stop] for k in ("y", "x", "channel", "value")], 1
-            ),
+            self._overlaps(tile),
             background=int(self._tile_columns["background"][tile]),
             num_classes=len(self.label_space),
         )
         return mask.astype(np.dtype(dtypes[str(self._tile_columns["fold"][tile])]))
+
+    def _overlaps(self, tile: int) -> NDArray[np.int64]:
+        """Rows (k, 4) of the overlaps: y, x, channel, value."""
+        start, stop = self._overlap_offsets[tile : tile + 2]
+        names = ("y", "x", "channel", "value")
+        columns = [self._overlap_columns[name][start:stop] for name in names]
+        return np.stack(columns, axis=1).astype(np.int64)
 
     def _by_instance(self, column: str, tile: int) -> NDArray[Any]:
         """A nucleus column indexed by instance id, entry 0 = 0."""

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.evaluation.panels import Panel, TileScore, choose_panels, crop_to_panel, keep_chosen
+from histonuc.evaluation.panels import Panel, TileScore, choose_panels, keep_chosen
 from histonuc.evaluation.results import Evaluation, GroupCounts
-from histonuc.metrics.panoptic import panoptic_counts
-from histonuc.metrics.pixels import pixel_counts
+from histonuc.evaluation.scorer import Prediction, TileScorer
 from histonuc.nuclei import Instances
 from histonuc.taxonomy import LabelSpace
 
@@ -66,122 +64,94 @@ def evaluate(
         raise ValueError("no tiles to evaluate: `histonuc info DATA` lists its folds and sources")
     order = _class_order(store.label_space, label_space, binary_only)
     reason = "" if order is not None else _difference(store.label_space, label_space)
-    scorer = _Scorer(store, representation, order, keep_pictures=panels)
+    stream = _decode(store, tiles, predict, representation=representation, order=order, mpp=mpp)
+    return score_predictions(
+        store, stream, len(tiles), no_classes=reason, panels=panels, progress=progress
+    )
+
+
+def score_predictions(
+    store: Store,
+    predictions: Iterable[tuple[int, Prediction]],
+    num_tiles: int,
+    *,
+    no_classes: str,
+    panels: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Score predictions of tiles as they come; none is kept.
+
+    Args:
+        store: truth.
+        predictions: tiles (rows of `store.tiles`) and what is predicted there.
+        num_tiles: how many come, for `progress`.
+        no_classes: why classes are left out; empty when they are scored.
+        panels: keep pictures for the report.
+        progress: called with the tiles done and their number.
+    """
+    scorer = TileScorer(store, with_classes=not no_classes, keep_pictures=panels)
     groups: dict[tuple[str, str], GroupCounts] = {}
     records: list[TileScore] = []
     pictures: dict[int, Panel] = {}
-    for batch in _batches(store, tiles, mpp):
-        maps = predict(np.stack([_to_model(store, tile, mpp) for tile in batch]))
-        for tile, tile_maps in zip(batch, maps, strict=True):
-            scored = scorer.score(tile, tile_maps)
-            key = (scored.record.source, scored.record.tissue)
-            groups[key] = groups[key] + scored.counts if key in groups else scored.counts
-            records.append(scored.record)
-            if scored.panel is not None:
-                pictures[tile] = scored.panel
+    for tile, prediction in predictions:
+        scored = scorer.score(tile, prediction)
+        key = (scored.record.source, scored.record.tissue)
+        groups[key] = groups[key] + scored.counts if key in groups else scored.counts
+        records.append(scored.record)
+        if scored.panel is not None:
+            pictures[tile] = scored.panel
         if len(pictures) > _POOL:
             pictures = {tile: pictures[tile] for tile in choose_panels(records)}
         if progress is not None:
-            progress(len(records), len(tiles))
+            progress(len(records), num_tiles)
     return Evaluation(
         label_space=store.label_space,
-        no_classes=reason,
+        no_classes=no_classes,
         groups=groups,
         records=tuple(records),
         panels=keep_chosen(tuple(pictures.values())),
     )
 
 
-@dataclass(frozen=True)
-class _ScoredTile:
-    record: TileScore
-    counts: GroupCounts
-    panel: Panel | None
+def _decode(
+    store: Store,
+    tiles: NDArray[np.integer] | Sequence[int],
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    *,
+    representation: Representation,
+    order: list[int] | None,
+    mpp: float,
+) -> Iterator[tuple[int, Prediction]]:
+    """Run the network over the tiles and decode its maps."""
+    for batch in _batches(store, tiles, mpp):
+        maps = predict(np.stack([_to_model(store, tile, mpp) for tile in batch]))
+        for tile, tile_maps in zip(batch, maps, strict=True):
+            own = _resize_maps(tile_maps, *store.image(tile).shape[:2])
+            found = representation.decode(own)
+            yield tile, _in_store_order(found, representation.pixel_probabilities(own), order)
 
 
-class _Scorer:
-    """Scores one tile at a time; holds the columns of the store's table as plain lists."""
-
-    def __init__(
-        self,
-        store: Store,
-        representation: Representation,
-        order: list[int] | None,
-        *,
-        keep_pictures: bool,
-    ) -> None:
-        self._store = store
-        self._representation = representation
-        self._order = order
-        self._keep_pictures = keep_pictures
-        names = ("name", "source", "tissue", "fold")
-        self._columns: dict[str, list[Any]] = {
-            name: store.tiles.column(name).to_pylist() for name in names
-        }
-
-    def score(self, tile: int, maps: NDArray[np.float32]) -> _ScoredTile:
-        truth = self._store.instances(tile)
-        maps = _resize_maps(maps, *truth.shape)
-        found = self._representation.decode(maps)
-        counts = self._count(tile, truth, maps, found)
-        nuclei = counts.panoptic
-        record = TileScore(
-            tile=tile,
-            **{name: values[tile] for name, values in self._columns.items()},
-            num_truth=int(nuclei.tp[0] + nuclei.fn[0]),
-            num_predicted=int(nuclei.tp[0] + nuclei.fp[0]),
-            tp=int(nuclei.tp[0]),
-            fp=int(nuclei.fp[0]),
-            fn=int(nuclei.fn[0]),
-            bpq=float(nuclei.image_pq[0]),
-            mpq=nuclei.image_mpq,
-            dice=counts.pixels.foreground_dice,
+def _in_store_order(
+    found: Instances, pixel_probabilities: NDArray[np.float32], order: list[int] | None
+) -> Prediction:
+    """The prediction with classes in the store's order; without classes when `order` is None."""
+    if order is None:
+        return Prediction(
+            labels=found.labels, score=found.score, pixel_probabilities=pixel_probabilities
         )
-        panel = self._picture(record, truth, found) if self._keep_pictures else None
-        return _ScoredTile(record, counts, panel)
-
-    def _count(
-        self, tile: int, truth: NDArray[np.int32], maps: NDArray[np.float32], found: Instances
-    ) -> GroupCounts:
-        num_classes = len(self._store.label_space)
-        truth_types = self._store.types(tile) if self._order is not None else None
-        probabilities = self._representation.pixel_probabilities(maps)
-        if self._order is not None and self._order != sorted(self._order):
-            probabilities = probabilities[[0, *(1 + j for j in self._order)]]
-        return GroupCounts(
-            panoptic=panoptic_counts(
-                truth,
-                found.labels,
-                truth_types,
-                self._types(found) if self._order is not None else None,
-                num_classes=num_classes,
-            ),
-            pixels=pixel_counts(truth, truth_types, probabilities, num_classes=num_classes),
-            num_tiles=1,
-        )
-
-    def _types(self, found: Instances) -> NDArray[np.int32]:
-        """Class + 1 in the store's order, by label; all 0 when classes are left out."""
-        if self._order is None:
-            return np.zeros(len(found.score) + 1, np.int32)
-        place = np.zeros(len(self._order) + 1, np.int32)
-        place[1 + np.array(self._order)] = np.arange(1, len(self._order) + 1)
-        return place[found.types]
-
-    def _picture(
-        self, record: TileScore, truth: NDArray[np.int32], found: Instances
-    ) -> Panel | None:
-        if record.num_truth == 0:
-            return None
-        return Panel(
-            record=record,
-            reason="",
-            image=crop_to_panel(self._store.image(record.tile)),
-            truth=crop_to_panel(truth),
-            truth_types=self._store.types(record.tile).astype(np.int32),
-            prediction=crop_to_panel(found.labels),
-            prediction_types=self._types(found),
-        )
+    types, class_probabilities = found.types, found.class_probabilities
+    if order != sorted(order):
+        place = np.zeros(len(order) + 1, np.int32)
+        place[1 + np.array(order)] = np.arange(1, len(order) + 1)
+        types, class_probabilities = place[types], class_probabilities[:, order]
+        pixel_probabilities = pixel_probabilities[[0, *(1 + j for j in order)]]
+    return Prediction(
+        labels=found.labels,
+        types=types,
+        class_probabilities=class_probabilities,
+        score=found.score,
+        pixel_probabilities=pixel_probabilities,
+    )
 
 
 def _class_order(store: LabelSpace, model: LabelSpace, binary_only: bool) -> list[int] | None:

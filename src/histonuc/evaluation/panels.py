@@ -30,9 +30,14 @@ class TileScore:
         name, source, tissue, fold: as in the store.
         num_truth, num_predicted: nuclei.
         tp, fp, fn: nuclei matched at IoU > 0.5, spurious, missed, classes ignored.
+        tp_centroid: nuclei paired by centroid distance, classes ignored.
         bpq: binary PQ of the tile; NaN without true nuclei.
         mpq: mean PQ over the classes it holds; NaN without nuclei of known class.
+        bpq_strict, mpq_strict: the same, 0 instead of NaN where only the prediction has nuclei (of
+            the class).
         dice: Dice of nucleus against background; NaN when neither has any.
+        aji, aji_plus, dice_ensemble: NaN when there is nothing to score.
+        pq: PQ of each class of the store; NaN where the tile lacks it.
     """
 
     tile: int
@@ -45,9 +50,16 @@ class TileScore:
     tp: int
     fp: int
     fn: int
+    tp_centroid: int
     bpq: float
     mpq: float
+    bpq_strict: float
+    mpq_strict: float
     dice: float
+    aji: float
+    aji_plus: float
+    dice_ensemble: float
+    pq: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -139,7 +151,7 @@ def load_panels(path: Path) -> tuple[Panel, ...]:
             return tuple(
                 Panel(
                     reason=record.pop("reason"),
-                    record=TileScore(**record),
+                    record=TileScore(**record | {"pq": tuple(record["pq"])}),
                     **{name: archive[f"{name}_{index}"] for name in _ARRAYS},
                 )
                 for index, record in enumerate(about)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from histonuc.evaluation.panels import Panel, TileScore, keep_chosen
 from histonuc.evaluation.tables import score_lines, score_tables, summarise
+from histonuc.metrics.aggregate import AggregateCounts
+from histonuc.metrics.calibration import CalibrationCounts
+from histonuc.metrics.composition import CompositionCounts
+from histonuc.metrics.detection import DetectionCounts
+from histonuc.metrics.errors import ErrorCounts
+from histonuc.metrics.hausdorff import HausdorffCounts
 from histonuc.metrics.panoptic import PanopticCounts
 from histonuc.metrics.pixels import PixelCounts
 from histonuc.taxonomy import LabelSpace
@@ -20,13 +26,25 @@ class GroupCounts:
     """Everything counted over some tiles; add two to count over both.
 
     Attributes:
-        panoptic: nuclei.
+        panoptic: PQ.
         pixels: pixels.
+        aggregate: AJI, AJI+, ensemble Dice.
+        detection: F1 by IoU and by centroid distance, confusion of nuclei.
+        errors: kinds of errors.
+        hausdorff: distance of matched outlines.
+        composition: number of nuclei an image.
+        calibration: probabilities.
         num_tiles: how many.
     """
 
     panoptic: PanopticCounts
     pixels: PixelCounts
+    aggregate: AggregateCounts
+    detection: DetectionCounts
+    errors: ErrorCounts
+    hausdorff: HausdorffCounts
+    composition: CompositionCounts
+    calibration: CalibrationCounts
     num_tiles: int
 
     @classmethod
@@ -35,15 +53,18 @@ class GroupCounts:
         return cls(
             panoptic=PanopticCounts.zero(num_classes),
             pixels=PixelCounts.zero(num_classes),
+            aggregate=AggregateCounts.zero(),
+            detection=DetectionCounts.zero(num_classes),
+            errors=ErrorCounts.zero(num_classes),
+            hausdorff=HausdorffCounts.zero(),
+            composition=CompositionCounts.zero(num_classes),
+            calibration=CalibrationCounts.zero(),
             num_tiles=0,
         )
 
     def __add__(self, other: GroupCounts) -> GroupCounts:
-        return GroupCounts(
-            panoptic=self.panoptic + other.panoptic,
-            pixels=self.pixels + other.pixels,
-            num_tiles=self.num_tiles + other.num_tiles,
-        )
+        names = [field.name for field in fields(self)]
+        return GroupCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

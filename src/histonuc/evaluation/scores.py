@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,15 @@ def _write_tiles(evaluation: Evaluation, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = [asdict(record) for record in evaluation.records]
-    columns = {}
-    for field in fields(TileScore):
-        values = [row[field.name] for row in rows]
-        columns[field.name] = pa.array(values, from_pandas=True)  # NaN becomes null
-    pq.write_table(pa.table(columns), path)
+    columns: dict[str, list[Any]] = {
+        field.name: [getattr(record, field.name) for record in evaluation.records]
+        for field in fields(TileScore)
+    }
+    by_class = np.array(columns.pop("pq"), np.float64)
+    columns |= {
+        f"pq/{name}": by_class[:, j].tolist()
+        for j, name in enumerate(evaluation.label_space.classes)
+    }
+    # NaN becomes null.
+    table = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    pq.write_table(pa.table(table), path)

@@ -1,13 +1,13 @@
-"""Score a model that the user names: what `histonuc evaluate` does, and each rotation's end."""
+"""Score what the user names, a model or files: `histonuc evaluate`, and each rotation's end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from histonuc.data.store import Store
-from histonuc.evaluation import Evaluation, evaluate, write_scores
+from histonuc.evaluation import Evaluation, evaluate, evaluate_predictions, write_scores
 from histonuc.inference.runtime import load_runtime
 
 
@@ -50,6 +50,41 @@ def score_model(
         evaluation,
         out,
         model={"name": runtime.name, "classes": list(runtime.label_space.classes)},
+        data={"store": str(data), "folds": list(folds), "sources": list(sources)},
+    )
+    return evaluation, scores
+
+
+def score_files(
+    predictions: Path,
+    data: Path,
+    out: Path,
+    *,
+    folds: Sequence[int] = (),
+    sources: Sequence[str] = (),
+    type_map: Mapping[str, str] | None = None,
+    binary_only: bool = False,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """As `score_model`, for predictions made elsewhere.
+
+    Args:
+        predictions: files, see `histonuc.evaluation.external`.
+        data: store.
+        out: folder to write.
+        folds: to score; all when empty.
+        sources: data sets to score; all when empty.
+        type_map: the store's class by type of the predictions.
+        binary_only: leave classes out.
+    """
+    store = Store.open(data)
+    tiles = store.select(folds or None, sources or None)
+    evaluation = evaluate_predictions(
+        store, tiles, predictions, type_map=type_map, binary_only=binary_only
+    )
+    scores = write_scores(
+        evaluation,
+        out,
+        model={"name": predictions.name, "predictions": str(predictions)},
         data={"store": str(data), "folds": list(folds), "sources": list(sources)},
     )
     return evaluation, scores

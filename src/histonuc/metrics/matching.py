@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.nuclei import CoveredPixels
+
 _DENSE_LIMIT = 1 << 20
-"""Largest table (true times predicted nuclei) that is counted densely."""
+"""Largest table (true times predicted ids) that is counted densely."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -72,25 +74,59 @@ def contingency(truth: NDArray[np.integer], prediction: NDArray[np.integer]) -> 
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"truth is {truth.shape}, prediction is {prediction.shape}: must be equal")
+    dense = _count_densely(truth, prediction)
+    if dense is not None:
+        return dense
     truth_ids, rows, truth_area = _compact(truth)
     prediction_ids, columns, prediction_area = _compact(prediction)
-    width = len(prediction_ids) + 1
-    joint = rows * width + columns
-    if (len(truth_ids) + 1) * width <= _DENSE_LIMIT:
-        table = np.bincount(joint, minlength=(len(truth_ids) + 1) * width).reshape(-1, width)
-        pair_truth, pair_prediction = np.nonzero(table[1:, 1:])
-        intersection = table[1:, 1:][pair_truth, pair_prediction]
-    else:
-        keys, intersection = np.unique(joint[(rows > 0) & (columns > 0)], return_counts=True)
-        pair_truth, pair_prediction = keys // width - 1, keys % width - 1
+    keys, intersection = np.unique(
+        (rows * (len(prediction_ids) + 1) + columns)[(rows > 0) & (columns > 0)],
+        return_counts=True,
+    )
     return Contingency(
         truth_ids=truth_ids,
         prediction_ids=prediction_ids,
         truth_area=truth_area,
         prediction_area=prediction_area,
+        pair_truth=keys // (len(prediction_ids) + 1) - 1,
+        pair_prediction=keys % (len(prediction_ids) + 1) - 1,
+        intersection=intersection.astype(np.int64),
+    )
+
+
+def _count_densely(
+    truth: NDArray[np.integer], prediction: NDArray[np.integer]
+) -> Contingency | None:
+    """By a table with a row and a column an id; None where ids are too large for one."""
+    from histonuc.metrics.kernels import count_pairs
+
+    # Two kinds of integers only: each further one would be compiled anew.
+    small = truth.dtype == prediction.dtype == np.int32
+    dtype: type[np.signedinteger] = np.int32 if small else np.int64
+    flat = truth.ravel().astype(dtype, copy=False)
+    other = prediction.ravel().astype(dtype, copy=False)
+    low = min(int(flat.min(initial=0)), int(other.min(initial=0)))
+    if low < 0:
+        raise ValueError(f"label images hold 0 (background) and positive ids, got {low}")
+    shape = int(flat.max(initial=0)) + 1, int(other.max(initial=0)) + 1
+    if shape[0] * shape[1] > _DENSE_LIMIT:
+        return None
+    table = np.zeros(shape, np.int64)
+    if len(flat):
+        count_pairs(flat, other, table)
+    truth_area, prediction_area = table.sum(1), table.sum(0)
+    truth_area[0] = prediction_area[0] = 0
+    truth_ids, prediction_ids = np.flatnonzero(truth_area), np.flatnonzero(prediction_area)
+    inner = table[truth_ids][:, prediction_ids]
+    pair_truth, pair_prediction = np.nonzero(inner)
+    return Contingency(
+        truth_ids=truth_ids,
+        prediction_ids=prediction_ids,
+        truth_area=truth_area[truth_ids],
+        prediction_area=prediction_area[prediction_ids],
         pair_truth=pair_truth,
         pair_prediction=pair_prediction,
-        intersection=intersection.astype(np.int64),
+        intersection=inner[pair_truth, pair_prediction],
     )
 
 
@@ -112,25 +148,143 @@ def match(table: Contingency, threshold: float = 0.5) -> Matches:
     )
 
 
+def add_covered(
+    table: Contingency,
+    truth: NDArray[np.integer],
+    prediction: NDArray[np.integer],
+    covered_truth: CoveredPixels | None,
+    covered_prediction: CoveredPixels | None,
+) -> Contingency:
+    """The table with the nuclei whole, as they lie in one channel a class.
+
+    Afterwards nuclei of different classes may share pixels, so only pairs of one class have the
+    unique partner that `match` promises.
+
+    Args:
+        table: contingency of the two flat label images.
+        truth: that of the truth, (H, W).
+        prediction: that of the prediction.
+        covered_truth: what `truth` does not show; None for nothing.
+        covered_prediction: what `prediction` does not show.
+    """
+    empty = np.zeros(0, np.int64)
+    truth_pixel, truth_id = (
+        (covered_truth.pixel, covered_truth.nucleus) if covered_truth else (empty, empty)
+    )
+    own_pixel, own_id = (
+        (covered_prediction.pixel, covered_prediction.nucleus)
+        if covered_prediction
+        else (empty, empty)
+    )
+    if len(truth_pixel) == 0 and len(own_pixel) == 0:
+        return table
+    one, two = np.nonzero(truth_pixel[:, None] == own_pixel[None])  # covered in both
+    pairs = [
+        (table.truth_ids[table.pair_truth], table.prediction_ids[table.pair_prediction]),
+        (truth_id, prediction.ravel()[truth_pixel].astype(np.int64)),
+        (truth.ravel()[own_pixel].astype(np.int64), own_id),
+        (truth_id[one], own_id[two]),
+    ]
+    weights = [table.intersection] + [np.ones(len(a), np.int64) for a, _ in pairs[1:]]
+    left, right, weight = (
+        np.concatenate(parts) for parts in (*zip(*pairs, strict=True), tuple(weights))
+    )
+    real = (left > 0) & (right > 0)
+    truth_ids, truth_area = _add_areas(table.truth_ids, table.truth_area, truth_id)
+    prediction_ids, prediction_area = _add_areas(
+        table.prediction_ids, table.prediction_area, own_id
+    )
+    rows, columns = (
+        np.searchsorted(ids, values[real])
+        for ids, values in ((truth_ids, left), (prediction_ids, right))
+    )
+    keys, place = np.unique(rows * len(prediction_ids) + columns, return_inverse=True)
+    return Contingency(
+        truth_ids=truth_ids,
+        prediction_ids=prediction_ids,
+        truth_area=truth_area,
+        prediction_area=prediction_area,
+        pair_truth=keys // max(len(prediction_ids), 1),
+        pair_prediction=keys % max(len(prediction_ids), 1),
+        intersection=np.bincount(place, weight[real], minlength=len(keys)).astype(np.int64),
+    )
+
+
+def _add_areas(
+    ids: NDArray[np.int64], areas: NDArray[np.int64], more: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Ids and areas after one more pixel for every entry of `more`."""
+    all_ids, place = np.unique(np.concatenate([ids, more]), return_inverse=True)
+    weights = np.concatenate([areas, np.ones(len(more), np.int64)])
+    return all_ids, np.bincount(place, weights, minlength=len(all_ids)).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ClassMatches:
+    """Matches of one image, binary and class by class. Kind 0 is binary, ``1 + j`` class ``j``.
+
+    Attributes:
+        num_truth, num_predicted: int64 (1 + C,), nuclei.
+        kind: int64 (t,), kind of each match: a match of right class comes twice.
+        iou: float64 (t,).
+    """
+
+    num_truth: NDArray[np.int64]
+    num_predicted: NDArray[np.int64]
+    kind: NDArray[np.int64]
+    iou: NDArray[np.float64]
+
+
+def match_classes(
+    table: Contingency,
+    truth_types: NDArray[np.integer] | None = None,
+    prediction_types: NDArray[np.integer] | None = None,
+    *,
+    num_classes: int = 0,
+    whole: Contingency | None = None,
+) -> ClassMatches:
+    """Match all nuclei, then those of each class.
+
+    IoU does not depend on the class, so matching within a class is the same as keeping, of all
+    pairs above 0.5, those of equal class. A true nucleus of unknown class counts in kind 0 only,
+    and so does the prediction matched to it.
+
+    Args:
+        table: contingency of the flat label images; decides kind 0.
+        truth_types: class + 1 by id (entry 0: background), 0 where unknown; without it only kind 0
+            is counted.
+        prediction_types: the same of the prediction.
+        num_classes: C.
+        whole: the table after `add_covered`, which decides the classes; `table` when None.
+    """
+    matches = match(table)
+    num_truth = np.zeros(1 + num_classes, np.int64)
+    num_predicted = num_truth.copy()
+    num_truth[0], num_predicted[0] = len(table.truth_ids), len(table.prediction_ids)
+    kind, iou = np.zeros(len(matches), np.int64), matches.iou
+    if truth_types is not None and prediction_types is not None and num_classes:
+        whole = whole or table
+        pairs = matches if whole is table else match(whole)
+        truth_type = truth_types[whole.truth_ids]
+        predicted_type = prediction_types[whole.prediction_ids]
+        pair_type = truth_type[pairs.truth]
+        counted = np.ones(len(predicted_type), bool)
+        counted[pairs.prediction[pair_type == 0]] = False
+        same = (pair_type == predicted_type[pairs.prediction]) & (pair_type > 0)
+        size = num_classes + 1
+        num_truth[1:] = np.bincount(truth_type, minlength=size)[1:]
+        num_predicted[1:] = np.bincount(predicted_type[counted], minlength=size)[1:]
+        kind = np.concatenate([kind, pair_type[same].astype(np.int64)])
+        iou = np.concatenate([iou, pairs.iou[same]])
+    return ClassMatches(num_truth=num_truth, num_predicted=num_predicted, kind=kind, iou=iou)
+
+
 def _compact(
     labels: NDArray[np.integer],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Ids present, the flat image as rows 0 (background), 1..n of them, and their areas."""
-    flat = labels.ravel().astype(np.int64)
-    if flat.size and flat.min() < 0:
-        raise ValueError(f"label images hold 0 (background) and positive ids, got {flat.min()}")
-    if flat.size and flat.max() > flat.size:  # a table up to the largest id would not pay
-        values, flat = np.unique(flat, return_inverse=True)
-        areas = np.bincount(flat)
-        if values[0] != 0:
-            return values, flat + 1, areas
-        return values[1:], flat, areas[1:]
-    areas = np.bincount(flat, minlength=1)
-    present = areas > 0
-    present[0] = False
-    ids = np.flatnonzero(present)
-    if len(ids) + 1 < len(areas):
-        rows = np.zeros(len(areas), np.int64)
-        rows[ids] = np.arange(1, len(ids) + 1)
-        flat = rows[flat]
-    return ids, flat, areas[ids]
+    values, flat = np.unique(labels.ravel().astype(np.int64), return_inverse=True)
+    areas = np.bincount(flat)
+    if values[0] != 0:
+        return values, flat + 1, areas
+    return values[1:], flat, areas[1:]

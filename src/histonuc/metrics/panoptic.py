@@ -5,9 +5,12 @@ et al. 2020, arXiv 2003.10778) and its published script: PQ of each image and cl
 truth has no nucleus of the class, mean over the classes of an image, then over the images of a
 tissue, then over the tissues.
 
+Two traps of these averages are counted beside them. False positives of a class that an image lacks
+are free; the *strict* averages give such an image 0. Small images weigh as much as full ones; the
+pooled scores weigh nuclei (mean over the classes: CoNIC's mPQ+, arXiv 2111.14485).
+
 Deviations, all for data that PanNuke does not have: a true nucleus of unknown class counts in the
-binary score only; in the class scores neither it nor the prediction matched to it counts. The truth
-is the flat label image, in which a later class has overwritten an earlier one, for the classes too.
+binary score only; in the class scores neither it nor the prediction matched to it counts.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.metrics.counts import PAIR_UNIT, Counts, ratio, to_fixed
-from histonuc.metrics.matching import Contingency, Matches, contingency, match
+from histonuc.metrics.matching import ClassMatches, contingency, match_classes
 
 _SQ_EPSILON = 1e-6
 """In the denominator of SQ in the published script; used for the image scores only."""
@@ -35,6 +38,10 @@ class PanopticCounts(Counts):
         image_count: int64 (1 + C,), images with a true nucleus (of the class).
         image_mpq_sum: int64 (1,), mean PQ over the classes of an image, summed, in `PAIR_UNIT`.
         image_mpq_count: int64 (1,), images with a true nucleus of any known class.
+        strict_count: int64 (1 + C,), images with a true or a predicted nucleus (of the class).
+        strict_mpq_sum: int64 (1,), as `image_mpq_sum`, mean over the classes that occur in the
+            truth or the prediction.
+        strict_mpq_count: int64 (1,), images with a nucleus of any known class in either.
     """
 
     tp: NDArray[np.int64]
@@ -45,15 +52,18 @@ class PanopticCounts(Counts):
     image_count: NDArray[np.int64]
     image_mpq_sum: NDArray[np.int64]
     image_mpq_count: NDArray[np.int64]
+    strict_count: NDArray[np.int64]
+    strict_mpq_sum: NDArray[np.int64]
+    strict_mpq_count: NDArray[np.int64]
 
     @classmethod
     def zero(cls, num_classes: int) -> PanopticCounts:
         """Nothing counted yet."""
-        names = ("tp", "fp", "fn", "iou_sum", "image_pq_sum", "image_count")
+        by_class = ("tp", "fp", "fn", "iou_sum", "image_pq_sum", "image_count", "strict_count")
+        single = ("image_mpq_sum", "image_mpq_count", "strict_mpq_sum", "strict_mpq_count")
         return cls(
-            **{name: np.zeros(1 + num_classes, np.int64) for name in names},
-            image_mpq_sum=np.zeros(1, np.int64),
-            image_mpq_count=np.zeros(1, np.int64),
+            **{name: np.zeros(1 + num_classes, np.int64) for name in by_class},
+            **{name: np.zeros(1, np.int64) for name in single},
         )
 
     @property
@@ -81,6 +91,16 @@ class PanopticCounts(Counts):
         """Mean over images of the mean PQ over the classes that an image holds."""
         return float(ratio(self.image_mpq_sum * PAIR_UNIT, self.image_mpq_count)[0])
 
+    @property
+    def strict_pq(self) -> NDArray[np.float64]:
+        """PQ averaged over the images with a true or a predicted nucleus (of the class)."""
+        return ratio(self.image_pq_sum * PAIR_UNIT, self.strict_count)
+
+    @property
+    def strict_mpq(self) -> float:
+        """As `image_mpq`; a class that only the prediction holds gives 0 instead of nothing."""
+        return float(ratio(self.strict_mpq_sum * PAIR_UNIT, self.strict_mpq_count)[0])
+
 
 def panoptic_counts(
     truth: NDArray[np.integer],
@@ -100,70 +120,31 @@ def panoptic_counts(
         prediction_types: class + 1 by id of `prediction`.
         num_classes: C.
     """
-    return panoptic_counts_of(
-        contingency(truth, prediction), truth_types, prediction_types, num_classes=num_classes
-    )
+    table = contingency(truth, prediction)
+    matches = match_classes(table, truth_types, prediction_types, num_classes=num_classes)
+    return panoptic_counts_of(matches)
 
 
-def panoptic_counts_of(
-    table: Contingency,
-    truth_types: NDArray[np.integer] | None = None,
-    prediction_types: NDArray[np.integer] | None = None,
-    *,
-    num_classes: int = 0,
-) -> PanopticCounts:
-    """As `panoptic_counts`, from the contingency table of the image."""
-    matches = match(table)
-    num_truth = np.zeros(1 + num_classes, np.int64)
-    num_predicted, tp = num_truth.copy(), num_truth.copy()
-    iou = np.zeros(1 + num_classes)
-    num_truth[0], num_predicted[0] = len(table.truth_ids), len(table.prediction_ids)
-    tp[0], iou[0] = len(matches), matches.iou.sum()
-    if truth_types is not None and prediction_types is not None and num_classes:
-        by_class = _count_classes(
-            matches,
-            truth_types[table.truth_ids],
-            prediction_types[table.prediction_ids],
-            num_classes,
-        )
-        num_truth[1:], num_predicted[1:], tp[1:], iou[1:] = by_class
-    fp, fn = num_predicted - tp, num_truth - tp
-    valid = num_truth > 0
+def panoptic_counts_of(matches: ClassMatches) -> PanopticCounts:
+    """As `panoptic_counts`, from the matches of the image."""
+    size = len(matches.num_truth)
+    tp = np.bincount(matches.kind, minlength=size).astype(np.int64)
+    iou = np.bincount(matches.kind, matches.iou, minlength=size)
+    fp, fn = matches.num_predicted - tp, matches.num_truth - tp
+    there, either = matches.num_truth > 0, matches.num_truth + matches.num_predicted > 0
     dq = ratio(tp, tp + 0.5 * fp + 0.5 * fn)
-    image_pq = np.where(valid, dq * (iou / (tp + _SQ_EPSILON)), 0.0)
-    has_class = bool(valid[1:].any())
-    mpq = image_pq[1:][valid[1:]].mean() if has_class else 0.0
+    image_pq = np.where(there, dq * (iou / (tp + _SQ_EPSILON)), 0.0)
+    official, strict = (image_pq[1:].sum() / max(held[1:].sum(), 1) for held in (there, either))
     return PanopticCounts(
         tp=tp,
         fp=fp,
         fn=fn,
         iou_sum=to_fixed(iou, PAIR_UNIT),
         image_pq_sum=to_fixed(image_pq, PAIR_UNIT),
-        image_count=valid.astype(np.int64),
-        image_mpq_sum=to_fixed([mpq], PAIR_UNIT),
-        image_mpq_count=np.array([has_class], np.int64),
-    )
-
-
-def _count_classes(
-    matches: Matches,
-    truth_type: NDArray[np.integer],
-    predicted_type: NDArray[np.integer],
-    num_classes: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """True, predicted and matched nuclei and IoU by class (C,).
-
-    IoU does not depend on the class, so matching within a class is the same as keeping, of the
-    binary matches, those of equal class.
-    """
-    pair_truth = truth_type[matches.truth]
-    counted = np.ones(len(predicted_type), bool)
-    counted[matches.prediction[pair_truth == 0]] = False
-    same = pair_truth == predicted_type[matches.prediction]  # unknown, 0, is cut off below
-    size = num_classes + 1
-    return (
-        np.bincount(truth_type, minlength=size)[1:].astype(np.int64),
-        np.bincount(predicted_type[counted], minlength=size)[1:].astype(np.int64),
-        np.bincount(pair_truth[same], minlength=size)[1:].astype(np.int64),
-        np.bincount(pair_truth[same], matches.iou[same], minlength=size)[1:].astype(np.float64),
+        image_count=there.astype(np.int64),
+        image_mpq_sum=to_fixed([official], PAIR_UNIT),
+        image_mpq_count=np.array([there[1:].any()], np.int64),
+        strict_count=either.astype(np.int64),
+        strict_mpq_sum=to_fixed([strict], PAIR_UNIT),
+        strict_mpq_count=np.array([either[1:].any()], np.int64),
     )

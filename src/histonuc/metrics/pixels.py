@@ -49,8 +49,11 @@ class PixelCounts(Counts):
 
     @property
     def bce(self) -> NDArray[np.float64]:
-        """float64 (1 + C,), mean binary cross entropy a pixel and channel, in nats."""
-        return ratio(self.bce_sum * PIXEL_UNIT, self.confusion.sum())
+        """float64 (1 + C,), mean binary cross entropy a pixel and channel, in nats.
+
+        NaN, as the soft scores, where decisions were counted instead of probabilities.
+        """
+        return ratio(self.bce_sum * PIXEL_UNIT, self.confusion.sum() * self.soft_total.any())
 
     @property
     def dice(self) -> NDArray[np.float64]:
@@ -68,13 +71,14 @@ class PixelCounts(Counts):
     def soft_dice(self) -> NDArray[np.float64]:
         """float64 (1 + C,), Dice with probabilities in place of decisions."""
         total = self.soft_total * PIXEL_UNIT + self.confusion.sum(1)
-        return ratio(2 * self.soft_overlap * PIXEL_UNIT, total)
+        return ratio(2 * self.soft_overlap * PIXEL_UNIT, total * self.soft_total.any())
 
     @property
     def soft_iou(self) -> NDArray[np.float64]:
         """float64 (1 + C,), IoU with probabilities in place of decisions."""
         overlap = self.soft_overlap * PIXEL_UNIT
-        return ratio(overlap, self.soft_total * PIXEL_UNIT + self.confusion.sum(1) - overlap)
+        total = self.soft_total * PIXEL_UNIT + self.confusion.sum(1)
+        return ratio(overlap, (total - overlap) * self.soft_total.any())
 
     @property
     def recall(self) -> NDArray[np.float64]:
@@ -169,6 +173,41 @@ def pixel_counts(
         bce_sum=to_fixed(_cross_entropy(flat, flat_truth, own), PIXEL_UNIT),
         soft_overlap=to_fixed(np.bincount(flat_truth, own, minlength=channels), PIXEL_UNIT),
         soft_total=to_fixed(flat.sum(1, dtype=np.float64), PIXEL_UNIT),
+    )
+
+
+def decision_counts(
+    instances: NDArray[np.integer],
+    types: NDArray[np.integer] | None,
+    labels: NDArray[np.integer],
+    predicted_types: NDArray[np.integer] | None,
+    *,
+    num_classes: int,
+) -> PixelCounts:
+    """Score one image of which only the predicted nuclei are known, not the probabilities.
+
+    Args:
+        instances: as `pixel_counts` takes them.
+        types: the same.
+        labels: predicted nuclei (H, W), 0 = background.
+        predicted_types: class + 1 by id of `labels`; a nucleus of unknown class, 0, counts as
+            background among the classes.
+        num_classes: C.
+    """
+    channels = 1 + num_classes
+    both = np.bincount((2 * (instances > 0) + (labels > 0)).ravel(), minlength=4)
+    confusion = np.zeros((channels, channels), np.int64)
+    if types is not None and predicted_types is not None:
+        known = (types[instances] > 0) | (instances == 0)
+        joint = types[instances][known] * channels + predicted_types[labels][known]
+        confusion = np.bincount(joint, minlength=channels**2).reshape(channels, channels)
+    empty = PixelCounts.zero(num_classes)
+    return PixelCounts(
+        confusion=confusion,
+        foreground=both.reshape(2, 2),
+        bce_sum=empty.bce_sum,
+        soft_overlap=empty.soft_overlap,
+        soft_total=empty.soft_total,
     )
 
 

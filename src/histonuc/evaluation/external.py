@@ -1,0 +1,240 @@
+"""Predictions made elsewhere, read tile by tile: label images, HoVer-Net or CellViT JSON, npy.
+
+- A folder of label images, ``NAME.png``, ``.tif``, ``.tiff`` or ``.npy`` (H, W), 0 = background,
+  matched to tiles by name; or a folder with the two folders ``instances`` and ``types``, as
+  `histonuc prepare folder` reads them: a type image holds the class of each pixel.
+- A folder of ``NAME.json`` with contours, HoVer-Net's (``nuc``) or CellViT's (``cells``), in the
+  tile's own pixels.
+- One npy (N, H, W, C) or (N, H, W, C + 1) in PanNuke's shape: instance ids in one channel a class;
+  row ``i`` is the ``i``-th of the tiles that are scored. A further channel is not read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.data.npy import inspect_npy
+from histonuc.evaluation.loop import score_predictions
+from histonuc.evaluation.results import Evaluation
+from histonuc.evaluation.scorer import Prediction
+from histonuc.metrics.official import flatten_channels
+from histonuc.taxonomy import LabelSpace
+
+if TYPE_CHECKING:
+    from histonuc.data.store import Store
+
+_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+
+
+def evaluate_predictions(
+    store: Store,
+    tiles: NDArray[np.integer],
+    path: Path,
+    *,
+    type_map: Mapping[str, str] | None = None,
+    binary_only: bool = False,
+) -> Evaluation:
+    """Score predictions made elsewhere; scores of probabilities are left out.
+
+    Args:
+        store: truth.
+        tiles: rows of `store.tiles`, ascending.
+        path: see the module's docstring.
+        type_map: see `read_predictions`.
+        binary_only: leave classes out.
+
+    Raises:
+        ValueError: see `read_predictions`.
+    """
+    typed = path.is_file() or (path / "types").is_dir() or any(path.glob("*.json"))
+    reason = "" if typed else "the predictions have none"
+    return score_predictions(
+        store,
+        read_predictions(path, store, tiles, type_map, binary_only=binary_only),
+        len(tiles),
+        no_classes="left out by --binary-only" if binary_only else reason,
+    )
+
+
+def read_predictions(
+    path: Path,
+    store: Store,
+    tiles: NDArray[np.integer],
+    type_map: Mapping[str, str] | None = None,
+    *,
+    binary_only: bool = False,
+) -> Iterator[tuple[int, Prediction]]:
+    """Read the predictions of tiles one after the other.
+
+    Args:
+        path: see the module's docstring.
+        store: whose tiles they are of.
+        tiles: rows of `store.tiles`, ascending.
+        type_map: the store's class by type, a number or a name of the predictions, all of them;
+            otherwise type ``k`` is the ``k``-th class and names are the store's own. Type 0 is a
+            nucleus of no class unless it is named here.
+        binary_only: leave types unread.
+
+    Raises:
+        ValueError: nothing readable there, a tile without prediction, one of another size, or types
+            that are no class of the store.
+    """
+    types = _Types(store.label_space, type_map or {}, binary_only=binary_only)
+    if path.is_file():
+        if type_map:
+            raise ValueError("--types: an npy has a channel a class; it cannot be mapped")
+        yield from _read_npy(path, store, tiles)
+        return
+    if not path.is_dir():
+        raise ValueError(f"--predictions: nothing at {path}: give a folder or an npy file")
+    is_json = any(path.glob("*.json"))
+    for tile in map(int, tiles):
+        shape = store.image(tile).shape[:2]
+        if is_json:
+            yield tile, _read_json(path / f"{store.name(tile)}.json", shape, types)
+        else:
+            yield tile, _read_labels(path, store.name(tile), shape, types)
+
+
+class _Types:
+    """From the predictions' types to class + 1 of the store; all 0 when classes are left out."""
+
+    def __init__(self, space: LabelSpace, given: Mapping[str, str], *, binary_only: bool) -> None:
+        by_name = {name.lower(): j + 1 for j, name in enumerate(space.classes)}
+        wrong = [name for name in given.values() if name.lower() not in by_name]
+        if wrong:
+            raise ValueError(f"--types: {wrong} are none of {list(space.classes)}")
+        by_number = {str(j + 1): j + 1 for j in range(len(space))}
+        own = {key.lower(): by_name[name.lower()] for key, name in given.items()}
+        self._table = {"0": 0} | (own or by_number | by_name)
+        self._classes = ", ".join(space.classes)
+        self._binary_only = binary_only
+
+    def of(self, value: object, where: Path) -> int:
+        """Class + 1 of one type."""
+        if self._binary_only:
+            return 0
+        key = str(value).strip().lower()
+        if key not in self._table:
+            raise ValueError(
+                f"{where}: type {value!r} is no class of the store ({self._classes}): name the "
+                f"class of every type, --types.{value} CLASS, or leave them out, --binary-only"
+            )
+        return self._table[key]
+
+
+def _read_npy(
+    path: Path, store: Store, tiles: NDArray[np.integer]
+) -> Iterator[tuple[int, Prediction]]:
+    num_classes = len(store.label_space)
+    file = inspect_npy(path)
+    fits = len(file.shape) == 4 and file.shape[3] in (num_classes, num_classes + 1)
+    if not fits or file.shape[0] != len(tiles) or file.dtype.kind not in "iuf":
+        raise ValueError(
+            f"{path}: expected numbers ({len(tiles)}, H, W, {num_classes} or {num_classes + 1}), "
+            f"one row a tile of the folds that are scored, got {file.shape} {file.dtype}"
+        )
+    for row, tile in enumerate(map(int, tiles)):
+        _check_size(path, file.shape[1:3], store.image(tile).shape[:2])
+        labels, covered = flatten_channels(file.read(row, row + 1)[0], num_classes)
+        yield tile, Prediction(labels=labels, types=covered.types, covered=covered)
+
+
+def _read_labels(folder: Path, name: str, shape: tuple[int, ...], types: _Types) -> Prediction:
+    typed = (folder / "types").is_dir()
+    file = _find(folder / "instances" if typed else folder, name)
+    raw = _read_image(file, shape)
+    ids, inverse = np.unique(np.append(0, raw), return_inverse=True)  # 0 comes first, always
+    labels = inverse[1:].reshape(shape).astype(np.int32)
+    if not typed:
+        return Prediction(labels=labels)
+    type_file = _find(folder / "types", name)
+    pixels = _read_image(type_file, shape)
+    values, place = np.unique(pixels, return_inverse=True)
+    votes = np.bincount(
+        labels.ravel().astype(np.int64) * len(values) + place.ravel(),
+        minlength=len(ids) * len(values),
+    ).reshape(len(ids), len(values))
+    votes[:, values == 0] = 0  # a nucleus has no class only where no pixel has one
+    # Types only outside nuclei need no place in the map.
+    winner = np.where(votes.any(1), votes.argmax(1), -1)
+    known = {int(k): types.of(int(values[k]), type_file) for k in np.unique(winner[1:]) if k >= 0}
+    of_nucleus = [known[k] if k >= 0 else types.of(0, type_file) for k in winner[1:].tolist()]
+    return Prediction(labels=labels, types=np.array([0, *of_nucleus], np.int32))
+
+
+def _find(folder: Path, name: str) -> Path:
+    for suffix in _SUFFIXES:
+        file = folder / f"{name}{suffix}"
+        if file.is_file():
+            return file
+    raise ValueError(
+        f"--predictions: {folder} has no {name}.png (nor {', '.join(_SUFFIXES[1:])}, nor is it a "
+        "folder of .json): every tile that is scored needs one; an empty image where none was found"
+    )
+
+
+def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Whole numbers (H, W) from 0."""
+    try:
+        if file.suffix == ".npy":
+            pixels = np.load(file, allow_pickle=False)
+        elif file.suffix in (".tif", ".tiff"):
+            import tifffile
+
+            pixels = tifffile.imread(file)
+        else:
+            from PIL import Image
+
+            with Image.open(file) as image:
+                pixels = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ValueError(f"{file} cannot be read ({error}): write it again") from None
+    if pixels.ndim != 2 or pixels.dtype.kind not in "iu" or pixels.min(initial=0) < 0:
+        raise ValueError(
+            f"{file}: expected one channel of whole numbers from 0, got {pixels.shape} "
+            f"{pixels.dtype}: save label images as 16-bit grey PNG or TIFF, or int32 npy"
+        )
+    _check_size(file, pixels.shape, shape)
+    return np.asarray(pixels)
+
+
+def _read_json(file: Path, shape: tuple[int, ...], types: _Types) -> Prediction:
+    """Paint the contours: OpenCV's, through pixel centres, so filling includes the outline."""
+    if not file.is_file():
+        raise ValueError(f"--predictions: no {file}: every tile that is scored needs one")
+    try:
+        content = json.loads(file.read_text())
+        nuclei = content["nuc"].values() if "nuc" in content else content["cells"]
+        outlines = [np.asarray(nucleus["contour"], np.float64) for nucleus in nuclei]
+        raw = [nucleus.get("type") for nucleus in nuclei]
+        names = {str(k): v for k, v in (content.get("type_map") or {}).items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{file}: expected HoVer-Net's JSON (nuc) or CellViT's (cells) with a contour each, "
+            f"got something else ({error!r})"
+        ) from None
+    labels = np.zeros(shape, np.int32)
+    for i, outline in enumerate(outlines):
+        if outline.ndim != 2 or outline.shape[1] != 2 or not np.isfinite(outline).all():
+            raise ValueError(
+                f"{file}: nucleus {i}: expected a contour of (x, y) points, got {outline.shape}"
+            )
+        cv2.fillPoly(labels, [np.rint(outline).astype(np.int32)], i + 1)
+    found = [types.of(names.get(str(value), value), file) for value in raw]
+    return Prediction(labels=labels, types=np.array([0, *found], np.int32))
+
+
+def _check_size(where: Path, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if tuple(got) != tuple(expected):
+        raise ValueError(
+            f"{where}: expected {expected[0]} x {expected[1]} pixels like the tile, got "
+            f"{got[0]} x {got[1]}: predictions must be at the store's resolution"
+        )
