@@ -12,7 +12,6 @@ import numpy as np
 from scipy import ndimage
 from skimage.segmentation import watershed
 
-
 PUBLISHED_OPENING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 
 
@@ -81,9 +80,7 @@ def hover_nuclei(labels: np.ndarray, types: np.ndarray) -> dict[int, dict[str, A
 
 
 def _to_unit(values: np.ndarray) -> np.ndarray:
-    return cv2.normalize(
-        values, None, alpha=0, beta=1, norm_type=cv2.NORM_MINMAX, dtype=cv2.CV_32F
-    )
+    return cv2.normalize(values, None, alpha=0, beta=1, norm_type=cv2.NORM_MINMAX, dtype=cv2.CV_32F)
 
 
 def _drop_small(labels: np.ndarray, min_area_px: int) -> np.ndarray:

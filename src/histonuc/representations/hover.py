@@ -9,8 +9,8 @@ What is different from the published code:
   is half to one and a half pixels off it), and nuclei below 30 pixels have maps like all others;
 - the gradient loss takes each map's slope along its own direction, as the paper says; the code's
   kernels are swapped and take it across;
-- markers are opened with 3×3 pixels; the code's 5×5 ellipse is another one when turned by 90 degrees
-  and loses small nuclei (benchmarks/reference_decoders.py has it);
+- markers are opened with 3×3 pixels; the code's 5×5 ellipse changes when turned by 90
+  degrees, and loses small nuclei (benchmarks/reference_decoders.py has it);
 - a connected piece of mask without any marker becomes one nucleus; the code drops it;
 - specks of mask below 10 pixels are dropped after the watershed, by `min_area_px`, not before;
 - the watershed gives a pixel that several nuclei reach to the one whose neighbouring pixel is
@@ -148,8 +148,9 @@ class Hover:
         mask = maps[0] >= self.threshold
         height = _heights(mask, maps[1], maps[2])
         markers, num = _find_markers(height)
-        smooth = cv2.GaussianBlur(height, (3, 3), 0)
-        pixels = np.flatnonzero(mask)
+        markers *= mask  # a filled hole of a marker need not be nuclear
+        smooth = np.asarray(cv2.GaussianBlur(height, (3, 3), 0), np.float32)
+        pixels = np.flatnonzero(mask & (markers == 0))
         # 16 bits: NumPy's stable sort of them is a radix sort, linear in the pixels.
         depth = (_LEVELS * (1 - smooth.ravel()[pixels]) + 0.5).astype(np.uint16)
         order = pixels[np.argsort(depth, kind="stable")]
@@ -255,13 +256,11 @@ def _keep_large(pieces: NDArray[np.int32], num: int) -> tuple[NDArray[np.int32],
         if piece:
             area[piece] += 1
     ids = np.zeros(num, np.int32)
-    count = 0
-    for piece in range(1, num):
-        if area[piece] >= _LEAST_MARKER_PX:
-            count += 1
-            ids[piece] = count
+    large = np.flatnonzero(area >= _LEAST_MARKER_PX)
+    for index in range(len(large)):
+        ids[large[index]] = index + 1
     out = np.zeros(len(flat), np.int32)
     for pixel in range(len(flat)):
         if flat[pixel]:
             out[pixel] = ids[flat[pixel]]
-    return out.reshape(pieces.shape), count
+    return out.reshape(pieces.shape), len(large)

@@ -25,22 +25,22 @@ def flood(
 
     Args:
         height: float32 (H, W).
-        order: flat indices of the pixels to label, the highest first.
+        order: flat indices of the pixels to label besides the markers', the highest first.
         markers: int32 (H, W), 0 or 1..num.
         num: number of markers.
 
     Returns:
-        int32 (H, W): 0 outside `order`, 1..num where a marker reaches, and an id above `num` for
-        each connected piece that has no marker.
+        int32 (H, W): 0 outside `order` and the markers, 1..num where a marker reaches, and an id
+        above `num` for each connected piece that has no marker.
     """
     rows, columns = height.shape
-    owner = np.zeros((rows, columns), np.int32)
+    owner = markers.copy()
     parent = np.arange(num + len(order) + 1).astype(np.int32)
     met = np.empty(4, np.int32)
     count = num
     for pixel in order:
         y, x = pixel // columns, pixel % columns
-        best, best_height, meetings = markers[y, x], np.float32(-1), 0
+        best, best_height, meetings = 0, np.float32(-1), 0
         for side in range(4):
             v = y + (side == 1) - (side == 0)
             u = x + (side == 3) - (side == 2)
@@ -50,7 +50,7 @@ def flood(
             if basin > num:
                 met[meetings] = basin
                 meetings += 1
-            elif markers[y, x] == 0 and height[v, u] > best_height:
+            elif height[v, u] > best_height:
                 best, best_height = basin, height[v, u]
         if best == 0 and meetings == 0:
             count += 1
