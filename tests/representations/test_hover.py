@@ -286,6 +286,8 @@ def test_gradient_loss_by_hand() -> None:
     # A slope of 1 times Σ x² / (x² + y²) over 5×5, which is half of its 24 pixels' 1, in one map.
     assert gradient(right, 0 * flat) == pytest.approx(12**2 / 2)
     assert gradient(0 * flat, -right.T) == pytest.approx(12**2 / 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert gradient(0.1 * right, 0 * flat) == pytest.approx(1.2**2 / 2)
 
 
 def test_loss_leaves_unknown_pixels_alone() -> None:

@@ -9,12 +9,12 @@ What is different from the published code:
   is half to one and a half pixels off it), and nuclei below 30 pixels have maps like all others;
 - the gradient loss takes each map's slope along its own direction, as the paper says; the code's
   kernels are swapped and take it across;
-- markers are opened with 3×3 pixels; the code's 5×5 ellipse changes when turned by 90
-  degrees, and loses small nuclei (benchmarks/reference_decoders.py has it);
+- markers are opened with 3×3 pixels; the code's 5×5 ellipse changes when turned by 90 degrees
+  and loses small nuclei (benchmarks/reference_decoders.py has it);
 - a connected piece of mask without any marker becomes one nucleus; the code drops it;
 - specks of mask below 10 pixels are dropped after the watershed, by `min_area_px`, not before;
 - the watershed gives a pixel that several nuclei reach to the one whose neighbouring pixel is
-  highest, not to the one that came first, and takes time linear in the pixels.
+  highest, not to the one that came first (watershed.py), and needs no queue.
 
 As published, slopes are scaled to the least and greatest of the array they come in, so a nucleus's
 markers depend on what else is in the tile. Maps that are flipped or turned (signs and channels with
@@ -107,8 +107,8 @@ class Hover:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of nucleus and class (`nuclear_loss`), and squared errors of the maps and slopes.
 
-        The maps' is averaged over all known pixels (paper, eq. 3), the slopes' over nuclear pixels
-        whose whole 5×5 neighbourhood is known (eq. 4).
+        Both are averaged over the two maps: the maps' over all known pixels, the slopes' over
+        nuclear pixels whose whole 5×5 neighbourhood is known.
 
         Args:
             logits: float (B, 3 + C, H, W).
@@ -180,7 +180,8 @@ def _slopes(maps: Tensor) -> Tensor:
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     across = x / (x.square() + y.square()).clamp(min=1)
     kernels = torch.stack([across, across.T]).unsqueeze(1)  # (2, 1, 5, 5)
-    return conv2d(maps, kernels, padding=reach, groups=2)
+    with torch.autocast(maps.device.type, enabled=False):  # it would round the maps to 8 bits
+        return conv2d(maps, kernels, padding=reach, groups=2)
 
 
 @compiled
@@ -256,11 +257,13 @@ def _keep_large(pieces: NDArray[np.int32], num: int) -> tuple[NDArray[np.int32],
         if piece:
             area[piece] += 1
     ids = np.zeros(num, np.int32)
-    large = np.flatnonzero(area >= _LEAST_MARKER_PX)
-    for index in range(len(large)):
-        ids[large[index]] = index + 1
+    count = 0
+    for old in range(1, num):
+        if area[old] >= _LEAST_MARKER_PX:
+            count += 1
+            ids[old] = count
     out = np.zeros(len(flat), np.int32)
     for pixel in range(len(flat)):
         if flat[pixel]:
             out[pixel] = ids[flat[pixel]]
-    return out.reshape(pieces.shape), len(large)
+    return out.reshape(pieces.shape), count

@@ -1,4 +1,4 @@
-"""Marker-controlled watershed in time linear in the pixels, once they are in order of height.
+"""Marker-controlled watershed, its time nearly linear in the pixels and free of the markers.
 
 Flooding from markers with a priority queue (Meyer 1991; `skimage.segmentation.watershed`) grows a
 minimum spanning forest rooted in the markers (Cousty et al. 2009, "Watershed cuts"); here that
