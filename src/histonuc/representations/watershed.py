@@ -1,4 +1,4 @@
-"""Marker-controlled watershed, its time nearly linear in the pixels and free of the markers.
+"""Marker-controlled watershed in time nearly linear in the pixels, however many the markers.
 
 Flooding from markers with a priority queue (Meyer 1991; `skimage.segmentation.watershed`) grows a
 minimum spanning forest rooted in the markers (Cousty et al. 2009, "Watershed cuts"); here that
