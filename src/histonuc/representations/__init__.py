@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.hover import Hover
 from histonuc.representations.offset import Offset
 from histonuc.representations.semantic import Semantic
 from histonuc.representations.star import Star
@@ -50,6 +51,7 @@ class Representation(Protocol):
 
 REPRESENTATIONS: dict[str, Callable[..., Representation]] = {
     "semantic": Semantic,
+    "hover": Hover,
     "offset": Offset,
     "star": Star,
 }

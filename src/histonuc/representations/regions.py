@@ -66,7 +66,7 @@ def pool(
         float64 (num, K), the sums, and int64 (num,), the areas in pixels.
     """
     sums, area = np.zeros((num + 1, len(maps))), np.zeros(num + 1, np.int64)
-    _pool(labels, maps, sums, area)
+    _pool(labels, np.ascontiguousarray(maps), sums, area)
     return sums[1:], area[1:]
 
 
@@ -197,10 +197,18 @@ def _paint(clean: Ints, number: Ints, start: Ints, first: Ints) -> None:
 def _pool(
     labels: Ints, maps: NDArray[np.float32], sums: NDArray[np.float64], area: NDArray[np.int64]
 ) -> None:
+    inside = np.empty(labels.size, np.int32)  # flat indices of nuclear pixels
+    owners = np.empty(labels.size, np.int32)
+    count = 0
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
-            owner = labels[y, x]
-            if owner:
-                area[owner] += 1
-                for channel in range(len(maps)):
-                    sums[owner, channel] += maps[channel, y, x]
+            if labels[y, x]:
+                inside[count] = y * labels.shape[1] + x
+                owners[count] = labels[y, x]
+                count += 1
+    for index in range(count):
+        area[owners[index]] += 1
+    for channel in range(len(maps)):
+        flat = maps[channel].ravel()
+        for index in range(count):
+            sums[owners[index], channel] += flat[inside[index]]

@@ -1,0 +1,271 @@
+"""HoVer maps: how far each nuclear pixel is from its nucleus's centre, sideways and up or down.
+
+HoVer-Net (Graham et al. 2019, arXiv 1812.06499; code vqdang/hover_net). Where two nuclei touch the
+maps jump from 1 to -1, so their slopes part the nuclei: a marker-controlled watershed.
+
+What is different from the published code:
+
+- targets: the centre of mass is not rounded, so that maps flip and turn with their tile (the code
+  is half to one and a half pixels off it), and nuclei below 30 pixels have maps like all others;
+- the gradient loss takes each map's slope along its own direction, as the paper says; the code's
+  kernels are swapped and take it across;
+- markers are opened with 3×3 pixels; the code's 5×5 ellipse changes when turned by 90 degrees
+  and loses small nuclei (benchmarks/reference_decoders.py has it);
+- a connected piece of mask without any marker becomes one nucleus; the code drops it;
+- specks of mask below 10 pixels are dropped after the watershed, by `min_area_px`, not before;
+- the watershed gives a pixel that several nuclei reach to the one whose neighbouring pixel is
+  highest, not to the one that came first (watershed.py), and needs no queue.
+
+As published, slopes are scaled to the least and greatest of the array they come in, so a nucleus's
+markers depend on what else is in the tile. Maps that are flipped or turned (signs and channels with
+them) give nuclei that are flipped or turned, but for single pixels where rounding differs or
+heights are equal to 1 / 65535: equal pixels are taken row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.compiled import compiled
+from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.nuclear import (
+    activate_nuclear,
+    check_maps,
+    encode_nuclear,
+    nuclear_loss,
+    nuclear_probabilities,
+    to_instances,
+)
+from histonuc.representations.regions import tidy
+from histonuc.representations.watershed import flood
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SOBEL_PX = 21
+_LEAST_SLOPE = np.float32(0.6)
+"""Slope, of the tile's range of slopes, above which nuclear pixels are markers."""
+_LEAST_MARKER_PX = 10
+_LEVELS = 65535
+_LOSS_SOBEL_PX = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hover:
+    """Maps are (3 + C, H, W): nucleus probability, horizontal, vertical, class probabilities.
+
+    Attributes:
+        num_classes: C, classes of the label space.
+        distance: weight of the squared error of the maps.
+        gradient: weight of the squared error of their slopes.
+        classes: weight of the class loss.
+        class_weights: one weight a class; empty for all ones.
+        threshold: least nucleus probability of a nuclear pixel.
+        min_area_px: smaller nuclei are dropped.
+        temperature: class probabilities of a nucleus are raised to 1 / temperature.
+    """
+
+    num_classes: int
+    distance: float = 1.0
+    gradient: float = 2.0
+    classes: float = 1.0
+    class_weights: tuple[float, ...] = field(default=())
+    threshold: float = 0.5
+    min_area_px: int = 20
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.class_weights and len(self.class_weights) != self.num_classes:
+            raise ValueError(
+                f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Nucleus, two distances, and one channel a class."""
+        return 3 + self.num_classes
+
+    def encode(self, labels: TileLabels) -> dict[str, NDArray[Any]]:
+        """Dense targets.
+
+        Returns:
+            Those of `encode_nuclear`, and ``geometry`` float32 (2, H, W) in -1..1: each nuclear
+            pixel's way from the centre of mass of the part of its nucleus that is in the tile, to
+            the right and downwards; each of the four sides divided by its own largest; 0 in the
+            background.
+        """
+        targets = encode_nuclear(labels)
+        return {**targets, "geometry": _to_distances(labels.instances, len(labels.candidates))}
+
+    def loss(
+        self, logits: Tensor, targets: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of nucleus and class (`nuclear_loss`), and squared errors of the maps and slopes.
+
+        Both are averaged over the two maps: the maps' over all known pixels, the slopes' over
+        nuclear pixels whose whole 5×5 neighbourhood is known.
+
+        Args:
+            logits: float (B, 3 + C, H, W).
+            targets: `encode`'s maps, batched.
+
+        Returns:
+            The scalar loss and its detached, unweighted terms by name.
+        """
+        from torch.nn.functional import max_pool2d
+
+        total, terms = nuclear_loss(
+            logits[:, 0], logits[:, 3:], targets, classes=self.classes, weights=self.class_weights
+        )
+        wrong = logits[:, 1:3].float() - targets["geometry"]
+        unknown = targets["ignore"].unsqueeze(1).float()
+        terms["distance"] = _mean_square(wrong, 1 - unknown)
+        near_unknown = max_pool2d(unknown, _LOSS_SOBEL_PX, stride=1, padding=_LOSS_SOBEL_PX // 2)
+        nuclear = (targets["candidates"] != 0).unsqueeze(1).float()
+        terms["gradient"] = _mean_square(_slopes(wrong), nuclear * (1 - near_unknown))
+        total = total + self.distance * terms["distance"] + self.gradient * terms["gradient"]
+        return total, {name: value.detach() for name, value in terms.items()}
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Maps (B, 3 + C, H, W) from logits."""
+        return activate_nuclear(logits, geometry=logits[:, 1:3].float())
+
+    def decode(self, maps: NDArray[np.float32]) -> Instances:
+        """Markers where both slopes are gentle, grown down to where they break, within the mask.
+
+        Args:
+            maps: float32 (3 + C, H, W).
+
+        Raises:
+            ValueError: wrong shape, NaN or infinite maps.
+        """
+        check_maps(maps, self.channels)
+        mask = maps[0] >= self.threshold
+        height = _heights(mask, maps[1], maps[2])
+        markers, num = _find_markers(height)
+        markers *= mask  # a filled hole of a marker need not be nuclear
+        smooth = np.asarray(cv2.GaussianBlur(height, (3, 3), 0), np.float32)
+        pixels = np.flatnonzero(mask & (markers == 0))
+        # 16 bits: NumPy's stable sort of them is a radix sort, linear in the pixels.
+        depth = (_LEVELS * (1 - smooth.ravel()[pixels]) + 0.5).astype(np.uint16)
+        order = pixels[np.argsort(depth, kind="stable")]
+        labels = flood(smooth, order, markers, num)
+        labels, num = tidy(labels, self.min_area_px)
+        return to_instances(labels, num, maps, self.num_classes, self.temperature)
+
+    def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Background and class probabilities (1 + C, H, W)."""
+        return nuclear_probabilities(maps, self.num_classes)
+
+
+def _mean_square(wrong: Tensor, weight: Tensor) -> Tensor:
+    """Mean of (B, 2, H, W) squared, over both channels and the pixels of weight (B, 1, H, W)."""
+    return (wrong.square() * weight).sum() / (2 * weight.sum()).clamp(min=1)
+
+
+def _slopes(maps: Tensor) -> Tensor:
+    """Horizontal slope of the first and vertical slope of the second map (B, 2, H, W).
+
+    The kernel is x / (x² + y²) over 5×5 pixels, as in the published code.
+    """
+    import torch
+    from torch.nn.functional import conv2d
+
+    reach = _LOSS_SOBEL_PX // 2
+    steps = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    across = x / (x.square() + y.square()).clamp(min=1)
+    kernels = torch.stack([across, across.T]).unsqueeze(1)  # (2, 1, 5, 5)
+    with torch.autocast(maps.device.type, enabled=False):  # it would round the maps to 8 bits
+        return conv2d(maps, kernels, padding=reach, groups=2)
+
+
+@compiled
+def _to_distances(instances: NDArray[np.int32], num: int) -> NDArray[np.float32]:
+    height, width = instances.shape
+    count = np.zeros(num)
+    centre = np.zeros((2, num))
+    for y in range(height):
+        for x in range(width):
+            owner = instances[y, x]
+            if owner:
+                count[owner] += 1
+                centre[0, owner] += x
+                centre[1, owner] += y
+    centre /= np.maximum(count, 1)
+    side = np.zeros((4, num))  # largest way to the left, right, up and down
+    for y in range(height):
+        for x in range(width):
+            owner = instances[y, x]
+            if owner:
+                right, down = x - centre[0, owner], y - centre[1, owner]
+                side[0, owner] = max(side[0, owner], -right)
+                side[1, owner] = max(side[1, owner], right)
+                side[2, owner] = max(side[2, owner], -down)
+                side[3, owner] = max(side[3, owner], down)
+    out = np.zeros((2, height, width), np.float32)
+    for y in range(height):
+        for x in range(width):
+            owner = instances[y, x]
+            if owner:
+                right, down = x - centre[0, owner], y - centre[1, owner]
+                if right != 0:
+                    out[0, y, x] = right / side[1 if right > 0 else 0, owner]
+                if down != 0:
+                    out[1, y, x] = down / side[3 if down > 0 else 2, owner]
+    return out
+
+
+def _heights(
+    mask: NDArray[np.bool_], horizontal: NDArray[np.float32], vertical: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The lower of both maps' slopes (H, W), scaled to 0..1; 0 outside the mask.
+
+    High inside nuclei, where both maps rise gently; low where either falls from 1 to -1.
+    """
+    # The published code scales the maps as well; scaling the slopes undoes it.
+    slopes = cv2.Sobel(horizontal, cv2.CV_32F, 1, 0, ksize=_SOBEL_PX)
+    other = cv2.Sobel(vertical, cv2.CV_32F, 0, 1, ksize=_SOBEL_PX)
+    for slope in (slopes, other):
+        cv2.normalize(slope, slope, 0, 1, cv2.NORM_MINMAX)
+    np.minimum(slopes, other, out=slopes)
+    slopes *= mask
+    return np.asarray(slopes, np.float32)
+
+
+def _find_markers(height: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
+    """4-connected markers (H, W), ids 1..n, and n."""
+    padded = np.pad((height > _LEAST_SLOPE).view(np.uint8), 1)
+    outside = padded.copy()
+    cv2.floodFill(outside, None, (0, 0), 1, flags=4)
+    filled = (padded | (outside == 0))[1:-1, 1:-1]
+    opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    num, pieces = cv2.connectedComponents(opened, connectivity=4, ltype=cv2.CV_32S)
+    return _keep_large(np.asarray(pieces, np.int32), num)
+
+
+@compiled
+def _keep_large(pieces: NDArray[np.int32], num: int) -> tuple[NDArray[np.int32], int]:
+    """Pieces of `_LEAST_MARKER_PX` and more, numbered anew, and how many they are."""
+    flat = pieces.ravel()
+    area = np.zeros(num, np.int64)
+    for piece in flat:
+        if piece:
+            area[piece] += 1
+    ids = np.zeros(num, np.int32)
+    count = 0
+    for old in range(1, num):
+        if area[old] >= _LEAST_MARKER_PX:
+            count += 1
+            ids[old] = count
+    out = np.zeros(len(flat), np.int32)
+    for pixel in range(len(flat)):
+        if flat[pixel]:
+            out[pixel] = ids[flat[pixel]]
+    return out.reshape(pieces.shape), count
