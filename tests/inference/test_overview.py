@@ -9,7 +9,7 @@ from histonuc.inference.overview import (
     write_detail,
     write_overview,
 )
-from histonuc.inference.slide import PlainImage
+from histonuc.inference.slides import PlainImage
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import PANNUKE

@@ -9,7 +9,7 @@ from histonuc.exports import read_geojson, read_table
 from histonuc.inference import predict as module
 from histonuc.inference.pipeline import prefetch
 from histonuc.inference.predict import predict
-from histonuc.inference.slide import PlainImage
+from histonuc.inference.slides import PlainImage
 
 FILES = {"nuclei.parquet", "nuclei.geojson", "overview.jpg", "detail.jpg", "summary.json"}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
-from histonuc.inference.slide import PlainImage
+from histonuc.inference.slides import PlainImage
 from histonuc.inference.stitch import TileNuclei, own, stitch
 from histonuc.inference.tiles import make_grid
 from histonuc.nuclei import Nuclei

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from histonuc.files import replacing
-from histonuc.inference.slide import Slide
+from histonuc.inference.slides import Slide
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 
