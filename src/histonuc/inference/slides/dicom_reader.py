@@ -28,19 +28,31 @@ _UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 
 @dataclass(frozen=True, kw_only=True)
 class _Instance:
-    """One file: its attributes without the pixels, and where each frame lies."""
+    """One file, its attributes as plain values: pydicom's own are made when first asked for.
 
-    facts: Any
+    Attributes:
+        kind: VOLUME for tissue, or the picture beside it.
+        size: width and height of the whole picture.
+        frame: rows, columns and samples of every frame.
+        syntax: UID of the compression.
+        is_rgb: the frames are stored as RGB, as far as the attributes say.
+        is_planar: samples of uncompressed frames come one plane after another.
+        spans: offset and length of each frame in the file.
+        places: left and top (n, 2) of each frame in the whole picture.
+    """
+
     kind: str
+    size: tuple[int, int]
+    frame: tuple[int, int, int]
+    syntax: str
+    is_rgb: bool
+    is_planar: bool
+    spans: Sequence[tuple[int, int]]
+    places: NDArray[np.int64]
+    mpp_xy: tuple[float, float] | None
+    properties: Mapping[str, str]
     stream: BinaryIO
     lock: threading.Lock
-    frames: Sequence[tuple[int, int]]
-    places: NDArray[np.int64]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height of the whole picture."""
-        return int(self.facts.TotalPixelMatrixColumns), int(self.facts.TotalPixelMatrixRows)
 
 
 def open_dicom(path: Path) -> Contents:
@@ -62,43 +74,52 @@ def open_dicom(path: Path) -> Contents:
 def _contents(
     levels: Sequence[_Instance], beside: Mapping[str, _Instance], close: Callable[[], None]
 ) -> Contents:
-    facts = levels[0].facts
-    named = ("Manufacturer", "ManufacturerModelName", "StudyDate", "SeriesInstanceUID")
     return Contents(
         levels=tuple(Level(size=one.size, read=partial(_window, one)) for one in levels),
         reader="pydicom",
-        mpp_xy=_mpp(facts),
-        properties={f"dicom.{name}": str(facts.get(name)) for name in named if name in facts},
+        mpp_xy=levels[0].mpp_xy,
+        properties=levels[0].properties,
         associated={name: partial(_window, one, 0, 0, *one.size) for name, one in beside.items()},
         close=close,
     )
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> _Instance:
-    import pydicom
+    from pydicom import config, dcmread
 
     stream = stack.enter_context(path.open("rb"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # names too long and the like
-        facts = pydicom.dcmread(stream, stop_before_pixels=True)
+    with warnings.catch_warnings(), config.disable_value_validation():  # names too long and such
+        warnings.simplefilter("ignore")
+        facts = dcmread(stream, stop_before_pixels=True)
         if str(facts.get("SOPClassUID")) != _WSI:
             raise RefusedError("no DICOM whole-slide image")
         if facts.BitsAllocated != 8:
             raise RefusedError(f"it holds {facts.BitsAllocated}-bit pixels: {EIGHT_BITS}")
-        if min(facts.Rows, facts.Columns) < 1:
-            raise ValueError("frames without pixels")
-        frames = _frames(stream, facts)
-        places = _places(facts)
-        image_type = [str(part).upper() for part in facts.get("ImageType", ())]
-    if len(places) > len(frames):
-        raise ValueError(f"expected {len(places)} frames, got {len(frames)}")
+        return _instance(facts, stream)
+
+
+def _instance(facts: Any, stream: BinaryIO) -> _Instance:
+    frame = (int(facts.Rows), int(facts.Columns), int(facts.SamplesPerPixel))
+    if min(frame) < 1:
+        raise ValueError("frames without pixels")
+    spans, places = _spans(stream, facts), _places(facts)
+    if len(places) > len(spans):
+        raise ValueError(f"expected {len(places)} frames, got {len(spans)}")
+    image_type = [str(part).upper() for part in facts.get("ImageType", ())]
+    named = ("Manufacturer", "ManufacturerModelName", "StudyDate", "SeriesInstanceUID")
     return _Instance(
-        facts=facts,
         kind=image_type[2] if len(image_type) > 2 else "VOLUME",
+        size=(int(facts.TotalPixelMatrixColumns), int(facts.TotalPixelMatrixRows)),
+        frame=frame,
+        syntax=str(facts.file_meta.TransferSyntaxUID),
+        is_rgb=facts.PhotometricInterpretation == "RGB",
+        is_planar=facts.get("PlanarConfiguration", 0) == 1,
+        spans=spans,
+        places=places,
+        mpp_xy=_mpp(facts),
+        properties={f"dicom.{name}": str(facts.get(name)) for name in named if name in facts},
         stream=stream,
         lock=threading.Lock(),
-        frames=frames,
-        places=places,
     )
 
 
@@ -123,7 +144,7 @@ def series_uid(path: Path) -> bytes | None:
     return head[place + 8 : place + 8 + length].strip(b"\0 ")
 
 
-def _frames(stream: BinaryIO, facts: Any) -> list[tuple[int, int]]:
+def _spans(stream: BinaryIO, facts: Any) -> list[tuple[int, int]]:
     """Offset and length of each frame in the file, which stands at its pixel data."""
     from pydicom.encaps import parse_basic_offsets, parse_fragments
 
@@ -171,13 +192,14 @@ def _places(facts: Any) -> NDArray[np.int64]:
 def _window(one: _Instance, x: int, y: int, w: int, h: int) -> RGB:
     """RGB of a window; where no frame lies it is white."""
     out = np.full((h, w, 3), 255, np.uint8)
-    side = np.array([int(one.facts.Columns), int(one.facts.Rows)])
-    touching = (one.places < (x + w, y + h)).all(1) & (one.places + side > (x, y)).all(1)
+    rows, columns, _ = one.frame
+    ends = one.places + np.array([columns, rows])
+    touching = (one.places < (x + w, y + h)).all(1) & (ends > (x, y)).all(1)
     for index in np.flatnonzero(touching).tolist():
         left, top = one.places[index].tolist()
         pixels = _decode(one, index)
         x0, y0 = max(x, left), max(y, top)
-        x1, y1 = min(x + w, left + int(side[0])), min(y + h, top + int(side[1]))
+        x1, y1 = min(x + w, left + columns), min(y + h, top + rows)
         out[y0 - y : y1 - y, x0 - x : x1 - x] = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
     return out
 
@@ -185,30 +207,23 @@ def _window(one: _Instance, x: int, y: int, w: int, h: int) -> RGB:
 def _decode(one: _Instance, index: int) -> RGB:
     import imagecodecs
 
-    offset, length = one.frames[index]
+    offset, length = one.spans[index]
     with one.lock:
         one.stream.seek(offset)
         content = one.stream.read(length)
-    facts = one.facts
-    shape = (int(facts.Rows), int(facts.Columns), int(facts.SamplesPerPixel))
-    if facts.file_meta.TransferSyntaxUID in _UNCOMPRESSED:
+    rows, columns, samples = one.frame
+    if one.syntax in _UNCOMPRESSED:
         pixels = np.frombuffer(content, np.uint8)
-        planar = facts.get("PlanarConfiguration", 0) == 1
-        pixels = (
-            np.moveaxis(pixels.reshape(shape[2], *shape[:2]), 0, -1)
-            if planar
-            else pixels.reshape(shape)
-        )
+        if one.is_planar:
+            pixels = np.moveaxis(pixels.reshape(samples, rows, columns), 0, -1)
     elif content[:2] == b"\xff\xd8":
-        # A JFIF header means YCbCr whatever the attributes say; without it they decide.
+        # A JFIF or Adobe header decides whatever the attributes say; without one they do.
         marked = b"JFIF" in content[:32] or b"Adobe" in content[:64]
-        is_rgb = facts.PhotometricInterpretation == "RGB" and not marked and shape[2] == 3
-        pixels = imagecodecs.jpeg8_decode(content, colorspace="RGB" if is_rgb else None)
+        colours = "RGB" if one.is_rgb and not marked and samples == 3 else None
+        pixels = imagecodecs.jpeg8_decode(content, colorspace=colours)
     else:
         pixels = imagecodecs.jpeg2k_decode(content)
-    if pixels.size != shape[0] * shape[1] * shape[2]:
-        raise ValueError(f"a frame of {pixels.shape}, expected {shape}")
-    return to_rgb(np.asarray(pixels, np.uint8).reshape(shape))
+    return to_rgb(np.asarray(pixels, np.uint8).reshape(one.frame))
 
 
 def _mpp(facts: Any) -> tuple[float, float] | None:
