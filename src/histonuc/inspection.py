@@ -112,7 +112,7 @@ def _slide(path: Path) -> dict[str, Any]:
 
     with open_slide(path) as slide:
         width, height = slide.size
-        facts = {
+        facts: dict[str, Any] = {
             "kind": "slide or image",
             "reader": slide.reader,
             "size_px": f"{width} x {height}",
