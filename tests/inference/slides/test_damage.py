@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histonuc.inference import predict as predict_module
 from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
 from histonuc.inference.slides import RegionError, open_slide
 
-from .conftest import KINDS, levels_of, write_dicom, write_pyramid, write_slide
+from .conftest import KINDS, levels_of, write_dicom, write_ome, write_pyramid, write_slide
 
 NUM_MUTATIONS = 40
 
@@ -233,3 +234,21 @@ def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, mak
                 progress=lambda *_: None,
                 skipped=[],
             )
+
+
+def test_a_prediction_reports_skipped_regions_and_odd_pixels(
+    tmp_path, pixel_runtime, make_blobs, monkeypatch
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda model, device: pixel_runtime)
+    image = make_blobs((700, 500), 300)
+    for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.4))):
+        write_ome(tmp_path / name, [image, image[::2, ::2]], mpp=mpp)
+        damage_first_tile(tmp_path / name, name, image)
+    summary = predict_module.predict([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out")
+    (item,) = summary.items
+    assert [region["box_xyxy"][:2] for region in item["skipped_regions"]] == [[0, 0]]
+    assert "cannot read the window" in item["skipped_regions"][0]["reason"]
+    assert any("1 of 2 regions could not be read" in line for line in summary.lines())
+    assert any("0.25 x 0.26 microns" in line for line in summary.lines())
+    (failure,) = summary.failed
+    assert "0.25 x 0.4 microns, expected square" in failure["error"]

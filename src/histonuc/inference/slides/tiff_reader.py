@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def _contents(path: Path, tiff: Any, scene: _Scene, beside: Mapping[str, Any]) -
     if num_channels > 1:
         check_channels(num_channels, scene.channels, scene.colours)
     if page.photometric not in _PHOTOMETRIC:
-        return open_image(path)  # palettes, CMYK, Lab: Pillow knows how
+        return replace(open_image(path), mpp_xy=scene.mpp_xy)  # palettes, CMYK, Lab
     if page.dtype is not None:
         check_depth(page.dtype)
     by_windows = len(scene.levels) > 1 or num_pixels > WHOLE_PIXELS or num_channels > 1

@@ -38,13 +38,12 @@ class SegmentReader:
                 return self._cache[key]
         pixels = self._decode(page, index)
         with self._lock:
-            self._cache[key] = pixels
-            self._cached_bytes = sum(
-                kept.nbytes for kept in self._cache.values() if kept is not None
-            )
+            if key not in self._cache:  # another thread may have been faster
+                self._cache[key] = pixels
+                self._cached_bytes += _num_bytes(pixels)
             while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
                 _, dropped = self._cache.popitem(last=False)
-                self._cached_bytes -= 0 if dropped is None else dropped.nbytes
+                self._cached_bytes -= _num_bytes(dropped)
         return pixels
 
     def _decode(self, page: Any, index: int) -> NDArray[np.uint8] | None:
@@ -122,6 +121,10 @@ def _segment_size(keyframe: Any) -> tuple[int, int]:
     if keyframe.is_tiled:
         return int(keyframe.tilewidth), int(keyframe.tilelength)
     return int(keyframe.imagewidth), int(min(keyframe.rowsperstrip, keyframe.imagelength))
+
+
+def _num_bytes(pixels: NDArray[np.uint8] | None) -> int:
+    return 0 if pixels is None else pixels.nbytes
 
 
 def _eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
