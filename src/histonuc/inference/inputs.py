@@ -81,7 +81,8 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Inputs in a folder and its folders, but for those that are one slide themselves."""
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not is_slide_folder(entry):
-            yield from _walk(entry)
+            if not entry.is_symlink():  # it may lead back up
+                yield from _walk(entry)
         elif _is_input(entry):
             yield entry
 
