@@ -321,6 +321,8 @@ def predict(
     mpp: float | None = None,
     tile_px: int = 512,
     batch_size: int = 4,
+    scene: int | None = None,
+    icc: bool = False,
     overwrite: bool = False,
 ) -> Outcome:
     """Find, outline and classify the nuclei of tiles, images, folders and slides.
@@ -333,6 +335,8 @@ def predict(
         mpp: Microns per pixel at level 0; needed where a slide does not state it.
         tile_px: Side of the network's input, at the model's mpp.
         batch_size: Tiles a forward pass.
+        scene: Which picture of a file that holds several.
+        icc: Turn colours into sRGB by the profile inside each file; the models saw none turned.
         overwrite: Do finished inputs again.
     """
     from histonuc.inference.predict import predict as run_prediction
@@ -345,6 +349,8 @@ def predict(
         mpp=mpp,
         tile_px=tile_px,
         batch_size=batch_size,
+        scene=scene,
+        icc=icc,
         overwrite=overwrite,
     )
     return Outcome(

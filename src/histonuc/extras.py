@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_PROBES = {"train": "torch", "report": "matplotlib", "mlflow": "mlflow"}
+_PROBES = {
+    "train": "torch",
+    "report": "matplotlib",
+    "mlflow": "mlflow",
+    "dicom": "pydicom",
+    "zarr": "zarr",
+}
 
 
 def require(extra: str, purpose: str) -> None:
     """Raise unless the extra that `purpose` needs is installed.
 
     Args:
-        extra: ``train``, ``report`` or ``mlflow``.
+        extra: ``train``, ``report``, ``mlflow``, ``dicom`` or ``zarr``.
         purpose: what the user asked for, e.g. ``histonuc train``.
 
     Raises:

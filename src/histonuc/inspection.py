@@ -23,7 +23,7 @@ def describe(path: Path) -> dict[str, Any]:
         ((path / "scores.json").is_file(), _scores),
         ((path / "model.safetensors").is_file() or path.suffix == ".safetensors", _checkpoint),
         (path.suffix == ".onnx", _model_file),
-        (path.is_file(), _slide),
+        (path.is_file() or _is_slide_folder(path), _slide),
     ]
     for matches, read in readers:
         if matches:
@@ -101,16 +101,29 @@ def _spec_facts(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _is_slide_folder(path: Path) -> bool:
+    from histonuc.inference.slides import is_slide_folder
+
+    return is_slide_folder(path)
+
+
 def _slide(path: Path) -> dict[str, Any]:
-    from histonuc.inference.slide import open_slide
+    from histonuc.inference.slides import open_slide
 
     with open_slide(path) as slide:
         width, height = slide.size
-        facts = {
+        facts: dict[str, Any] = {
             "kind": "slide or image",
+            "reader": slide.reader,
             "size_px": f"{width} x {height}",
             "mpp": slide.mpp if slide.mpp is not None else "not stated: give --mpp",
         }
-        if slide.mpp is not None:
+        if slide.mpp is not None and slide.mpp_xy is not None:
+            facts["mpp_xy"] = " x ".join(f"{value:.6g}" for value in slide.mpp_xy)
             facts["size_mm"] = f"{width * slide.mpp / 1e3:.2f} x {height * slide.mpp / 1e3:.2f}"
+        levels = zip(slide.levels, slide.downsamples, strict=True)
+        facts["levels"] = [f"{w} x {h}, downsample {scale:.6g}" for (w, h), scale in levels]
+        facts["associated"] = list(slide.associated())
+        facts["icc_profile"] = "yes, see --icc" if slide.icc_profile else "no"
+        facts["properties"] = dict(slide.properties)
         return facts

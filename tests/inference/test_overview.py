@@ -9,7 +9,7 @@ from histonuc.inference.overview import (
     write_detail,
     write_overview,
 )
-from histonuc.inference.slide import PlainImage
+from histonuc.inference.slides import PlainImage, RegionError
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import PANNUKE
@@ -103,3 +103,14 @@ def test_pictures_are_written_also_without_nuclei(tmp_path):
             assert overview.width == 2400
         with Image.open(tmp_path / "detail.jpg") as detail:
             assert detail.width == 1200
+
+
+def test_damage_in_the_detail_costs_only_the_picture(tmp_path):
+    class Damaged(PlainImage):
+        def read(self, *window):
+            raise RegionError("damaged", window[:4])
+
+    slide = Damaged(np.full((300, 3000, 3), 240, np.uint8), 0.25)
+    write_detail(slide, squares([(100, 100)]), tmp_path / "detail.jpg", "slide")
+    with Image.open(tmp_path / "detail.jpg") as detail:
+        assert detail.width == 1200

@@ -9,7 +9,7 @@ from histonuc.exports import read_geojson, read_table
 from histonuc.inference import predict as module
 from histonuc.inference.pipeline import prefetch
 from histonuc.inference.predict import predict
-from histonuc.inference.slide import PlainImage
+from histonuc.inference.slides import PlainImage
 
 FILES = {"nuclei.parquet", "nuclei.geojson", "overview.jpg", "detail.jpg", "summary.json"}
 
@@ -155,7 +155,7 @@ def test_the_reader_has_stopped_before_the_slide_is_closed(runtime, image, tmp_p
         raise ValueError("maps hold NaN")
 
     pixels = np.asarray(Image.open(image))
-    monkeypatch.setattr(module, "open_slide", lambda _: SlowSlide(pixels))
+    monkeypatch.setattr(module, "open_slide", lambda _, **__: SlowSlide(pixels))
     monkeypatch.setattr(runtime, "maps", fail)
     predict([image], tmp_path / "out", mpp=0.25, tile_px=192, batch_size=2)
     time.sleep(0.1)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
-from histonuc.inference.slide import PlainImage
+from histonuc.inference.slides import PlainImage
 from histonuc.inference.stitch import TileNuclei, own, stitch
 from histonuc.inference.tiles import make_grid
 from histonuc.nuclei import Nuclei
@@ -126,7 +126,13 @@ def test_tiled_equals_whole(pixel_runtime, blobs, tile_px):
         slide = PlainImage(blobs, 0.25)
         plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=tile_px, margin_um=8)
         return find_nuclei(
-            slide, pixel_runtime, plan, batch_size=3, clock=Clock(), progress=lambda *_: None
+            slide,
+            pixel_runtime,
+            plan,
+            batch_size=3,
+            clock=Clock(),
+            progress=lambda *_: None,
+            skipped=[],
         )
 
     whole, tiled = run(1000), run(tile_px)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from histonuc.inference.slide import PlainImage, open_slide
+from histonuc.inference.slides import PlainImage, open_slide
 from histonuc.inference.tiles import Box
 from histonuc.inference.tissue import find_tissue, is_blank, tissue_mask
 

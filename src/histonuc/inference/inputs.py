@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from histonuc.exports import TABLE_FILE
-from histonuc.inference.slide import KNOWN_SUFFIXES
+from histonuc.inference.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
 from histonuc.inference.summary import DETAIL_FILE, OVERVIEW_FILE, SUMMARY_FILE
 
 
@@ -27,13 +27,10 @@ def find_inputs(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise ValueError(f"nothing at {path}")
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        if path.is_dir():
-            inside = [file for file in inside if _is_input(file)]
-            if not inside:
-                raise ValueError(
-                    f"no images or slides in {path}: known are {sorted(KNOWN_SUFFIXES)}"
-                )
+        is_folder = path.is_dir() and not is_slide_folder(path)
+        inside = list(_one_a_series(_walk(path))) if is_folder else [path]
+        if not inside:
+            raise ValueError(f"no images or slides in {path}: known are {sorted(KNOWN_SUFFIXES)}")
         for file in inside:
             found.setdefault(os.path.abspath(file), file)
     return list(found.values())
@@ -80,11 +77,32 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     return record if finished else None
 
 
+def _walk(folder: Path) -> Iterator[Path]:
+    """Inputs in a folder and its folders, but for those that are one slide themselves."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not is_slide_folder(entry):
+            if not entry.is_symlink():  # it may lead back up
+                yield from _walk(entry)
+        elif _is_input(entry):
+            yield entry
+
+
+def _one_a_series(files: Iterator[Path]) -> Iterator[Path]:
+    """One file of every DICOM slide, which lies in a folder as one file for each level."""
+    seen: set[tuple[Path, bytes]] = set()
+    for file in files:
+        series = series_uid(file) if file.suffix.lower() == ".dcm" else None
+        if series is None or (file.parent, series) not in seen:
+            yield file
+        if series is not None:
+            seen.add((file.parent, series))
+
+
 def _is_input(file: Path) -> bool:
     if file.name.startswith(".") or file.suffix.lower() not in KNOWN_SUFFIXES:
         return False
     is_result = file.name in (OVERVIEW_FILE, DETAIL_FILE) and (file.parent / TABLE_FILE).is_file()
-    return not is_result and file.is_file()
+    return not is_result
 
 
 def _is_of_another(folder: Path, source: Path) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from histonuc.files import replacing
-from histonuc.inference.slide import Slide
+from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 
@@ -33,12 +33,15 @@ def write_overview(slide: Slide, nuclei: Nuclei, path: Path, title: str) -> None
 
 
 def write_detail(slide: Slide, nuclei: Nuclei, path: Path, title: str) -> None:
-    """The window with the most nuclei, enlarged, as JPEG."""
+    """The window with the most nuclei, enlarged, as JPEG; white where it touches damage."""
     box = densest_window(nuclei, slide.size, round(DETAIL_UM / nuclei.mpp))
     width, height = box.size
     scale = DETAIL_PX / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    image = slide.read(box.x0, box.y0, width, height, *size)
+    try:
+        image = slide.read(box.x0, box.y0, width, height, *size)
+    except RegionError:  # a picture less must not cost the nuclei
+        image = np.full((size[1], size[0], 3), 255, np.uint8)
     x, y = nuclei.centroid.T
     inside = nuclei.select((x >= box.x0) & (x < box.x1) & (y >= box.y0) & (y < box.y1))
     caption = f"{title} at x {box.x0}, y {box.y0}: {width} x {height} px"

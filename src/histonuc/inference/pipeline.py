@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.inference.runtime import Runtime
-from histonuc.inference.slide import Slide
+from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import TileNuclei, own, stitch
 from histonuc.inference.tiles import Grid, Tile, make_grid
 from histonuc.inference.tissue import TissueMask, find_tissue, is_blank
@@ -105,11 +105,18 @@ def find_nuclei(
     batch_size: int,
     clock: Clock,
     progress: Progress,
+    skipped: list[RegionError],
 ) -> Nuclei:
-    """All nuclei of a slide in level-0 pixels, each once, sorted by place."""
+    """All nuclei of a slide in level-0 pixels, each once, sorted by place.
+
+    Tiles that cannot be read are left out and their errors added to `skipped`.
+
+    Raises:
+        ValueError: no tile can be read.
+    """
     parts: list[TileNuclei] = []
     # Closing waits for the reader thread: after an error it would go on in a closed slide.
-    with closing(prefetch(_read(slide, plan, clock), depth=2 * batch_size)) as read:
+    with closing(prefetch(_read(slide, plan, clock, skipped), depth=2 * batch_size)) as read:
         for tiles, images in _batches(read, batch_size):
             with clock.part("network"):
                 maps = runtime.maps(images)
@@ -119,15 +126,23 @@ def find_nuclei(
                     parts.append(own(tile, found, band_px=plan.margin_px / 2))
                 area_mm2 = np.prod(tile.core.size) * (plan.mpp / 1000) ** 2
                 progress(1, int(parts[-1].owned.sum()), float(area_mm2))
+    if skipped and len(skipped) == len(plan.tiles):
+        raise ValueError(f"none of the {len(skipped)} regions can be read: {skipped[0]}")
     with clock.part("stitch"):
         return stitch(parts, runtime.label_space, plan.mpp)
 
 
-def _read(slide: Slide, plan: Plan, clock: Clock) -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
+def _read(
+    slide: Slide, plan: Plan, clock: Clock, skipped: list[RegionError]
+) -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
     for tile in plan.tiles:
         with clock.part("read"):
             window = tile.window
-            image = slide.read(window.x0, window.y0, *window.size, *plan.input_px)
+            try:
+                image = slide.read(window.x0, window.y0, *window.size, *plan.input_px)
+            except RegionError as error:
+                skipped.append(error)
+                continue
             blank = plan.skip_blank and is_blank(image[::2, ::2])
         if not blank:
             yield tile, image

@@ -20,7 +20,7 @@ from histonuc.inference.overview import write_detail, write_overview
 from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
 from histonuc.inference.progress import Meter, open_meter
 from histonuc.inference.runtime import Runtime, load_runtime
-from histonuc.inference.slide import PLAUSIBLE_MPP, Slide, open_slide
+from histonuc.inference.slides import PLAUSIBLE_MPP, RegionError, Slide, open_slide
 from histonuc.inference.summary import (
     DETAIL_FILE,
     OVERVIEW_FILE,
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 RESULT_FORMAT = 1
 """Raised when the files of a result change: older results are then made anew."""
+SQUARE, NEARLY_SQUARE = 1.02, 1.1
+"""Pixels longer along one axis by more than these factors are worth a note, or refused."""
 COARSE = 2.2
 """An image this many times coarser than the model's resolution lacks what the model looks for."""
 
@@ -50,6 +52,8 @@ def predict(
     tile_px: int = 512,
     batch_size: int = 4,
     margin_um: float = 16.0,
+    scene: int | None = None,
+    icc: bool = False,
     overwrite: bool = False,
 ) -> PredictSummary:
     """Find, outline and classify the nuclei of images and slides.
@@ -63,6 +67,8 @@ def predict(
         tile_px: side of the network's input.
         batch_size: tiles a forward pass.
         margin_um: halo around the part of a tile that it owns.
+        scene: which picture of files that hold several.
+        icc: turn colours into sRGB by the profile inside each file.
         overwrite: do finished inputs again.
 
     Raises:
@@ -71,7 +77,14 @@ def predict(
     """
     sources = find_inputs(paths)
     runtime = load_runtime(model, device)
-    settings = {"mpp": mpp, "tile_px": tile_px, "batch_size": batch_size, "margin_um": margin_um}
+    settings = {
+        "mpp": mpp,
+        "tile_px": tile_px,
+        "batch_size": batch_size,
+        "margin_um": margin_um,
+        "scene": scene,
+        "icc": icc,
+    }
     _check(settings, runtime, out)
     # Everything a result depends on: an input is done again when any of it changed.
     common = {
@@ -140,7 +153,8 @@ def _predict_one(
 ) -> dict[str, Any]:
     """Analyse one input and write its folder; `SUMMARY_FILE` comes last."""
     clock = Clock()
-    with clock.part("total"), open_slide(source) as slide:
+    opened = {"scene": settings["scene"], "icc": settings["icc"]}
+    with clock.part("total"), open_slide(source, **opened) as slide:
         facts = _analyse(slide, source, folder, runtime, settings, clock, meter)
     record = {
         "source": str(source),
@@ -177,6 +191,7 @@ def _analyse(
     if not plan.tissue.mask.any():
         warnings.append("no stained tissue found: nothing was analysed")
     meter.start(source.name, len(plan.tiles))
+    skipped: list[RegionError] = []
     nuclei = find_nuclei(
         slide,
         runtime,
@@ -184,7 +199,13 @@ def _analyse(
         batch_size=settings["batch_size"],
         clock=clock,
         progress=meter.advance,
+        skipped=skipped,
     )
+    if skipped:
+        warnings.append(
+            f"{len(skipped)} of {len(plan.tiles)} regions could not be read and were skipped: "
+            "their places are in summary.json under skipped_regions"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SUMMARY_FILE).unlink(missing_ok=True)
     with clock.part("write"):
@@ -192,9 +213,13 @@ def _analyse(
     return {
         **measure(plan, nuclei),
         "levels_px": [list(size) for size in slide.levels],
+        "reader": slide.reader,
         "vendor": slide.properties.get("openslide.vendor"),
         "mpp": mpp,
         "mpp_source": mpp_source,
+        "skipped_regions": [
+            {"box_xyxy": list(error.box_xyxy), "reason": str(error)} for error in skipped
+        ],
         "warnings": warnings,
     }
 
@@ -213,7 +238,16 @@ def _resolve_mpp(
         if slide.mpp is not None and abs(math.log(given / slide.mpp)) > 0.1:
             warnings.append(f"the file states {slide.mpp:.4g} mpp, --mpp says {given:.4g}")
         return given, "given"
-    if slide.mpp is not None:
+    if slide.mpp is not None and slide.mpp_xy is not None:
+        ratio = max(slide.mpp_xy) / min(slide.mpp_xy)
+        both = " x ".join(f"{value:.4g}" for value in slide.mpp_xy)
+        if ratio > NEARLY_SQUARE:
+            raise ValueError(
+                f"{source.name} has pixels of {both} microns, expected square ones: "
+                "give --mpp if one of the two is wrong, or resample the image"
+            )
+        if ratio > SQUARE:
+            warnings.append(f"pixels of {both} microns are taken as squares of {slide.mpp:.4g}")
         return slide.mpp, "file"
     if not slide.is_plain:
         raise ValueError(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from histonuc.inference.slide import Slide
+    from histonuc.inference.slides import Slide
     from histonuc.inference.tiles import Box
 
 THUMBNAIL_PX = 2048
@@ -51,8 +51,15 @@ class TissueMask:
 
 
 def find_tissue(slide: Slide) -> TissueMask:
-    """The tissue of an open slide."""
-    return TissueMask(tissue_mask(slide.thumbnail(THUMBNAIL_PX)), slide.size)
+    """The tissue of an open slide.
+
+    What the thumbnail could not be read of counts as tissue: it is tried again tile by tile.
+    """
+    unreadable: list[tuple[int, int, int, int]] = []
+    mask = tissue_mask(slide.thumbnail(THUMBNAIL_PX, unreadable))
+    for x0, y0, x1, y1 in unreadable:
+        mask[y0:y1, x0:x1] = True
+    return TissueMask(mask, slide.size)
 
 
 def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:

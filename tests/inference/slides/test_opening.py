@@ -3,7 +3,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from histonuc.inference.slide import PlainImage, fit, open_slide, resample
+from histonuc.inference.slides import PlainImage, fit, open_slide, resample
 
 
 @pytest.fixture

@@ -1,0 +1,89 @@
+"""Pixels and resolutions as files hold them, turned into RGB of 8 bits and plausible microns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.inference.slides.protocol import RGB, RefusedError
+
+PLAUSIBLE_MPP = (0.05, 10.0)
+MAX_PLAIN_PIXELS = 1 << 30
+"""Largest image held in memory at once (3 GB of RGB)."""
+EIGHT_BITS = (
+    "the models know 8-bit bright-field RGB only, and the right scaling of more bits depends on "
+    "the scanner; convert the image to 8 bits first"
+)
+_RGB_COLOURS = ("FF0000", "00FF00", "0000FF")
+
+
+def flatten(rgba: NDArray[np.uint8]) -> RGB:
+    """RGBA (H, W, 4) on white; pixels outside a slide are transparent."""
+    alpha = rgba[..., 3]
+    if alpha.min(initial=255) == 255:
+        return np.ascontiguousarray(rgba[..., :3])
+    opacity = alpha[..., None].astype(np.float32) / 255
+    return np.asarray(np.rint(rgba[..., :3] * opacity + 255 * (1 - opacity)), np.uint8)
+
+
+def to_rgb(pixels: NDArray[np.uint8], *, inverted: bool = False) -> RGB:
+    """RGB of grey, grey with alpha, RGB or RGBA (H, W, 1 to 4); `inverted`: white is zero."""
+    if inverted:
+        pixels = 255 - pixels
+    if pixels.shape[-1] <= 2:
+        pixels = np.concatenate([np.repeat(pixels[..., :1], 3, -1), pixels[..., 1:]], -1)
+    return flatten(pixels) if pixels.shape[-1] == 4 else np.ascontiguousarray(pixels)
+
+
+def check_depth(dtype: np.dtype[np.generic]) -> None:
+    """Refuse pixels of more than 8 bits."""
+    if dtype not in (np.dtype(np.uint8), np.dtype(bool)):
+        raise RefusedError(f"it holds {dtype} pixels, expected uint8: {EIGHT_BITS}")
+
+
+def check_channels(num: int, names: Sequence[str], colours: Sequence[str]) -> None:
+    """Refuse separate channels that are not the red, green and blue of one bright-field picture.
+
+    Args:
+        num: channels.
+        names: what the file calls them, as far as it does.
+        colours: the colours it shows them in, as RRGGBB, as far as it says.
+    """
+    shown = tuple(colour.upper() for colour in colours)
+    if num == 1 or (num == 3 and shown in ((), _RGB_COLOURS)):
+        return
+    called = f" ({', '.join(names)})" if names else ""
+    raise RefusedError(
+        f"it holds {num} separate channels{called}, as fluorescence does: the models know "
+        "bright-field RGB of H&E only"
+    )
+
+
+def plausible_mpp(x: float | None, y: float | None) -> tuple[float, float] | None:
+    """Microns per pixel along x and y when both are likely; editors write 72 dpi and know nothing.
+
+    >>> plausible_mpp(0.25, 0.25), plausible_mpp(352.8, 352.8), plausible_mpp(0.5, None)
+    ((0.25, 0.25), None, None)
+    """
+    low, high = PLAUSIBLE_MPP
+    if x is None or y is None or not (low <= x <= high and low <= y <= high):
+        return None
+    return float(x), float(y)
+
+
+def pick_scene(names: Sequence[str], scene: int | None) -> int:
+    """Index of the scene to read.
+
+    Raises:
+        RefusedError: several and none chosen, or no such scene; the message lists them.
+    """
+    if scene is None and len(names) == 1:
+        return 0
+    listed = "; ".join(f"{i}: {name}" for i, name in enumerate(names))
+    if scene is None:
+        raise RefusedError(f"it holds {len(names)} scenes, choose one with --scene: {listed}")
+    if not 0 <= scene < len(names):
+        raise RefusedError(f"--scene {scene}: expected 0 to {len(names) - 1}: {listed}")
+    return scene

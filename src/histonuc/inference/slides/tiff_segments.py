@@ -1,0 +1,131 @@
+"""One TIFF image read by windows: only the tiles or strips it needs, the last ones kept."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.inference.slides.pixels import check_depth, to_rgb
+from histonuc.inference.slides.protocol import RGB, Level
+
+CACHE_BYTES = 1 << 27
+"""Decoded tiles kept of one file, so that overlapping windows do not decode them twice."""
+MAX_SEGMENT_PIXELS = 1 << 26
+"""Tiles and strips larger than this cannot be read by windows."""
+
+
+class SegmentReader:
+    """Decodes tiles and strips of one open file, from any thread."""
+
+    def __init__(self, filehandle: Any) -> None:
+        self._file = filehandle
+        self._size = int(filehandle.size)
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[tuple[int, int], NDArray[np.uint8] | None] = OrderedDict()
+        self._cached_bytes = 0
+
+    def segment(self, page: Any, index: int) -> NDArray[np.uint8] | None:
+        """Pixels (h, w, samples) of a tile or strip; None where the file leaves it out."""
+        key = (int(page.offset), index)
+        with self._lock:
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+        pixels = self._decode(page, index)
+        with self._lock:
+            if key not in self._cache:  # another thread may have been faster
+                self._cache[key] = pixels
+                self._cached_bytes += _num_bytes(pixels)
+            while self._cached_bytes > CACHE_BYTES and len(self._cache) > 1:
+                _, dropped = self._cache.popitem(last=False)
+                self._cached_bytes -= _num_bytes(dropped)
+        return pixels
+
+    def _decode(self, page: Any, index: int) -> NDArray[np.uint8] | None:
+        offset, num_bytes = page.dataoffsets[index], page.databytecounts[index]
+        if not num_bytes:
+            return None
+        if offset + num_bytes > self._size:
+            raise ValueError("the file ends before this tile")
+        with self._lock:
+            self._file.seek(offset)
+            content = self._file.read(num_bytes)
+        keyframe = page.keyframe
+        tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
+        given = {name: value for name, value in tables.items() if value is not None}
+        data, _, _ = keyframe.decode(content, index, **given)
+        return None if data is None else _eight_bits(data[0])
+
+
+def can_window(page: Any) -> bool:
+    """Whether the page comes in tiles or strips small enough to be read one by one.
+
+    Raises:
+        ValueError: the table of its tiles does not fit its size.
+    """
+    keyframe = page.keyframe
+    width, height = _segment_size(keyframe)
+    if width < 1 or height < 1:
+        raise ValueError("tiles without pixels")
+    num = -(-keyframe.imagewidth // width) * -(-keyframe.imagelength // height)
+    num *= keyframe.shaped[0]
+    if min(len(page.dataoffsets), len(page.databytecounts)) < num:
+        raise ValueError(f"expected {num} tiles or strips, got {len(page.dataoffsets)}")
+    return bool(keyframe.imagedepth == 1 and width * height <= MAX_SEGMENT_PIXELS)
+
+
+def tiff_level(pages: Sequence[Any], reader: SegmentReader) -> Level:
+    """A level out of one page, or of one page for each of red, green and blue."""
+    keyframe = pages[0].keyframe
+    check_depth(keyframe.dtype)
+    planes = [(page, plane) for page in pages for plane in range(keyframe.shaped[0])]
+    inverted = keyframe.photometric == 0  # MINISWHITE
+
+    def read(x: int, y: int, w: int, h: int) -> RGB:
+        parts = [_window(reader, page, plane, (x, y, w, h)) for page, plane in planes]
+        return to_rgb(np.concatenate(parts, -1) if len(parts) > 1 else parts[0], inverted=inverted)
+
+    return Level(size=(keyframe.imagewidth, keyframe.imagelength), read=read)
+
+
+def _window(
+    reader: SegmentReader, page: Any, plane: int, window: tuple[int, int, int, int]
+) -> NDArray[np.uint8]:
+    """Samples (h, w, samples) of one page or plane; tiles the file leaves out are white."""
+    x, y, w, h = window
+    keyframe = page.keyframe
+    seg_w, seg_h = _segment_size(keyframe)
+    num_x, num_y = -(-keyframe.imagewidth // seg_w), -(-keyframe.imagelength // seg_h)
+    white = 0 if keyframe.photometric == 0 else 255
+    out = np.full((h, w, keyframe.shaped[-1]), white, np.uint8)
+    for row in range(y // seg_h, (y + h - 1) // seg_h + 1):
+        for column in range(x // seg_w, (x + w - 1) // seg_w + 1):
+            pixels = reader.segment(page, (plane * num_y + row) * num_x + column)
+            if pixels is None:
+                continue
+            left, top = column * seg_w, row * seg_h
+            x0, y0 = max(x, left), max(y, top)
+            x1, y1 = min(x + w, left + seg_w), min(y + h, top + seg_h)
+            out[y0 - y : y1 - y, x0 - x : x1 - x] = pixels[
+                y0 - top : y1 - top, x0 - left : x1 - left
+            ]
+    return out
+
+
+def _segment_size(keyframe: Any) -> tuple[int, int]:
+    if keyframe.is_tiled:
+        return int(keyframe.tilewidth), int(keyframe.tilelength)
+    return int(keyframe.imagewidth), int(min(keyframe.rowsperstrip, keyframe.imagelength))
+
+
+def _num_bytes(pixels: NDArray[np.uint8] | None) -> int:
+    return 0 if pixels is None else pixels.nbytes
+
+
+def _eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return pixels.astype(np.uint8) * 255 if pixels.dtype == bool else np.asarray(pixels, np.uint8)

@@ -1,0 +1,189 @@
+"""Small valid slides of every kind, all showing the same picture, which encodes its coordinates."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+import tifffile
+
+
+def coordinate_picture(width, height):
+    """RGB whose red is x / 4 + 20 and whose green is y / 4 + 20, averaged inside each pixel."""
+    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
+    picture = np.zeros((height, width, 3))
+    picture[..., 0] = x / 4 + 20
+    picture[..., 1] = y[:, None] / 4 + 20
+    picture[..., 2] = 128
+    return picture
+
+
+def halved(picture, factor):
+    """Means of whole factor × factor blocks; what does not fill a last one is dropped."""
+    height, width = (side // factor * factor for side in picture.shape[:2])
+    blocks = picture[:height, :width].reshape(height // factor, factor, width // factor, factor, 3)
+    return blocks.mean((1, 3))
+
+
+def levels_of(width, height, factors):
+    picture = coordinate_picture(width, height)
+    return [np.rint(halved(picture, factor)).astype(np.uint8) for factor in factors]
+
+
+def write_pyramid(path, levels, **options):
+    options = {"tile": (64, 64), "photometric": "rgb", "compression": "deflate"} | options
+    with tifffile.TiffWriter(path) as tiff:
+        for index, level in enumerate(levels):
+            tiff.write(level, subfiletype=int(index > 0), metadata=None, **options)
+
+
+def write_ome(path, levels, *, mpp=(0.25, 0.25), name="tissue", tiff=None, **options):
+    options = {"tile": (64, 64), "photometric": "rgb", "compression": "deflate"} | options
+    facts = {
+        "axes": "YXS",
+        "Name": name,
+        "PhysicalSizeX": mpp[0],
+        "PhysicalSizeY": mpp[1],
+        "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeYUnit": "µm",
+    }
+
+    def write(tiff):
+        tiff.write(levels[0], subifds=len(levels) - 1, metadata=facts, **options)
+        for level in levels[1:]:
+            tiff.write(level, subfiletype=1, **options)
+
+    if tiff is not None:
+        return write(tiff)
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        return write(tiff)
+
+
+def write_zarr(path, levels, *, version=2, channels=()):
+    zarr = pytest.importorskip("zarr")
+    group = zarr.open_group(str(path), mode="w", zarr_format=version)
+    for index, level in enumerate(levels):
+        array = group.create_array(
+            str(index), shape=(1, 3, 1, *level.shape[:2]), chunks=(1, 3, 1, 64, 64), dtype="uint8"
+        )
+        array[0, :, 0] = np.moveaxis(level, -1, 0)
+    facts = {
+        "multiscales": [
+            {
+                "name": "tissue",
+                "axes": [
+                    {"name": "t", "type": "time"},
+                    {"name": "c", "type": "channel"},
+                    {"name": "z", "type": "space", "unit": "micrometer"},
+                    {"name": "y", "type": "space", "unit": "micrometer"},
+                    {"name": "x", "type": "space", "unit": "micrometer"},
+                ],
+                "datasets": [
+                    {
+                        "path": str(index),
+                        "coordinateTransformations": [
+                            {
+                                "type": "scale",
+                                "scale": [1, 1, 1, 0.25 * scale, 0.25 * scale],
+                            }
+                        ],
+                    }
+                    for index, scale in enumerate(
+                        levels[0].shape[1] // level.shape[1] for level in levels
+                    )
+                ],
+            }
+        ]
+    }
+    if channels:
+        facts["omero"] = {"channels": [{"label": a, "color": b} for a, b in channels]}
+    group.attrs.update(facts if version == 2 else {"ome": facts})
+
+
+def write_dicom(path, level, *, frame=64, instance=1, series="1.2.3", compress=True):
+    pydicom = pytest.importorskip("pydicom")
+    import imagecodecs
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
+
+    height, width = level.shape[:2]
+    facts = Dataset()
+    facts.file_meta = FileMetaDataset()
+    facts.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    facts.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    facts.file_meta.TransferSyntaxUID = JPEG2000Lossless if compress else ExplicitVRLittleEndian
+    facts.SOPClassUID = facts.file_meta.MediaStorageSOPClassUID
+    facts.SOPInstanceUID = facts.file_meta.MediaStorageSOPInstanceUID
+    facts.SeriesInstanceUID = series
+    facts.InstanceNumber = instance
+    facts.Rows = facts.Columns = frame
+    facts.SamplesPerPixel, facts.PlanarConfiguration = 3, 0
+    facts.PhotometricInterpretation = "RGB"
+    facts.BitsAllocated = facts.BitsStored = 8
+    facts.HighBit, facts.PixelRepresentation = 7, 0
+    facts.TotalPixelMatrixColumns, facts.TotalPixelMatrixRows = width, height
+    measures, shared = Dataset(), Dataset()
+    measures.PixelSpacing = [0.00025, 0.00025]
+    shared.PixelMeasuresSequence = [measures]
+    facts.SharedFunctionalGroupsSequence = [shared]
+    padded = np.pad(level, ((0, -height % frame), (0, -width % frame), (0, 0)), mode="edge")
+    frames = [
+        np.ascontiguousarray(padded[y : y + frame, x : x + frame])
+        for y in range(0, height, frame)
+        for x in range(0, width, frame)
+    ]
+    facts.NumberOfFrames = len(frames)
+    if compress:
+        codes = [imagecodecs.jpeg2k_encode(one, reversible=True) for one in frames]
+        facts.PixelData = encapsulate(codes)
+        facts["PixelData"].VR = "OB"
+    else:
+        facts.PixelData = b"".join(one.tobytes() for one in frames)
+        facts["PixelData"].VR = "OB"
+    pydicom.dcmwrite(path, facts, enforce_file_format=True)
+
+
+def write_aperio(path, levels):
+    """Aperio's order: the finest level, a thumbnail, then the other levels."""
+    facts = {"description": "Aperio Image Library v1\r\n |AppMag = 40|MPP = 0.25", "metadata": None}
+    with tifffile.TiffWriter(path) as tiff:
+        for index, level in enumerate(levels):
+            tiff.write(level, tile=(64, 64), photometric="rgb", **facts)
+            if index == 0:
+                tiff.write(levels[-1], photometric="rgb", **facts)
+
+
+def write_planar(path, levels):
+    planes = [np.ascontiguousarray(np.moveaxis(level, -1, 0)) for level in levels]
+    write_pyramid(path, planes, planarconfig="separate")
+
+
+def write_series(path, levels):
+    """A DICOM slide: a file for each level, the second not compressed."""
+    for index, level in enumerate(levels):
+        name = path.with_name(f"level{index}.dcm") if index else path
+        write_dicom(name, level, instance=index, compress=index != 1)
+
+
+WRITERS = {
+    "aperio.svs": write_aperio,
+    "generic.tif": write_pyramid,
+    "jpeg2000.tif": partial(
+        write_pyramid, compression="jpeg2000", compressionargs={"reversible": True}
+    ),
+    "strips.tif": partial(write_pyramid, tile=None, rowsperstrip=16),
+    "planar.tif": write_planar,
+    "ome.tif": write_ome,
+    "v2.zarr": write_zarr,
+    "v3.zarr": partial(write_zarr, version=3),
+    "slide.dcm": write_series,
+}
+KINDS = tuple(WRITERS)
+
+
+def write_slide(kind, folder, levels):
+    """A slide of a kind; the path to open."""
+    WRITERS[kind](folder / kind, levels)
+    return folder / kind

@@ -1,0 +1,254 @@
+"""Damaged files: one clear error or a valid read, and what is whole beside the damage is read."""
+
+import random
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from histonuc.inference import predict as predict_module
+from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
+from histonuc.inference.slides import RegionError, open_slide
+
+from .conftest import KINDS, levels_of, write_dicom, write_ome, write_pyramid, write_slide
+
+NUM_MUTATIONS = 40
+
+
+@pytest.fixture
+def levels():
+    return levels_of(300, 200, (1, 2, 4))
+
+
+def mutate(content, rng):
+    """Truncated, or with some bits flipped, mostly where the metadata is."""
+    data = bytearray(content)
+    if rng.random() < 0.3:
+        return bytes(data[: rng.randrange(len(data))])
+    span = len(data) if rng.random() < 0.5 else min(len(data), 600)
+    for _ in range(rng.choice((1, 2, 8, 64))):
+        data[rng.randrange(span)] ^= 1 << rng.randrange(8)
+    return bytes(data)
+
+
+def only_value_errors(read, *args):
+    """What `read` returns, or the one-line message of its ValueError."""
+    try:
+        return read(*args)
+    except ValueError as error:
+        return str(error)
+
+
+def read_all(path):
+    """Everything a user may ask of a slide; only clear ValueErrors may come out."""
+    slide = only_value_errors(open_slide, path)
+    if isinstance(slide, str):
+        assert path.name in slide
+        assert "\n" not in slide
+        return
+    with slide:
+        assert slide.thumbnail(64).dtype == np.uint8
+        for window in ((0, 0, 64, 64, 64, 64), (-9, 50, 250, 150, 70, 50)):
+            image = only_value_errors(slide.read, *window)
+            assert not isinstance(image, str) or f"at ({window[0]}, {window[1]})" in image
+        for name in slide.associated():
+            only_value_errors(slide.read_associated, name)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "a.png", "a.jpg", "a.jp2", "cmyk.tif", "plain.tif"])
+@pytest.mark.filterwarnings("ignore")  # libraries warn about what they then survive
+def test_mutated_files_give_an_error_or_pixels(tmp_path, levels, kind):
+    rng = random.Random(kind)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    if kind in KINDS:
+        source = write_slide(kind, whole, levels)
+    elif kind == "plain.tif":
+        source = whole / kind
+        write_pyramid(source, levels[:1], tile=None)
+    else:
+        source = whole / kind
+        mode = "CMYK" if kind == "cmyk.tif" else "RGB"
+        Image.fromarray(levels[0]).convert(mode).save(source)
+    for number in range(NUM_MUTATIONS):
+        folder = tmp_path / str(number)
+        shutil.copytree(whole, folder)
+        target = folder / source.name
+        if target.is_dir():  # any file of a Zarr folder; sizes in its metadata stay as they are
+            files = [file for file in target.rglob("*") if file.is_file()]
+            target = rng.choice(sorted(files))
+        target.write_bytes(mutate(target.read_bytes(), rng))
+        read_all(folder / source.name)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_in_the_file(tmp_path, levels, kind):
+    path = write_slide(kind, tmp_path, levels)
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"")
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged"):
+        open_slide(path)
+
+
+def damage_first_tile(path, kind, level):
+    """Zeros over what stores the first tile of the finest level, uncompressed tiles excepted."""
+    import tifffile
+
+    if kind == "slide.dcm":
+        content = bytearray(path.read_bytes())
+        place = content.find(b"\xff\x4f\xff\x51")  # start of the first JPEG 2000 frame
+        content[place : place + 60] = bytes(60)
+        path.write_bytes(content)
+    elif kind.endswith(".zarr"):
+        chunk = path / ("0/c/0/0/0/0/0" if kind == "v3.zarr" else "0/0.0.0.0.0")
+        chunk.write_bytes(bytes(40))
+    else:
+        with tifffile.TiffFile(path) as tiff:
+            page = tiff.pages[0]
+            offset, num = page.dataoffsets[0], page.databytecounts[0]
+        content = bytearray(path.read_bytes())
+        content[offset : offset + num] = bytes(num)
+        path.write_bytes(content)
+
+
+CORRUPTIBLE = ("generic.tif", "jpeg2000.tif", "ome.tif", "v2.zarr", "v3.zarr", "slide.dcm")
+
+
+@pytest.mark.parametrize("kind", CORRUPTIBLE)
+def test_a_corrupt_tile_costs_its_own_window_only(tmp_path, levels, kind):
+    path = write_slide(kind, tmp_path, levels)
+    damage_first_tile(path, kind, levels[0])
+    with open_slide(path) as slide:
+        with pytest.raises(RegionError) as caught:
+            slide.read(10, 10, 40, 30, 40, 30)
+        assert caught.value.box_xyxy == (10, 10, 50, 40)
+        good = slide.read(64, 64, 100, 100, 100, 100)
+        assert np.array_equal(good, levels[0][64:164, 64:164])
+        assert np.array_equal(slide.read(0, 0, 128, 128, 64, 64), levels[1][:64, :64])
+
+
+@pytest.fixture
+def corrupt_svs(tmp_path, shared_slides):
+    """A real slide, 2220 × 2967, whose tile at (720, 960) is damaged."""
+    import tifffile
+
+    source = shared_slides / "cmu-1-small-region.svs"
+    with tifffile.TiffFile(source) as tiff:
+        page = tiff.pages[0]
+        tiles_x = -(-page.imagewidth // page.tilewidth)
+        index = (960 // page.tilelength) * tiles_x + 720 // page.tilewidth
+        offset, num = page.dataoffsets[index], page.databytecounts[index]
+        box = (index % tiles_x * page.tilewidth, index // tiles_x * page.tilelength)
+        side = page.tilewidth
+    content = bytearray(source.read_bytes())
+    content[offset : offset + num] = bytes(num)
+    path = tmp_path / "corrupt.svs"
+    path.write_bytes(content)
+    return path, box, side
+
+
+def test_openslide_goes_on_after_an_error(corrupt_svs, shared_slides):
+    path, (x, y), side = corrupt_svs
+    with open_slide(path) as slide, open_slide(shared_slides / "cmu-1-small-region.svs") as whole:
+        with pytest.raises(RegionError):
+            slide.read(x, y, 50, 50, 50, 50)
+        window = (x + side, y, 90, 90, 90, 90)
+        assert np.array_equal(slide.read(*window), whole.read(*window))
+        assert len(slide.associated()) == 3
+        assert slide.read_associated("thumbnail").ndim == 3
+
+
+def test_threads_beside_an_error_are_not_disturbed(corrupt_svs):
+    path, (x, y), side = corrupt_svs
+    stop, errors = threading.Event(), []
+    with open_slide(path) as slide, ThreadPoolExecutor(4) as pool:
+
+        def read_good(_):
+            while not stop.is_set():
+                try:
+                    slide.read(x + side, y, 40, 40, 40, 40)
+                except RegionError as error:
+                    errors.append(error)
+
+        readers = [pool.submit(read_good, i) for i in range(3)]
+        for _ in range(20):
+            with pytest.raises(RegionError):
+                slide.read(x, y, 50, 50, 50, 50)
+        stop.set()
+        for reader in readers:
+            reader.result()
+    assert not errors
+
+
+def test_the_pipeline_skips_and_reports_what_it_cannot_read(tmp_path, pixel_runtime, make_blobs):
+    image = make_blobs((700, 500), 300)
+    write_pyramid(tmp_path / "a.tif", [image, image[::2, ::2]])
+
+    def run():
+        skipped = []
+        with open_slide(tmp_path / "a.tif") as slide:
+            plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=200, margin_um=8)
+            nuclei = find_nuclei(
+                slide,
+                pixel_runtime,
+                plan,
+                batch_size=3,
+                clock=Clock(),
+                progress=lambda *_: None,
+                skipped=skipped,
+            )
+        return plan, nuclei, skipped
+
+    _, all_nuclei, none = run()
+    assert not none
+    damage_first_tile(tmp_path / "a.tif", "a.tif", image)
+    plan, some_nuclei, skipped = run()
+    touching = [tile for tile in plan.tiles if tile.window.x0 < 64 and tile.window.y0 < 64]
+    assert [error.box_xyxy for error in skipped] == [tuple(tile.window) for tile in touching]
+    assert 0.5 * len(all_nuclei) < len(some_nuclei) < len(all_nuclei)
+
+
+def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, make_blobs):
+    write_dicom(tmp_path / "a.dcm", make_blobs((128, 128), 20))
+    content = (tmp_path / "a.dcm").read_bytes().replace(b"\xff\x4f\xff\x51", bytes(4))
+    (tmp_path / "a.dcm").write_bytes(content)
+    with open_slide(tmp_path / "a.dcm") as slide:
+        plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=100, margin_um=4)
+        assert plan.tiles
+        with pytest.raises(ValueError, match="none of the"):
+            find_nuclei(
+                slide,
+                pixel_runtime,
+                plan,
+                batch_size=3,
+                clock=Clock(),
+                progress=lambda *_: None,
+                skipped=[],
+            )
+
+
+def test_a_prediction_reports_skipped_regions_and_odd_pixels(
+    tmp_path, pixel_runtime, make_blobs, monkeypatch
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda model, device: pixel_runtime)
+    image = make_blobs((700, 500), 300)
+    for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.4))):
+        write_ome(tmp_path / name, [image, image[::2, ::2]], mpp=mpp)
+        damage_first_tile(tmp_path / name, name, image)
+    summary = predict_module.predict([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out")
+    (item,) = summary.items
+    assert [region["box_xyxy"][:2] for region in item["skipped_regions"]] == [[0, 0]]
+    assert "cannot read the window" in item["skipped_regions"][0]["reason"]
+    assert any("1 of 2 regions could not be read" in line for line in summary.lines())
+    assert any("0.25 x 0.26 microns" in line for line in summary.lines())
+    (failure,) = summary.failed
+    assert "0.25 x 0.4 microns, expected square" in failure["error"]

@@ -1,0 +1,196 @@
+"""What files say about themselves, and what is refused with its reason."""
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from histonuc.inference.inputs import find_inputs
+from histonuc.inference.slides import open_slide
+from histonuc.inspection import describe
+
+from .conftest import (
+    KINDS,
+    levels_of,
+    write_dicom,
+    write_ome,
+    write_pyramid,
+    write_slide,
+    write_zarr,
+)
+
+
+@pytest.fixture
+def levels():
+    return levels_of(300, 200, (1, 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_info_tells_size_levels_and_reader(tmp_path, levels, kind):
+    facts = describe(write_slide(kind, tmp_path, levels))
+    assert facts["size_px"] == "300 x 200"
+    assert facts["levels"] == ["300 x 200, downsample 1", "150 x 100, downsample 2"]
+    stated = kind in ("aperio.svs", "ome.tif", "v2.zarr", "v3.zarr", "slide.dcm")
+    assert facts["mpp"] == (0.25 if stated else "not stated: give --mpp")
+    assert facts["reader"] in ("OpenSlide", "tifffile", "zarr", "pydicom")
+
+
+def test_pixels_that_are_not_square(tmp_path, levels):
+    write_ome(tmp_path / "a.tif", levels, mpp=(0.25, 0.26))
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert slide.mpp_xy == (0.25, 0.26)
+        assert slide.mpp == pytest.approx((0.25 * 0.26) ** 0.5)
+
+
+def test_scenes_are_listed_and_chosen(tmp_path, levels):
+    path = tmp_path / "a.tif"
+    with tifffile.TiffWriter(path, ome=True) as tiff:
+        write_ome(path, levels, name="first", tiff=tiff)
+        write_ome(path, [255 - levels[0]], name="second", tiff=tiff)
+        write_ome(path, [levels[1]], name="label image", tiff=tiff)
+    with pytest.raises(ValueError, match=r"2 scenes.*--scene.*0: first.*1: second"):
+        open_slide(path)
+    with pytest.raises(ValueError, match="--scene 2: expected 0 to 1"):
+        open_slide(path, scene=2)
+    for scene, picture in enumerate((levels[0], 255 - levels[0])):
+        with open_slide(path, scene=scene) as slide:
+            assert np.array_equal(slide.read(20, 30, 70, 50, 70, 50), picture[30:80, 20:90])
+
+
+def test_pages_that_are_no_levels_are_scenes(tmp_path, levels):
+    write_pyramid(tmp_path / "a.tif", [levels[0], levels[0]])
+    with pytest.raises(ValueError, match="2 scenes"):
+        open_slide(tmp_path / "a.tif")
+
+
+def test_zarr_scenes(tmp_path, levels):
+    zarr = pytest.importorskip("zarr")
+    zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    for number, picture in enumerate((levels[0], 255 - levels[0])):
+        write_zarr(tmp_path / "a.zarr" / str(number), [picture])
+    with pytest.raises(ValueError, match="2 scenes"):
+        open_slide(tmp_path / "a.zarr")
+    with open_slide(tmp_path / "a.zarr", scene=1) as slide:
+        assert np.array_equal(slide.read(0, 0, 300, 200, 300, 200), 255 - levels[0])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("num", [2, 4])
+def test_fluorescence_is_refused_with_its_channels(tmp_path, dtype, num):
+    names = ["DAPI", "CD3", "CD8", "PanCK"][:num]
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        np.zeros((num, 64, 64), dtype),
+        ome=True,
+        photometric="minisblack",
+        metadata={"axes": "CYX", "Channel": {"Name": names}},
+    )
+    with pytest.raises(ValueError, match=rf"{num} separate channels \(DAPI, CD3.*fluorescence"):
+        open_slide(tmp_path / "a.ome.tif")
+
+
+def test_three_channels_count_as_rgb_unless_they_say_otherwise(tmp_path, levels):
+    colours = [("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF")]
+    write_zarr(tmp_path / "rgb.zarr", levels, channels=colours)
+    with open_slide(tmp_path / "rgb.zarr") as slide:
+        assert np.array_equal(slide.read(0, 0, 9, 9, 9, 9), levels[0][:9, :9])
+    write_zarr(tmp_path / "dapi.zarr", levels, channels=[("DAPI", "0000FF"), *colours[:2]])
+    with pytest.raises(ValueError, match="DAPI, Red, Green"):
+        open_slide(tmp_path / "dapi.zarr")
+
+
+def test_planes_of_focus_are_refused(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        np.zeros((3, 64, 64, 3), np.uint8),
+        ome=True,
+        metadata={"axes": "ZYXS"},
+    )
+    with pytest.raises(ValueError, match="one plane of focus"):
+        open_slide(tmp_path / "a.ome.tif")
+
+
+def test_exif_orientation_turns_the_picture(tmp_path, levels):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: rows run right to left on the screen
+    Image.fromarray(levels[0]).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    with open_slide(tmp_path / "a.jpg") as slide:
+        assert slide.size == (200, 300)
+        shown = slide.read(0, 0, 200, 300, 200, 300).astype(int)
+    assert np.abs(shown - np.rot90(levels[0], -1)).mean() < 3
+
+
+def test_cmyk_becomes_rgb(tmp_path, levels):
+    Image.fromarray(levels[0]).convert("CMYK").save(tmp_path / "a.tif")
+    with open_slide(tmp_path / "a.tif") as slide:
+        shown = slide.read(0, 0, 300, 200, 300, 200).astype(int)
+    assert np.abs(shown - levels[0]).max() <= 2
+
+
+def test_a_profile_is_used_when_asked_for(tmp_path, levels):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.fromarray(levels[0]).save(tmp_path / "a.png", icc_profile=profile)
+    write_pyramid(tmp_path / "none.tif", levels)
+    with open_slide(tmp_path / "a.png", icc=True) as turned, open_slide(tmp_path / "a.png") as raw:
+        assert raw.icc_profile is not None
+        window = (0, 0, 300, 200, 300, 200)
+        assert np.array_equal(raw.read(*window), levels[0])
+        assert np.abs(turned.read(*window).astype(int) - levels[0]).max() <= 1  # sRGB to sRGB
+    with pytest.raises(ValueError, match="no ICC profile"):
+        open_slide(tmp_path / "none.tif", icc=True)
+
+
+def test_sparse_tiles_are_white(tmp_path):
+    from histonuc.inference.slides import tiff_segments
+
+    class Left:
+        offset, dataoffsets, databytecounts = 0, (0,), (0,)
+
+    class File:
+        size = 100
+
+    assert tiff_segments.SegmentReader(File()).segment(Left(), 0) is None
+
+
+def test_a_huge_single_level_is_read_by_windows(tmp_path, monkeypatch, levels):
+    from histonuc.inference.slides import tiff_reader
+
+    monkeypatch.setattr(tiff_reader, "WHOLE_PIXELS", 1000)
+    monkeypatch.setattr(tiff_reader, "_whole", None)  # never called
+    for name, options in (("tiles.tif", {}), ("strips.tif", {"tile": None, "rowsperstrip": 8})):
+        write_pyramid(tmp_path / name, levels[:1], **options)
+        with open_slide(tmp_path / name) as slide:
+            assert not slide.is_plain
+            assert np.array_equal(slide.read(50, 60, 99, 77, 99, 77), levels[0][60:137, 50:149])
+
+
+def test_one_file_of_a_dicom_series_and_a_zarr_folder_are_inputs(tmp_path, levels):
+    write_slide("slide.dcm", tmp_path, levels)
+    write_dicom(tmp_path / "other.dcm", levels[0], series="1.2.4")
+    write_slide("v2.zarr", tmp_path, levels)
+    found = [path.name for path in find_inputs([tmp_path])]
+    assert found == ["level1.dcm", "other.dcm", "v2.zarr"]
+    with open_slide(tmp_path / "level1.dcm") as slide:
+        assert slide.size == (300, 200)
+
+
+def test_a_dicom_slide_that_openslide_refuses(shared_slides):
+    with open_slide(shared_slides / "small_dicom.dcm") as slide:
+        assert slide.reader == "pydicom"
+        assert slide.size == (3236, 2638)
+        assert slide.mpp is None
+        image = slide.read(0, 0, 3236, 2638, 809, 660)
+    mean = image.reshape(-1, 3).mean(0)
+    assert mean[1] < mean[0]  # pink, not the green that a wrong colour space gives
+    assert mean[1] < mean[2]
+    assert image.std() > 20
+
+
+def test_extras_are_named_where_they_are_missing(tmp_path, monkeypatch, levels):
+    write_slide("v2.zarr", tmp_path, levels)
+    write_dicom(tmp_path / "a.dcm", levels[0])
+    monkeypatch.setattr("histonuc.extras.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"histonuc\[zarr\]"):
+        open_slide(tmp_path / "v2.zarr")
+    with pytest.raises(ValueError, match=r"histonuc\[dicom\]"):
+        open_slide(tmp_path / "a.dcm")
