@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-_PROBES = {"train": "torch", "report": "matplotlib", "mlflow": "mlflow"}
+_PROBES = {
+    "train": "torch",
+    "report": "matplotlib",
+    "mlflow": "mlflow",
+    "spatial": "anndata",
+    "dicom": "highdicom",
+}
 
 
 def require(extra: str, purpose: str) -> None:
     """Raise unless the extra that `purpose` needs is installed.
 
     Args:
-        extra: ``train``, ``report`` or ``mlflow``.
+        extra: a name of `[project.optional-dependencies]`, e.g. ``train``.
         purpose: what the user asked for, e.g. ``histonuc train``.
 
     Raises:
