@@ -105,8 +105,26 @@ def _dicts(nuclei: Nuclei) -> Iterator[dict[str, object]]:
         }
 
 
-def run_one(folder: Path, to: str, reference: Path | None) -> None:
+def write_slide_header(path: Path) -> None:
+    """The header of a DICOM slide, which is all that annotations need of it."""
+    import pydicom
+
+    header = pydicom.Dataset()
+    header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
+    for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        setattr(header, name, pydicom.uid.generate_uid())
+    header.Modality = "SM"
+    header.file_meta = pydicom.dataset.FileMetaDataset()
+    header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    header.save_as(path, enforce_file_format=True)
+
+
+def run_one(folder: Path, to: str, num: int) -> None:
     """Export, and print seconds, peak MB and bytes written."""
+    if to == "draw":
+        write_drawn(num, folder / TABLE_FILE)
+        write_slide_header(folder / "slide.dcm")
+        return
     start = time.perf_counter()
     if to == "json.dump":
         written = folder / "plain.geojson"
@@ -114,11 +132,18 @@ def run_one(folder: Path, to: str, reference: Path | None) -> None:
     else:
         centroids = to == "centroids"
         name = "geojson" if centroids else to
-        (written,) = export_folder(folder, name, centroids=centroids, slide=reference if to == "dicom" else None)
+        slide = folder / "slide.dcm" if to == "dicom" else None
+        (written,) = export_folder(folder, name, centroids=centroids, slide=slide)
     seconds = time.perf_counter() - start
     files = [written] if written.is_file() else [f for f in written.rglob("*") if f.is_file()]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps([seconds, peak_mb, sum(f.stat().st_size for f in files)]))
+
+
+def step(folder: str, to: str, num: int) -> str:
+    """Run one part in a process of its own: what it prints."""
+    command = [sys.executable, __file__, "--nuclei", str(num), "--one", folder, to]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def main() -> None:
@@ -127,22 +152,16 @@ def main() -> None:
     parser.add_argument("--to", nargs="+", choices=FORMATS, default=FORMATS)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    shared = Path(__file__).parents[2] / "shared/slides/small_dicom.dcm"
-    reference = shared if shared.is_file() else None
     if arguments.one:
         folder, to = arguments.one
-        run_one(Path(folder), to, reference)
+        run_one(Path(folder), to, arguments.nuclei)
         return
     with TemporaryDirectory() as folder:
-        write_drawn(arguments.nuclei, Path(folder) / TABLE_FILE)
+        # Drawn by a child: a process starts with the peak memory of the one that started it.
+        step(folder, "draw", arguments.nuclei)
         print(f"{arguments.nuclei:,} nuclei of {VERTICES} vertices")
         for to in arguments.to:
-            if to == "dicom" and reference is None:
-                print("  dicom       needs ../shared/slides")
-                continue
-            command = [sys.executable, __file__, "--one", folder, to]
-            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            seconds, peak_mb, num_bytes = json.loads(output)
+            seconds, peak_mb, num_bytes = json.loads(step(folder, to, arguments.nuclei))
             print(
                 f"  {to:<12}{seconds:8.1f} s{peak_mb:10,.0f} MB peak"
                 f"{num_bytes / 1e6:12,.1f} MB written",

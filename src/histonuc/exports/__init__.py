@@ -1,4 +1,4 @@
-"""Nuclei in the formats of other programs, and back."""
+"""Nuclei in the formats of other programs, and back: one module a format."""
 
 from histonuc.exports.folder import FORMATS, Format, export_folder
 from histonuc.exports.source import Source, as_source

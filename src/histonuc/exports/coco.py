@@ -63,13 +63,13 @@ def write_coco(nuclei: Nuclei | Source | Path, path: Path) -> None:
         is_first = True
         for batch in source.batches():
             written = _annotations(batch)
-            stream.write(written[2:] if is_first else written)
+            stream.write((written[2:] if is_first else written).data)
             is_first = False
         stream.write(b"\n]}\n")
 
 
-def _annotations(batch: Batch) -> memoryview:
-    """Text of the annotations of a batch, each with ``,\\n`` before it."""
+def _annotations(batch: Batch) -> Buffer:
+    """Text of the annotations of a batch, each with a comma and a new line before it."""
     nuclei = batch.nuclei
     box = nuclei.box
     values = np.column_stack(
@@ -86,7 +86,7 @@ def _annotations(batch: Batch) -> memoryview:
         values,
         nuclei.class_probabilities.astype(np.float64),
     )
-    return memoryview(out)[:end]
+    return out[:end]
 
 
 def _text(text: str) -> Buffer:
@@ -169,7 +169,9 @@ def read_coco(
         if len({row["image_id"] for row in content["annotations"]}) > 1:
             raise ValueError(f"{path} holds several images: expected one")
         space = choose_space(label_space, facts, path)
-        outlines = [_outlined(row, names[row["category_id"]], space) for row in content["annotations"]]
+        outlines = [
+            _outlined(row, names[row["category_id"]], space) for row in content["annotations"]
+        ]
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} is no COCO file of polygons: {error!r}") from None
     return to_nuclei(
@@ -182,6 +184,8 @@ def read_coco(
 
 
 def _outlined(row: Mapping[str, Any], class_name: str, space: LabelSpace) -> Outlined:
+    if isinstance(row["segmentation"], dict):
+        raise TypeError("a run-length mask")
     parts = [np.array(part, np.float64).reshape(-1, 2) for part in row["segmentation"]]
     probabilities = row.get("probabilities", ())
     return Outlined(

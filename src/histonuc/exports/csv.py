@@ -14,13 +14,7 @@ def write_csv(nuclei: Nuclei | Source | Path, path: Path) -> None:
     import pyarrow.csv as pacsv
 
     source = as_source(nuclei)
-    with replacing(path) as draft:
-        writer = None
+    schema = plain_columns(source.empty_batch(), source).schema
+    with replacing(path) as draft, pacsv.CSVWriter(draft, schema) as writer:
         for batch in source.batches():
-            table = plain_columns(batch, source)
-            if writer is None:
-                options = pacsv.WriteOptions(quoting_style="needed")
-                writer = pacsv.CSVWriter(draft, table.schema, write_options=options)
-            writer.write_table(table)
-        if writer is not None:
-            writer.close()
+            writer.write_table(plain_columns(batch, source))

@@ -65,7 +65,7 @@ def put_scaled(out: Buffer, at: int, scaled: int, decimals: int) -> int:
 @compiled
 def put_coordinate(out: Buffer, at: int, value: float) -> int:
     """A coordinate in pixels, to 0.01."""
-    scaled = int(math.floor(abs(value) * 100 + 0.5))
+    scaled = math.floor(abs(value) * 100 + 0.5)
     if value < 0 and scaled > 0:
         out[at] = _MINUS
         at += 1
@@ -82,13 +82,13 @@ def put_number(out: Buffer, at: int, value: float) -> int:
     if value < 0:
         out[at] = _MINUS
         at += 1
-    exponent = int(math.floor(math.log10(size)))
+    exponent = math.floor(math.log10(size))
     if -5 <= exponent < 9:
         decimals = 8 - exponent
-        return put_scaled(out, at, int(math.floor(size * 10.0**decimals + 0.5)), decimals)
+        return put_scaled(out, at, math.floor(size * 10.0**decimals + 0.5), decimals)
     if 9 <= exponent < 15:
-        return put_whole(out, at, int(math.floor(size + 0.5)))
-    at = put_scaled(out, at, int(math.floor(size / 10.0**exponent * 1e8 + 0.5)), 8)
+        return put_whole(out, at, math.floor(size + 0.5))
+    at = put_scaled(out, at, math.floor(size / 10.0**exponent * 1e8 + 0.5), 8)
     out[at] = _E
     at += 1
     if exponent < 0:

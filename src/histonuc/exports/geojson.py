@@ -49,7 +49,7 @@ def write_geojson(nuclei: Nuclei | Source | Path, path: Path, *, centroids: bool
         is_first = True
         for batch in source.batches():
             written = text.features(batch, source, centroids)
-            stream.write(written[2:] if is_first else written)
+            stream.write((written[2:] if is_first else written).data)
             is_first = False
         stream.write(b"\n]}\n")
 
@@ -86,8 +86,8 @@ class _Fragments:
         keys = [json.dumps(name).encode() + b":" for name in measurement_names(source)]
         return cls(classes, keys)
 
-    def features(self, batch: Batch, source: Source, centroids: bool) -> memoryview:
-        """Text of the features of a batch, each with ``,\\n`` before it."""
+    def features(self, batch: Batch, source: Source, centroids: bool) -> Buffer:
+        """Text of the features of a batch, each with a comma and a new line before it."""
         nuclei = batch.nuclei
         if centroids:
             points, offsets = nuclei.centroid, np.arange(len(nuclei) + 1)
@@ -109,7 +109,7 @@ class _Fragments:
             self.key_text,
             self.key_offsets,
         )
-        return memoryview(out)[:end]
+        return out[:end]
 
 
 def join_texts(texts: list[bytes]) -> tuple[Buffer, NDArray[np.int64]]:

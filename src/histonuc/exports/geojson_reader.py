@@ -137,7 +137,7 @@ def _ring(geometry: Mapping[str, Any]) -> NDArray[np.float64]:
 
 
 def _class_name(classification: Mapping[str, Any] | None) -> str:
-    """QuPath writes a name, or since 0.4 a list of names for derived classes ("Tumor: Positive")."""
+    """The name, or the names that QuPath gives a derived class ("Tumor: Positive")."""
     if not classification:
         return ""
     return classification.get("name") or ": ".join(classification.get("names") or ())

@@ -22,7 +22,7 @@ def measurements(batch: Batch, source: Source) -> NDArray[np.float64]:
     nuclei = batch.nuclei
     area = nuclei.area_px[:, None]
     area_um2 = area[:, :0] if math.isnan(source.mpp) else area * source.mpp**2
-    columns = [
+    columns: list[NDArray[np.floating]] = [
         nuclei.score[:, None],
         area,
         nuclei.centroid,

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from histonuc.exports.painting import Extents, level_steps, paint_rows
+from histonuc.exports.painting import LEVEL_STEP, level_sizes, paint_levels
 from histonuc.exports.source import Source, as_source
 from histonuc.files import replacing_folder
 from histonuc.nuclei import Nuclei
@@ -25,16 +25,14 @@ def write_ome_zarr(nuclei: Nuclei | Source | Path, path: Path) -> None:
     import zarr
 
     source = as_source(nuclei)
-    width, height = source.size
-    extents = Extents.of(source)
-    steps = level_steps(width, height)
+    sizes = level_sizes(*source.size)
     with replacing_folder(path) as draft:
         root = zarr.open_group(draft, mode="w", zarr_format=3)
         root.attrs["ome"] = {"version": _VERSION}
         labels = root.create_group("labels", attributes=_ome(labels=[_NAME]))
-        image = labels.create_group(_NAME, attributes=_label_metadata(steps, source.mpp))
-        for level, step in enumerate(steps):
-            size = -(-width // step), -(-height // step)
+        image = labels.create_group(_NAME, attributes=_label_metadata(len(sizes), source.mpp))
+        levels = zip(sizes, paint_levels(source, _CHUNK_PX), strict=True)
+        for level, (size, rows) in enumerate(levels):
             array = image.create_array(
                 str(level),
                 shape=size[::-1],
@@ -43,7 +41,6 @@ def write_ome_zarr(nuclei: Nuclei | Source | Path, path: Path) -> None:
                 fill_value=0,
                 dimension_names=("y", "x"),
             )
-            rows = paint_rows(source, extents, step=step, size=size, tile_px=_CHUNK_PX)
             for top, row in zip(range(0, size[1], _CHUNK_PX), rows, strict=True):
                 array[top : top + _CHUNK_PX] = row[: size[1] - top, : size[0]]
 
@@ -52,12 +49,13 @@ def _ome(**content: Any) -> dict[str, Any]:
     return {"ome": {"version": _VERSION, **content}}
 
 
-def _label_metadata(steps: list[int], mpp: float) -> dict[str, Any]:
+def _label_metadata(num_levels: int, mpp: float) -> dict[str, Any]:
     is_known = not math.isnan(mpp)
     axis = {"type": "space"} | ({"unit": "micrometer"} if is_known else {})
     pixel = mpp if is_known else 1.0
     datasets = []
-    for level, step in enumerate(steps):
+    for level in range(num_levels):
+        step = LEVEL_STEP**level
         # The centre of the first pixel of a coarser level lies further in.
         shift = (step - 1) / 2 * pixel
         datasets.append(
@@ -74,4 +72,8 @@ def _label_metadata(steps: list[int], mpp: float) -> dict[str, Any]:
         "axes": [{"name": "y", **axis}, {"name": "x", **axis}],
         "datasets": datasets,
     }
-    return _ome(**{"multiscales": [multiscale], "image-label": {"source": {"image": "../../"}}})
+    label = {
+        "colors": [{"label-value": 0, "rgba": [0, 0, 0, 0]}],  # background is see-through
+        "source": {"image": "../../"},
+    }
+    return _ome(**{"multiscales": [multiscale], "image-label": label})

@@ -1,16 +1,18 @@
-"""Label images of any size, a row of tiles at a time.
+"""Label images of any size and their pyramids, a row of tiles at a time.
 
-Pixel ``[row, column]`` of a level that is `step` times coarser holds the id of the nucleus that its
-centre ``((column + 0.5) * step, (row + 0.5) * step)`` lies in; where nuclei overlap the last one of
-the table wins, as in `Nuclei.to_labels`. Coarser levels are painted anew: nothing is kept of finer
-ones.
+Pixel ``[row, column]`` holds the id of the nucleus that its centre lies in; where nuclei overlap
+the last one of the table wins, as in `Nuclei.to_labels`. A coarser level takes the pixel next to
+the centre of each 4 x 4 pixels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from tempfile import TemporaryFile
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +20,8 @@ from numpy.typing import NDArray
 from histonuc.compiled import compiled
 from histonuc.exports.source import Source
 
-_MAX_VERTICES = 16_000_000
-"""Vertices held at a time (256 MB): the table is read once for so many, at each level."""
+_MAX_VERTICES = 12_000_000
+"""Vertices held at a time (192 MB): the table is read once for so many."""
 LEVEL_STEP = 4
 SMALLEST_PX = 1024
 """The coarsest level is no longer than this."""
@@ -51,57 +53,94 @@ class Extents:
         return cls(y_min=y_min, y_max=y_max, num_vertices=num_vertices)
 
 
-def level_steps(width: int, height: int) -> list[int]:
-    """How many times coarser than the full image each level is: 1, 4, 16, ...
+def level_sizes(width: int, height: int) -> list[tuple[int, int]]:
+    """Width and height of each level, the full image first.
 
-    >>> level_steps(20_000, 9_000)
-    [1, 4, 16, 64]
+    >>> level_sizes(20_000, 9_000)
+    [(20000, 9000), (5000, 2250), (1250, 562), (312, 140)]
     """
-    steps = [1]
-    while max(width, height) > SMALLEST_PX * steps[-1]:
-        steps.append(steps[-1] * LEVEL_STEP)
-    return steps
+    sizes = [(width, height)]
+    while max(sizes[-1]) > SMALLEST_PX:
+        width, height = (max(1, side // LEVEL_STEP) for side in sizes[-1])
+        sizes.append((width, height))
+    return sizes
 
 
-def paint_rows(
-    source: Source, extents: Extents, *, step: int, size: tuple[int, int], tile_px: int
-) -> Iterator[NDArray[np.uint32]]:
-    """Rows of tiles of one level, top to bottom.
+def paint_levels(source: Source, tile_px: int) -> Iterator[Iterator[NDArray[np.uint32]]]:
+    """Rows of tiles of each level, top to bottom; each level is to be used up before the next.
+
+    A coarser level waits in a temporary file of a sixteenth of the finer one's pixels.
 
     Args:
         source: nuclei.
-        extents: of the same source.
-        step: how many times coarser than level 0.
-        size: width and height of the level in its own pixels.
-        tile_px: side of a tile.
+        tile_px: side of a tile, a multiple of `LEVEL_STEP`.
 
     Yields:
-        Ids uint32 (tile_px, width), 0 where there is no nucleus; the width is rounded up to whole
-        tiles. The same array each time: copy what is to be kept.
+        For each of `level_sizes`, ids uint32 (tile_px, width), 0 where there is no nucleus; the
+        width is rounded up to whole tiles. An array is overwritten by the next: copy what is to be
+        kept.
     """
-    num_rows, canvas = -(-size[1] // tile_px), None
-    columns = -(-size[0] // tile_px) * tile_px
-    canvas = np.zeros((tile_px, columns), np.uint32)
-    tall = tile_px * step
+    sizes = level_sizes(*source.size)
+    with ExitStack() as files:
+        rows = paint_rows(source, sizes[0], tile_px)
+        for coarser in sizes[1:]:
+            file = files.enter_context(TemporaryFile())
+            yield _thinning(rows, coarser, tile_px, file)
+            file.seek(0)
+            rows = _stored_rows(file, coarser, tile_px)
+        yield rows
+
+
+def _thinning(
+    rows: Iterator[NDArray[np.uint32]], coarser: tuple[int, int], tile_px: int, file: IO[bytes]
+) -> Iterator[NDArray[np.uint32]]:
+    """The same rows, while the next level goes into a file."""
+    width, height = coarser
+    for index, row in enumerate(rows):
+        thin = row[LEVEL_STEP // 2 :: LEVEL_STEP, LEVEL_STEP // 2 :: LEVEL_STEP]
+        thin = thin[: max(0, height - index * tile_px // LEVEL_STEP), :width]
+        file.write(np.ascontiguousarray(thin).data)
+        yield row  # last: who takes the last row need not come back
+
+
+def _stored_rows(
+    file: IO[bytes], size: tuple[int, int], tile_px: int
+) -> Iterator[NDArray[np.uint32]]:
+    width, height = size
+    canvas = np.zeros((tile_px, -(-width // tile_px) * tile_px), np.uint32)
+    for top in range(0, height, tile_px):
+        num = min(tile_px, height - top)
+        stored = np.frombuffer(file.read(4 * num * width), np.uint32)
+        canvas[:num, :width] = stored.reshape(num, width)
+        canvas[num:] = 0
+        yield canvas
+
+
+def paint_rows(source: Source, size: tuple[int, int], tile_px: int) -> Iterator[NDArray[np.uint32]]:
+    """Rows of tiles of the full image; see `paint_levels`."""
+    extents = Extents.of(source)
+    num_rows = -(-size[1] // tile_px)
+    canvas = np.zeros((tile_px, -(-size[0] // tile_px) * tile_px), np.uint32)
     first = 0
     while first < num_rows:
-        last = _last_row(extents, first, num_rows, tall)
-        inside = (extents.y_max > first * tall) & (extents.y_min < last * tall)
+        last = _last_row(extents, first, num_rows, tile_px)
+        inside = (extents.y_max > first * tile_px) & (extents.y_min < last * tile_px)
         points, offsets, ids = _collect(source, extents, inside)
         y_min, y_max = extents.y_min[inside], extents.y_max[inside]
         for row in range(first, last):
-            wanted = np.flatnonzero((y_max > row * tall) & (y_min < (row + 1) * tall))
+            top = row * tile_px
+            wanted = np.flatnonzero((y_max > top) & (y_min < top + tile_px))
             canvas[:] = 0
-            _paint(canvas, row * tile_px, size, float(step), points, offsets, ids, wanted)
+            _paint(canvas, top, size, points, offsets, ids, wanted)
             yield canvas
+        del points  # before the next are gathered
         first = last
 
 
-def _last_row(extents: Extents, first: int, num_rows: int, tall: int) -> int:
+def _last_row(extents: Extents, first: int, num_rows: int, tile_px: int) -> int:
     """End of the rows from `first` on whose nuclei fit into memory together."""
-    row = np.clip((extents.y_max // tall).astype(np.int64), 0, num_rows - 1)
-    begun = extents.y_min < num_rows * tall
-    total = np.bincount(row[begun], extents.num_vertices[begun], minlength=num_rows)
+    row = np.clip(extents.y_max // tile_px, 0, num_rows - 1).astype(np.int64)
+    total = np.bincount(row, extents.num_vertices, minlength=num_rows)
     fitting = int(np.searchsorted(np.cumsum(total[first:]), _MAX_VERTICES, side="right"))
     return first + max(1, fitting)
 
@@ -131,7 +170,6 @@ def _paint(
     canvas: NDArray[np.uint32],
     top: int,
     size: tuple[int, int],
-    step: float,
     points: NDArray[np.float64],
     offsets: NDArray[np.int64],
     ids: NDArray[np.uint32],
@@ -140,35 +178,40 @@ def _paint(
     """Fill polygons row by row, by the even-odd rule."""
     width, height = size
     bottom = min(len(canvas), height - top)
+    crossings = np.empty(np.diff(offsets).max() if len(ids) else 0)
     for i in wanted:
         start, end = offsets[i], offsets[i + 1]
-        low, high = points[start:end, 1].min(), points[start:end, 1].max()
-        crossings = np.empty(end - start)
-        first = max(0, int(math.ceil(low / step - 0.5)) - top)
-        last = min(bottom, int(math.ceil(high / step - 0.5)) - top)
+        low = high = points[start, 1]
+        for j in range(start + 1, end):
+            low, high = min(low, points[j, 1]), max(high, points[j, 1])
+        first = max(0, math.ceil(low - 0.5) - top)
+        last = min(bottom, math.ceil(high - 0.5) - top)
         for row in range(first, last):
-            num = _crossings(crossings, points[start:end], (top + row + 0.5) * step)
+            num = _crossings(crossings, points, start, end, top + row + 0.5)
             for k in range(0, num - 1, 2):
-                left = max(0, int(math.ceil(crossings[k] / step - 0.5)))
-                right = min(width, int(math.ceil(crossings[k + 1] / step - 0.5)))
+                left = max(0, math.ceil(crossings[k] - 0.5))
+                right = min(width, math.ceil(crossings[k + 1] - 0.5))
                 for column in range(left, right):
                     canvas[row, column] = ids[i]
 
 
 @compiled
-def _crossings(crossings: NDArray[np.float64], ring: NDArray[np.float64], y: float) -> int:
+def _crossings(
+    crossings: NDArray[np.float64], points: NDArray[np.float64], start: int, end: int, y: float
+) -> int:
     """Where a ring crosses a horizontal line, sorted; returns how often."""
     num = 0
-    for j in range(len(ring)):
-        x0, y0 = ring[j - 1]
-        x1, y1 = ring[j]
-        if (y0 <= y) == (y1 <= y):
-            continue
-        x = x0 + (y - y0) / (y1 - y0) * (x1 - x0)
-        k = num
-        while k > 0 and crossings[k - 1] > x:
-            crossings[k] = crossings[k - 1]
-            k -= 1
-        crossings[k] = x
-        num += 1
+    before = end - 1
+    for j in range(start, end):
+        y0, y1 = points[before, 1], points[j, 1]
+        if (y0 <= y) != (y1 <= y):
+            x0, x1 = points[before, 0], points[j, 0]
+            x = x0 + (y - y0) / (y1 - y0) * (x1 - x0)
+            k = num
+            while k > 0 and crossings[k - 1] > x:
+                crossings[k] = crossings[k - 1]
+                k -= 1
+            crossings[k] = x
+            num += 1
+        before = j
     return num
