@@ -180,6 +180,8 @@ def test_features_of_any_length_are_read_in_small_pieces(nuclei_of, tmp_path, mo
         '{"features": [{"type": "Feature"',
         '[{"geometry": {"type": "Polygon", "coordinates": []}}]',
         '[{"geometry": null}]',
+        '[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, "a"]]]}}]',
+        '[{"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1]]]}}]',
         "[1]",
     ],
 )

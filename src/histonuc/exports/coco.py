@@ -26,6 +26,7 @@ from histonuc.exports.reading import (
     largest,
     load_json,
     to_nuclei,
+    to_ring,
 )
 from histonuc.exports.source import Batch, Source, as_source
 from histonuc.exports.table import to_facts
@@ -172,7 +173,7 @@ def read_coco(
         outlines = [
             _outlined(row, names[row["category_id"]], space) for row in content["annotations"]
         ]
-    except (AttributeError, KeyError, TypeError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no COCO file of polygons: {error!r}") from None
     return to_nuclei(
         outlines,
@@ -186,7 +187,10 @@ def read_coco(
 def _outlined(row: Mapping[str, Any], class_name: str, space: LabelSpace) -> Outlined:
     if isinstance(row["segmentation"], dict):
         raise TypeError("a run-length mask")
-    parts = [np.array(part, np.float64).reshape(-1, 2) for part in row["segmentation"]]
+    if any(len(part) % 2 for part in row["segmentation"]):
+        raise TypeError("an odd number of coordinates")
+    pairs = [list(zip(part[::2], part[1::2], strict=True)) for part in row["segmentation"]]
+    parts = [to_ring(pair) for pair in pairs]
     probabilities = row.get("probabilities", ())
     return Outlined(
         ring=largest(parts),

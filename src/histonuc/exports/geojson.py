@@ -43,7 +43,7 @@ def write_geojson(nuclei: Nuclei | Source | Path, path: Path, *, centroids: bool
     source = as_source(nuclei)
     facts = to_facts(source.label_space, source.mpp)
     text = _Fragments.of(source)
-    with replacing(path) as draft, open_bytes(path, draft) as stream:
+    with replacing(path) as draft, _open_bytes(path, draft) as stream:
         head = f'{{"type":"FeatureCollection","histonuc":{json.dumps(facts)},\n"features":[\n'
         stream.write(head.encode())
         is_first = True
@@ -55,7 +55,7 @@ def write_geojson(nuclei: Nuclei | Source | Path, path: Path, *, centroids: bool
 
 
 @contextmanager
-def open_bytes(path: Path, draft: Path) -> Iterator[IO[bytes]]:
+def _open_bytes(path: Path, draft: Path) -> Iterator[IO[bytes]]:
     """`draft` for writing; compressed when `path` ends in ``.gz``, the same bytes each time."""
     import gzip
 
@@ -71,8 +71,8 @@ class _Fragments:
     """The constant texts between the numbers of a source's features."""
 
     def __init__(self, classes: list[bytes], keys: list[bytes]) -> None:
-        self.class_text, self.class_offsets = join_texts(classes)
-        self.key_text, self.key_offsets = join_texts(keys)
+        self.class_text, self.class_offsets = _join_texts(classes)
+        self.key_text, self.key_offsets = _join_texts(keys)
         self.longest_record = 300 + max(map(len, classes)) + sum(map(len, keys))
         self.longest_record += NUMBER_BYTES * (len(keys) + 2)
 
@@ -112,7 +112,7 @@ class _Fragments:
         return out[:end]
 
 
-def join_texts(texts: list[bytes]) -> tuple[Buffer, NDArray[np.int64]]:
+def _join_texts(texts: list[bytes]) -> tuple[Buffer, NDArray[np.int64]]:
     """Texts one after the other, and where each begins."""
     offsets = np.cumsum([0, *map(len, texts)]).astype(np.int64)
     return np.frombuffer(b"".join(texts), np.uint8), offsets

@@ -15,7 +15,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.reading import Outlined, choose_mpp, choose_space, largest, to_nuclei
+from histonuc.exports.reading import (
+    Outlined,
+    choose_mpp,
+    choose_space,
+    largest,
+    to_nuclei,
+    to_ring,
+)
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -130,9 +137,9 @@ def _outlined(feature: Mapping[str, Any], space: LabelSpace) -> Outlined:
 def _ring(geometry: Mapping[str, Any]) -> NDArray[np.float64]:
     """Outer ring; empty for points and lines, which `to_nuclei` counts and refuses."""
     if geometry["type"] == "Polygon":
-        return np.array(geometry["coordinates"][0], np.float64)[:, :2]
+        return to_ring(geometry["coordinates"][0])
     if geometry["type"] == "MultiPolygon":
-        return largest([np.array(part[0], np.float64) for part in geometry["coordinates"]])[:, :2]
+        return largest([to_ring(part[0]) for part in geometry["coordinates"]])
     return np.zeros((0, 2))
 
 

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from histonuc.exports.reading import Outlined, load_json, to_nuclei
+from histonuc.exports.reading import Outlined, load_json, to_nuclei, to_ring
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -39,7 +37,7 @@ def read_hovernet_json(
     try:
         outlines = [
             Outlined(
-                ring=np.array(row["contour"], np.float64).reshape(-1, 2) + 0.5,
+                ring=to_ring(row["contour"]) + 0.5,
                 class_name=str(row["type"]),
                 score=1.0 if row.get("type_prob") is None else float(row["type_prob"]),
             )

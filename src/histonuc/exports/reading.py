@@ -123,6 +123,18 @@ def largest(rings: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
     return rings[int(areas.argmax())]
 
 
+def to_ring(coordinates: Any) -> NDArray[np.float64]:
+    """Vertices (k, 2) of a JSON list of points; a third coordinate is dropped.
+
+    Raises:
+        TypeError: no such list.
+    """
+    try:
+        return np.array(coordinates, np.float64)[:, :2]
+    except (IndexError, ValueError) as error:
+        raise TypeError(f"no ring of points: {error}") from None
+
+
 def load_json(path: Path) -> Any:
     """Content of a JSON file.
 
