@@ -361,17 +361,32 @@ def predict(
 def export(
     out: Path,
     *,
-    to: Literal["geojson", "geojson.gz", "csv"] = "geojson",
+    to: Literal[
+        "geojson",
+        "geojson.gz",
+        "geoparquet",
+        "csv",
+        "coco",
+        "ome-tiff",
+        "ome-zarr",
+        "anndata",
+        "dicom",
+    ] = "geojson",
+    centroids: bool = False,
+    slide: Path | None = None,
 ) -> Outcome:
     """Write the nuclei of a prediction in another format, beside its table.
 
     Args:
         out: Folder that `histonuc predict` wrote, of one input or of many.
         to: Format.
+        centroids: Points instead of outlines, in a file of their own; geojson and geojson.gz only.
+        slide: The slide's own DICOM file, whose patient and study the annotations belong to;
+            dicom only.
     """
     from histonuc.exports import export_folder
 
-    written = export_folder(out, to)
+    written = export_folder(out, to, centroids=centroids, slide=slide)
     return Outcome(
         lines=[f"wrote {path}" for path in written], data={"written": [str(p) for p in written]}
     )

@@ -8,7 +8,8 @@ _PROBES = {
     "train": "torch",
     "report": "matplotlib",
     "mlflow": "mlflow",
-    "dicom": "pydicom",
+    "dicom": "highdicom",
+    "spatial": "anndata",
     "zarr": "zarr",
 }
 
@@ -17,7 +18,7 @@ def require(extra: str, purpose: str) -> None:
     """Raise unless the extra that `purpose` needs is installed.
 
     Args:
-        extra: ``train``, ``report``, ``mlflow``, ``dicom`` or ``zarr``.
+        extra: a name of `[project.optional-dependencies]`, e.g. ``train``.
         purpose: what the user asked for, e.g. ``histonuc train``.
 
     Raises:

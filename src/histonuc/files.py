@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,3 +35,25 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file (UTF-8)."""
     with replacing(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """A folder to write into that becomes `path` when the block ends well, as `replacing` does.
+
+    >>> from tempfile import mkdtemp
+    >>> target = Path(mkdtemp()) / "labels.zarr"
+    >>> for text in ("old", "new"):
+    ...     with replacing_folder(target) as draft:
+    ...         _ = (draft / "zarr.json").write_text(text)
+    >>> (target / "zarr.json").read_text(), len(list(target.parent.iterdir()))
+    ('new', 1)
+    """
+    draft = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        shutil.rmtree(path, ignore_errors=True)  # a folder that is not empty cannot be renamed over
+        os.replace(draft, path)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

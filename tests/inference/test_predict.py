@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histonuc.exports import read_geojson, read_table
+from histonuc.exports import read_table
+from histonuc.exports.geojson_reader import read_geojson
 from histonuc.inference import predict as module
 from histonuc.inference.pipeline import prefetch
 from histonuc.inference.predict import predict

@@ -9,7 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from histonuc.exports import TABLE_FILE, write_geojson, write_table
+from histonuc.exports import TABLE_FILE, write_table
+from histonuc.exports.geojson import write_geojson
 from histonuc.inference.inputs import (
     find_inputs,
     fingerprint,

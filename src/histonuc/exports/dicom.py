@@ -1,0 +1,168 @@
+"""DICOM Microscopy Bulk Simple Annotations: for archives and viewers that hold the slide."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.exports.source import Source, as_source
+from histonuc.files import replacing
+from histonuc.nuclei import Nuclei
+
+if TYPE_CHECKING:
+    from highdicom.ann import AnnotationGroup, Measurements
+    from pydicom import Dataset
+
+# A slide must have these, if empty; files of converters often lack them.
+_MAY_BE_EMPTY = (
+    "AccessionNumber",
+    "FrameOfReferenceUID",
+    "PatientBirthDate",
+    "PatientID",
+    "PatientName",
+    "PatientSex",
+    "StudyDate",
+    "StudyID",
+    "StudyTime",
+)
+_WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
+
+
+def write_dicom(nuclei: Nuclei | Source | Path, path: Path, *, slide: Path) -> None:
+    """Write one group of polygons a class, with score and, where mpp is known, area in µm².
+
+    Coordinates are float32 pixels of the slide's total pixel matrix (2D), whose origin is the
+    top-left corner of the top-left pixel, as everywhere here.
+
+    Args:
+        nuclei: what to write; at least one.
+        path: ``*.dcm``.
+        slide: DICOM file of the slide's finest level: patient, study and the image referred to.
+
+    Raises:
+        ValueError: no nuclei, or `slide` is no DICOM whole-slide image or not a valid one.
+    """
+    import highdicom as hd
+
+    source = as_source(nuclei)
+    counts = _count(source)
+    if not counts.any():
+        raise ValueError("no nuclei: DICOM has no empty annotations")
+    header = _slide_header(slide)
+    with ExitStack() as files:
+        groups: list[AnnotationGroup] = []
+        for j in np.flatnonzero(counts).tolist():
+            file = files.enter_context(TemporaryFile())
+            groups.append(_group(source, j, int(counts[j]), len(groups) + 1, file))
+        try:
+            annotations = hd.ann.MicroscopyBulkSimpleAnnotations(
+                source_images=[header],
+                annotation_coordinate_type="2D",
+                annotation_groups=groups,
+                series_instance_uid=hd.UID(),
+                series_number=1,
+                sop_instance_uid=hd.UID(),
+                instance_number=1,
+                manufacturer="histonuc",
+                manufacturer_model_name=str(source.facts.get("model", "histonuc")),
+                software_versions=version("histonuc"),
+                device_serial_number="1",
+                content_label="NUCLEI",
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(f"--slide {slide}: its header is no valid DICOM: {error}") from None
+        with replacing(path) as draft:
+            annotations.save_as(draft)
+
+
+def _slide_header(path: Path) -> Dataset:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True)
+    except (InvalidDicomError, OSError) as error:
+        raise ValueError(f"--slide {path}: no DICOM file: {error}") from None
+    if header.get("SOPClassUID") != _WHOLE_SLIDE:
+        raise ValueError(f"--slide {path}: no VL Whole Slide Microscopy Image")
+    for name in _MAY_BE_EMPTY:
+        if name not in header:
+            setattr(header, name, None)
+    return header
+
+
+def _count(source: Source) -> NDArray[np.int64]:
+    """Nuclei int64 (C,) of each class."""
+    counts = np.zeros(len(source.label_space), np.int64)
+    for batch in source.batches():
+        counts += np.bincount(batch.nuclei.class_index, minlength=len(counts))
+    return counts
+
+
+def _group(
+    source: Source, index: int, num_nuclei: int, number: int, file: IO[bytes]
+) -> AnnotationGroup:
+    """All nuclei of one class; `file` takes their coordinates."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    n = num_nuclei
+    first = np.zeros((0, 2), np.float32)
+    starts = np.zeros(n, np.int64)
+    values = np.empty((n, 2), np.float32)
+    row = vertex = 0
+    for batch in source.batches():
+        part = batch.nuclei.select(batch.nuclei.class_index == index)
+        rows = slice(row, row := row + len(part))
+        starts[rows] = vertex + part.offsets[:-1]
+        values[rows] = np.stack([part.score, part.area_um2], axis=1)
+        vertex += len(part.points)
+        file.write(part.points.astype("<f4").tobytes())
+        if len(part) and not len(first):
+            first = part.contour(0).astype(np.float32)
+    group = hd.ann.AnnotationGroup(
+        number=number,
+        uid=hd.UID(),
+        label=source.label_space.classes[index],
+        annotated_property_category=codes.SCT.AnatomicalStructure,
+        annotated_property_type=codes.SCT.Nucleus,
+        graphic_type="POLYGON",
+        graphic_data=[first],
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name="histonuc",
+            family=codes.DCM.ArtificialIntelligence,
+            version=version("histonuc"),
+        ),
+        display_color=hd.color.CIELabColor.from_rgb(*source.label_space.colours[index]),
+    )
+    # highdicom checks and joins one array a nucleus: with the first it made the group, the rest
+    # goes in as it would have joined them, the coordinates from their file.
+    file.seek(0)
+    group.NumberOfAnnotations = n
+    group.PointCoordinatesData = file
+    group.LongPrimitivePointIndexList = (2 * starts + 1).astype(np.int32).tobytes()
+    group.MeasurementsSequence = _measurements(values, math.isfinite(source.mpp))
+    del group._graphic_data  # of the first nucleus only
+    return group
+
+
+def _measurements(values: NDArray[np.float32], has_area: bool) -> list[Measurements]:
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    score: Any = hd.sr.CodedConcept("score", "99HISTONUC", "Detection score")
+    measured = [hd.ann.Measurements(name=score, values=values[:, 0], unit=codes.UCUM.NoUnits)]
+    if has_area:
+        area = hd.ann.Measurements(
+            name=codes.SCT.Area, values=values[:, 1], unit=codes.UCUM.SquareMicrometer
+        )
+        measured.append(area)
+    return measured

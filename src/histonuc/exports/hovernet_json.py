@@ -1,0 +1,54 @@
+"""The JSON of HoVer-Net and the programs that took it over, into nuclei.
+
+Graham et al. 2019 (vqdang/hover_net, ``infer/wsi.py``): ``{"mag": ..., "nuc": {"1": {"centroid",
+"contour", "type", "type_prob", ...}}}``. Contours run through pixel centres there: they are moved
+by half a pixel and stay half a pixel smaller all around than ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from histonuc.exports.reading import Outlined, load_json, to_nuclei, to_ring
+from histonuc.nuclei import Nuclei
+from histonuc.taxonomy import LabelSpace
+
+
+def read_hovernet_json(
+    path: Path,
+    *,
+    label_space: LabelSpace,
+    types: Mapping[int, str],
+    mpp: float = float("nan"),
+) -> Nuclei:
+    """Read the nuclei of one image.
+
+    Args:
+        path: JSON.
+        label_space: classes wanted.
+        types: the file's type number -> name in the label space.
+        mpp: microns per pixel of the image.
+
+    Raises:
+        ValueError: no such JSON, or a type that `types` lacks.
+    """
+    content = load_json(path)
+    try:
+        outlines = [
+            Outlined(
+                ring=to_ring(row["contour"]) + 0.5,
+                class_name=str(row["type"]),
+                score=1.0 if row.get("type_prob") is None else float(row["type_prob"]),
+            )
+            for row in content["nuc"].values()
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no JSON of HoVer-Net: {error!r}") from None
+    return to_nuclei(
+        outlines,
+        label_space=label_space,
+        class_map={str(number): name for number, name in types.items()},
+        mpp=mpp,
+        origin=path.name,
+    )

@@ -1,0 +1,76 @@
+"""Label images back into nuclei: what other programs draw or correct."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.exports.reading import class_indices
+from histonuc.nuclei import Instances, Nuclei
+from histonuc.taxonomy import LabelSpace
+
+
+def read_label_image(
+    path: Path,
+    *,
+    label_space: LabelSpace,
+    classes: Mapping[int, str],
+    class_map: Mapping[str, str] | None = None,
+    mpp: float = float("nan"),
+) -> Nuclei:
+    """Outline the labels of an image; they become nuclei in rising order, score 1.
+
+    Args:
+        path: TIFF (its finest level) or any image of whole numbers, 0 = background.
+        label_space: classes wanted.
+        classes: label -> class name, e.g. of the columns ``id`` and ``class`` of `nuclei.csv`.
+        class_map: name in `classes` -> name in the label space, where they differ.
+        mpp: microns per pixel of the image.
+
+    Raises:
+        ValueError: no label image, a label without a class, or a class that is not known.
+    """
+    image = _read(path)
+    ids = np.unique(image)
+    ids = ids[ids != 0]
+    labels = np.where(image == 0, 0, np.searchsorted(ids, image) + 1)
+    missing = [int(i) for i in ids if int(i) not in classes]
+    if missing:
+        raise ValueError(
+            f"{path.name}: {len(missing)} labels have no class, the first is {missing[0]}: "
+            "name them in classes"
+        )
+    index = class_indices([classes[int(i)] for i in ids], label_space, class_map, path.name)
+    instances = Instances(
+        labels=labels.astype(np.int32),
+        class_probabilities=np.eye(len(label_space), dtype=np.float32)[index],
+        score=np.ones(len(ids), np.float32),
+    )
+    return Nuclei.from_instances(instances, label_space, mpp)
+
+
+def _read(path: Path) -> NDArray[Any]:
+    import tifffile
+    from PIL import Image
+
+    if not path.is_file():
+        raise ValueError(f"no file at {path}")
+    try:
+        if path.suffix.lower() in (".tif", ".tiff"):
+            image = tifffile.imread(path)
+        else:
+            with Image.open(path) as picture:
+                image = np.asarray(picture)
+    except (OSError, ValueError, struct.error, tifffile.TiffFileError) as error:
+        raise ValueError(f"{path} is damaged or no image: {error}") from None
+    if image.ndim != 2 or image.dtype.kind not in "ui":
+        raise ValueError(
+            f"{path} is no label image: expected whole numbers in two dimensions, got "
+            f"{image.dtype} of shape {image.shape}"
+        )
+    return np.asarray(image)

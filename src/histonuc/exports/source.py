@@ -1,0 +1,179 @@
+"""What every writer reads: the nuclei of a result, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.exports.table import from_facts, from_table, schema_facts, to_table
+from histonuc.nuclei import Nuclei
+from histonuc.taxonomy import LabelSpace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+BATCH = 8_192
+"""Nuclei a batch: some 6 MB of contours."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """Consecutive nuclei of a result.
+
+    Attributes:
+        ids: uint32 (n,), as in the table; 1..N in a result of `histonuc predict`.
+        nuclei: the n nuclei, level-0 pixels.
+        extra: float64 (n, M), the table's further numeric columns, NaN where there is no value.
+    """
+
+    ids: NDArray[np.uint32]
+    nuclei: Nuclei
+    extra: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """Nuclei to export, read as often as a writer needs and never all at once.
+
+    Attributes:
+        num_nuclei: N.
+        label_space: classes.
+        mpp: microns per level-0 pixel, NaN when unknown.
+        extra_names: names of the M further numeric columns.
+        facts: what the result says of itself: image size, model, version.
+        read: starts a new pass over the nuclei in the order of the table, so many a batch.
+    """
+
+    num_nuclei: int
+    label_space: LabelSpace
+    mpp: float
+    extra_names: tuple[str, ...]
+    facts: dict[str, Any]
+    read: Callable[[int], Iterator[Batch]]
+
+    def batches(self, rows: int = BATCH) -> Iterator[Batch]:
+        """All nuclei in the order of the table, `rows` a batch."""
+        return self.read(rows)
+
+    def empty_batch(self) -> Batch:
+        """No nuclei, for the schema of a table."""
+        nuclei = Nuclei.empty(self.label_space, self.mpp)
+        return Batch(
+            ids=np.zeros(0, np.uint32), nuclei=nuclei, extra=np.zeros((0, len(self.extra_names)))
+        )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the image in level-0 pixels; of the nuclei's extent if unknown."""
+        if "image_size" in self.facts:
+            width, height = self.facts["image_size"]
+            return int(width), int(height)
+        corners = [b.nuclei.box[:, 2:].max(axis=0) for b in self.batches() if len(b.ids)]
+        width, height = np.ceil(np.max([np.ones(2), *corners], axis=0)).astype(int).tolist()
+        return width, height
+
+
+def as_source(nuclei: Nuclei | Source | Path) -> Source:
+    """Nuclei in memory, or the path of a `nuclei.parquet`, as a source.
+
+    Raises:
+        ValueError: no such file, no Parquet, or not a table of nuclei.
+    """
+    if isinstance(nuclei, Source):
+        return nuclei
+    return _open(nuclei) if isinstance(nuclei, Path) else _hold(nuclei)
+
+
+def plain_columns(batch: Batch, source: Source) -> pa.Table:
+    """The columns of `to_table` but the contour, with the table's own ids and further columns."""
+    import pyarrow as pa
+
+    table = to_table(batch.nuclei).drop_columns(["contour"])
+    table = table.set_column(0, "id", pa.array(batch.ids))
+    for name, values in zip(source.extra_names, batch.extra.T, strict=True):
+        table = table.append_column(name, pa.array(values, from_pandas=True))
+    return table
+
+
+def _hold(nuclei: Nuclei) -> Source:
+    def read(rows: int) -> Iterator[Batch]:
+        for start in range(0, len(nuclei), rows):
+            index = np.arange(start, min(start + rows, len(nuclei)))
+            part = nuclei.select(index)
+            yield Batch(
+                ids=(index + 1).astype(np.uint32), nuclei=part, extra=np.zeros((len(index), 0))
+            )
+
+    return Source(
+        num_nuclei=len(nuclei),
+        label_space=nuclei.label_space,
+        mpp=nuclei.mpp,
+        extra_names=(),
+        facts={},
+        read=read,
+    )
+
+
+def _open(path: Path) -> Source:
+    with _parquet(path) as file:
+        facts, num_nuclei = schema_facts(file.schema_arrow), file.metadata.num_rows
+        space, mpp = from_facts(facts)
+        extra_names = _extra_names(file.schema_arrow, space)
+
+    def read(rows: int) -> Iterator[Batch]:
+        with _parquet(path) as file:
+            for record in file.iter_batches(batch_size=rows, use_threads=False):
+                yield _to_batch(record, file.schema_arrow, extra_names)
+
+    return Source(
+        num_nuclei=num_nuclei,
+        label_space=space,
+        mpp=mpp,
+        extra_names=extra_names,
+        facts=facts,
+        read=read,
+    )
+
+
+def _to_batch(record: pa.RecordBatch, schema: pa.Schema, extra_names: tuple[str, ...]) -> Batch:
+    import pyarrow as pa
+
+    table = pa.Table.from_batches([record]).replace_schema_metadata(schema.metadata)
+    columns = [table[name].cast(pa.float64()).to_numpy() for name in extra_names]
+    extra = np.stack(columns, axis=1) if columns else np.zeros((len(table), 0))
+    return Batch(ids=table["id"].to_numpy(), nuclei=from_table(table), extra=extra)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise ValueError(f"no nuclei at {path}: run `histonuc predict` first")
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            yield file
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is damaged or no Parquet file: {error}") from None
+
+
+def _extra_names(schema: pa.Schema, space: LabelSpace) -> tuple[str, ...]:
+    """Numeric columns beyond those of `to_table`."""
+    import pyarrow as pa
+
+    own = {"id", "class_index", "score", "x", "y", "x_min", "y_min", "x_max", "y_max"}
+    own |= {"area_px", "area_um2", *(f"p_{name}" for name in space.classes)}
+    return tuple(
+        field.name
+        for field in schema
+        if field.name not in own
+        and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
+    )

@@ -1,0 +1,128 @@
+"""The result itself: `nuclei.parquet`, one row a nucleus."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histonuc.files import replacing
+from histonuc.nuclei import Nuclei
+from histonuc.taxonomy import LabelSpace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+METADATA_KEY = b"histonuc"
+"""Key of the JSON text in the table's schema metadata: label space, mpp, image size, model."""
+TABLE_FILE = "nuclei.parquet"
+"""Name of the table in a prediction's folder."""
+ROWS = 65_536
+"""Rows of a row group: what a streaming reader holds at a time."""
+
+
+def to_table(nuclei: Nuclei, metadata: Mapping[str, Any] | None = None) -> pa.Table:
+    """One row a nucleus; the columns are described in docs.
+
+    Args:
+        nuclei: what to write, level-0 pixels.
+        metadata: JSON-able facts for the schema (image size, model, version).
+    """
+    import pyarrow as pa
+
+    n, box = len(nuclei), nuclei.box
+    classes = np.array(nuclei.label_space.classes)
+    coordinate_offsets = pa.array(2 * nuclei.offsets, pa.int32())
+    columns: dict[str, Any] = {
+        "id": pa.array(np.arange(1, n + 1), pa.uint32()),
+        "class": pa.array(classes[nuclei.class_index].tolist(), pa.string()),
+        "class_index": pa.array(nuclei.class_index, pa.int8()),
+    }
+    for j, name in enumerate(nuclei.label_space.classes):
+        columns[f"p_{name}"] = pa.array(nuclei.class_probabilities[:, j], pa.float32())
+    columns["score"] = pa.array(nuclei.score, pa.float32())
+    columns |= {axis: pa.array(nuclei.centroid[:, j]) for j, axis in enumerate("xy")}
+    for j, name in enumerate(("x_min", "y_min", "x_max", "y_max")):
+        columns[name] = pa.array(box[:, j])
+    columns["area_px"] = pa.array(nuclei.area_px)
+    columns["area_um2"] = pa.array(nuclei.area_um2, pa.float64(), from_pandas=True)
+    columns["contour"] = pa.ListArray.from_arrays(
+        coordinate_offsets, pa.array(nuclei.points.ravel(), pa.float64())
+    )
+    facts = dict(metadata or {}) | to_facts(nuclei.label_space, nuclei.mpp)
+    return pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
+
+
+def to_facts(label_space: LabelSpace, mpp: float) -> dict[str, Any]:
+    """Label space and mpp as JSON-able facts; an unknown mpp (NaN) is None."""
+    return {"label_space": label_space.to_dict(), "mpp": None if math.isnan(mpp) else mpp}
+
+
+def from_facts(facts: Mapping[str, Any]) -> tuple[LabelSpace, float]:
+    """Inverse of `to_facts`."""
+    mpp = facts["mpp"]
+    return LabelSpace.from_dict(facts["label_space"]), float("nan") if mpp is None else float(mpp)
+
+
+def from_table(table: pa.Table) -> Nuclei:
+    """Inverse of `to_table`.
+
+    Raises:
+        ValueError: not a table of nuclei.
+    """
+    space, mpp = from_facts(schema_facts(table.schema))
+    contour = table["contour"].combine_chunks()
+    offsets = np.zeros(len(table) + 1, np.int64)
+    np.cumsum(contour.value_lengths().to_numpy(zero_copy_only=False) // 2, out=offsets[1:])
+    probabilities = [table[f"p_{name}"].to_numpy() for name in space.classes]
+    return Nuclei(
+        points=contour.flatten().to_numpy().reshape(-1, 2),
+        offsets=offsets,
+        centroid=np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1),
+        class_probabilities=np.stack(probabilities, axis=1),
+        score=table["score"].to_numpy(),
+        label_space=space,
+        mpp=mpp,
+    )
+
+
+def schema_facts(schema: pa.Schema) -> dict[str, Any]:
+    """The JSON in the schema metadata of a table of nuclei.
+
+    Raises:
+        ValueError: no table of nuclei.
+    """
+    metadata = schema.metadata or {}
+    if METADATA_KEY not in metadata:
+        raise ValueError("not a table of nuclei: its schema has no metadata 'histonuc'")
+    facts: dict[str, Any] = json.loads(metadata[METADATA_KEY])
+    return facts
+
+
+def write_table(nuclei: Nuclei, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write Parquet; the file appears whole or not at all."""
+    import pyarrow.parquet as pq
+
+    with replacing(path) as partial:
+        pq.write_table(to_table(nuclei, metadata), partial, compression="zstd", row_group_size=ROWS)
+
+
+def read_table(path: Path) -> Nuclei:
+    """Read what `write_table` wrote.
+
+    Raises:
+        ValueError: no such file, no Parquet, or not a table of nuclei.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        raise ValueError(f"no nuclei at {path}: run `histonuc predict` first")
+    try:
+        return from_table(pq.read_table(path))
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is damaged or no Parquet file: {error}") from None

@@ -1,0 +1,69 @@
+"""Nuclei to export, and what equal means after a way there and back."""
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from histonuc.exports import to_table
+from histonuc.nuclei import Instances, Nuclei
+from histonuc.taxonomy import PANNUKE
+
+
+def random_nuclei(seed=0, num=7, mpp=0.25, scale=0.499 / 0.25, origin=(1234.5, 99.25)):
+    """Blobs of a random label image, with random class probabilities."""
+    if num == 0:
+        return Nuclei.empty(PANNUKE, mpp)
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((60, 60), np.int32)
+    for i in range(num):
+        x, y = rng.integers(0, 50, 2)
+        labels[y : y + rng.integers(2, 10), x : x + rng.integers(2, 10)] = i + 1
+    ids, labels = np.unique(labels, return_inverse=True)
+    n = len(ids) - 1
+    instances = Instances(
+        labels=labels.reshape(60, 60).astype(np.int32),
+        class_probabilities=rng.dirichlet(np.ones(5), n).astype(np.float32),
+        score=rng.uniform(0, 1, n).astype(np.float32),
+    )
+    return Nuclei.from_instances(instances, PANNUKE).moved(scale, origin, mpp)
+
+
+def check_equal(one, other, points_px=0.0, centroid_px=0.0):
+    assert len(one) == len(other)
+    for name in ("offsets", "class_probabilities", "score"):
+        a, b = getattr(one, name), getattr(other, name)
+        assert a.dtype == b.dtype, name
+        assert np.array_equal(a, b), name
+    assert np.abs(one.points - other.points).max(initial=0) <= points_px
+    assert np.abs(one.centroid - other.centroid).max(initial=0) <= centroid_px
+    assert one.label_space == other.label_space
+    assert one.mpp == other.mpp or (math.isnan(one.mpp) and math.isnan(other.mpp))
+
+
+@pytest.fixture(scope="session")
+def nuclei_of():
+    return random_nuclei
+
+
+@pytest.fixture(scope="session")
+def assert_equal():
+    return check_equal
+
+
+@pytest.fixture
+def with_extra(tmp_path):
+    """A `nuclei.parquet` with ids that begin at 11 and two more measured columns."""
+    import pyarrow.parquet as pq
+
+    nuclei = random_nuclei()
+    table = to_table(nuclei, {"image_size": [1400, 300], "source": "slide.svs"})
+    n = len(nuclei)
+    table = table.set_column(0, "id", pa.array(np.arange(11, 11 + n), pa.uint32()))
+    entropy = np.where(np.arange(n) == 1, np.nan, np.arange(n) / 8)
+    table = table.append_column("entropy", pa.array(entropy, from_pandas=True))
+    table = table.append_column("stain", pa.array(["H"] * n))
+    table = table.append_column("neighbours", pa.array(np.arange(n), pa.int16()))
+    pq.write_table(table, tmp_path / "nuclei.parquet", row_group_size=3)
+    return tmp_path / "nuclei.parquet", nuclei
