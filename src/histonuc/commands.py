@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from histonuc.extras import require
-from histonuc.training.config import TrainConfig
+from histonuc.training.config import TrainConfig, read_options
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +149,7 @@ def models() -> Outcome:
     if not is_installed("train"):
         lines += ["", "the trunks need torch to be listed: pip install 'histonuc[train]'"]
         return Outcome(lines=lines, data={"shipped": shipped})
+    from histonuc.representations import REPRESENTATIONS
     from histonuc.zoo import model_table
 
     trunks = model_table()
@@ -156,7 +157,7 @@ def models() -> Outcome:
     lines += [
         f"{row.trunk:<22}{row.num_parameters / 1e6:>12.2f} M{row.gflops:>18.1f}" for row in trunks
     ]
-    lines += ["", "every trunk works with every representation: semantic"]
+    lines += ["", f"every trunk works with every representation: {', '.join(REPRESENTATIONS)}"]
     return Outcome(
         lines=lines, data={"shipped": shipped, "trunks": [asdict(row) for row in trunks]}
     )
@@ -392,18 +393,27 @@ def export(
     )
 
 
-def export_model(model: Path, *, out: Path, weights: Literal["fp32", "fp16"] = "fp32") -> Outcome:
+def export_model(
+    model: Path,
+    *,
+    out: Path,
+    weights: Literal["fp32", "fp16"] = "fp32",
+    representation_options: dict[str, Any] | None = None,
+) -> Outcome:
     """Turn a trained model into one ONNX file that predicts without torch.
 
     Args:
         model: A run folder or a checkpoint.
         out: File to write, *.onnx.
         weights: Number format of the stored weights; fp16 halves the file, arithmetic stays fp32.
+        representation_options: Options of the decoder to change:
+            --representation-options.min-area-px 60.
     """
     require("train", "histonuc export-model")
     from histonuc.inference.runtime import export_onnx_file
 
-    difference = export_onnx_file(model, out, weights=weights)
+    options = read_options(representation_options or {})
+    difference = export_onnx_file(model, out, weights, options)
     return Outcome(
         lines=[
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)",

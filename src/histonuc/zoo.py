@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,18 @@ class NucleusModel(nn.Module):
     def freeze_encoder(self) -> None:
         """Train only what is not pretrained; see the trunk's ``freezable``."""
         self.trunk.freeze_encoder()
+
+    def set_representation_options(self, options: Mapping[str, Any]) -> None:
+        """Change options of the representation, such as its decoder's; weights stay.
+
+        Raises:
+            ValueError: an unknown option or a bad value.
+        """
+        merged = {**self.spec.representation_options, **options}
+        self.representation = build_representation(
+            self.spec.representation, len(self.spec.label_space), **merged
+        )
+        self.spec = replace(self.spec, representation_options=merged)
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Parameters that an optimiser is to step."""

@@ -66,7 +66,7 @@ def test_ome_tiff_is_a_pyramid_of_ids(with_extra, tmp_path):
 
 
 def test_ome_zarr_follows_the_specification(with_extra, tmp_path):
-    zarr = pytest.importorskip("zarr", reason="an extra: pip install 'histonuc[spatial]'")
+    zarr = pytest.importorskip("zarr", reason="an extra: pip install 'histonuc[zarr]'")
     models = pytest.importorskip("ome_zarr_models.v05", reason="pip install ome-zarr-models")
     from histonuc.exports.ome_zarr import write_ome_zarr
 

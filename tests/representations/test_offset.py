@@ -100,6 +100,18 @@ def test_temperature_flattens_class_probabilities() -> None:
     assert flat == pytest.approx([2 / 3, 1 / 3])
 
 
+def test_doubtful_nuclei_are_dropped_and_the_others_renumbered() -> None:
+    instances = _discs(64, 20, 6)
+    maps = _perfect_maps(instances)
+    maps[0][instances == 2] = 0.6
+    every = Offset(num_classes=2).decode(maps)
+    sure = Offset(num_classes=2, min_score=0.8).decode(maps)
+    assert len(every.score) == instances.max()
+    assert len(sure.score) == instances.max() - 1
+    assert set(np.unique(sure.labels)) == set(range(instances.max()))
+    assert not sure.labels[instances == 2].any()
+
+
 def test_a_large_nucleus_with_scattered_votes_stays_whole() -> None:
     instances = np.zeros((96, 96), np.int32)
     cv2.ellipse(instances, (48, 48), (40, 14), 20, 0, 360, 1, -1)

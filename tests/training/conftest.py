@@ -78,6 +78,7 @@ def settings(data, tiny_trunk, tmp_path) -> Callable[..., TrainConfig]:
     def make(out: str = "run", **changes: object) -> TrainConfig:
         values: dict[str, object] = {
             "trunk": "tiny",
+            "representation": "semantic",
             "tile_px": 32,
             "batch_size": 4,
             "max_lr": 0.01,

@@ -18,7 +18,7 @@ from histonuc.extras import require
 from histonuc.representations import Representation, build_representation
 from histonuc.taxonomy import LabelSpace
 
-DEFAULT_MODEL = "compact-semantic-1"
+DEFAULT_MODEL = "compact-offset-1"
 """The shipped model that ``--model default`` means."""
 SPEC_KEY = "histonuc"
 """Key of the JSON text of the model's spec in a model file's metadata."""
@@ -225,13 +225,20 @@ def list_shipped() -> list[ShippedModel]:
     return models
 
 
-def export_onnx_file(model: Path, out: Path, weights: Literal["fp32", "fp16"] = "fp32") -> float:
+def export_onnx_file(
+    model: Path,
+    out: Path,
+    weights: Literal["fp32", "fp16"] = "fp32",
+    representation_options: Mapping[str, Any] | None = None,
+) -> float:
     """Write a trained model as one ONNX file.
 
     Args:
         model: run folder, checkpoint folder or ``.safetensors`` file.
         out: file to write, ``*.onnx``; appears whole or not at all.
         weights: number format of the stored weights.
+        representation_options: options of the representation to change, e.g. what a validation set
+            chose for its decoder.
 
     Returns:
         Largest absolute difference to torch on random input.
@@ -246,6 +253,8 @@ def export_onnx_file(model: Path, out: Path, weights: Literal["fp32", "fp16"] = 
     if out.suffix != ".onnx":
         raise ValueError(f"--out {out}: expected a file that ends in .onnx")
     network = load_model(checkpoint)
+    if representation_options:
+        network.set_representation_options(representation_options)
     export_onnx(network, out, precision="fp32" if weights == "fp32" else "fp16-weights")
     side = max(network.trunk.min_size, 128) + 1  # odd: the padding inside is tested too
     images = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)

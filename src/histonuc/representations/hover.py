@@ -68,6 +68,7 @@ class Hover:
         class_weights: one weight a class; empty for all ones.
         threshold: least nucleus probability of a nuclear pixel.
         min_area_px: smaller nuclei are dropped.
+        min_score: nuclei of a lower mean nucleus probability are dropped.
         temperature: class probabilities of a nucleus are raised to 1 / temperature.
     """
 
@@ -78,6 +79,7 @@ class Hover:
     class_weights: tuple[float, ...] = field(default=())
     threshold: float = 0.5
     min_area_px: int = 20
+    min_score: float = 0.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -157,7 +159,14 @@ class Hover:
         order = pixels[np.argsort(depth, kind="stable")]
         labels = flood(smooth, order, markers, num)
         labels, num = tidy(labels, self.min_area_px)
-        return to_instances(labels, num, maps, self.num_classes, self.temperature)
+        return to_instances(
+            labels,
+            num,
+            maps,
+            self.num_classes,
+            temperature=self.temperature,
+            min_score=self.min_score,
+        )
 
     def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Background and class probabilities (1 + C, H, W)."""

@@ -105,7 +105,9 @@ def to_instances(
     num: int,
     maps: NDArray[np.float32],
     num_classes: int,
+    *,
     temperature: float,
+    min_score: float,
 ) -> Instances:
     """Labels with class probabilities and scores pooled over each nucleus's pixels.
 
@@ -115,6 +117,7 @@ def to_instances(
         maps: float32 (1 + G + C, H, W).
         num_classes: C, the last channels.
         temperature: pooled probabilities are raised to 1 / temperature and normalised again.
+        min_score: nuclei of a lower score are dropped.
 
     Returns:
         The score is the mean nucleus probability.
@@ -122,6 +125,11 @@ def to_instances(
     sums, area = pool(labels, num, maps)
     sums = sums[:, [0, *range(len(maps) - num_classes, len(maps))]]
     mean = sums / np.maximum(area, 1)[:, None]
+    keep = mean[:, 0] >= min_score
+    if not keep.all():
+        number = np.zeros(num + 1, np.int32)
+        number[1:][keep] = np.arange(1, keep.sum() + 1)
+        labels, mean = number[labels], mean[keep]
     classes = np.maximum(mean[:, 1:], 1e-9) ** (1 / temperature)
     return Instances(
         labels=labels,

@@ -58,6 +58,7 @@ class Offset:
         prominence: two maxima stay apart where the density between them is below this share of
             the lower one; smaller merges more.
         min_area_px: smaller nuclei are dropped.
+        min_score: nuclei of a lower mean nucleus probability are dropped.
         temperature: class probabilities of a nucleus are raised to 1 / temperature.
     """
 
@@ -69,6 +70,7 @@ class Offset:
     blur_px: float = 1.0
     prominence: float = 0.7
     min_area_px: int = 20
+    min_score: float = 0.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -141,7 +143,14 @@ class Offset:
             prominence=self.prominence,
             min_area_px=self.min_area_px,
         )
-        return to_instances(labels, num, maps, self.num_classes, self.temperature)
+        return to_instances(
+            labels,
+            num,
+            maps,
+            self.num_classes,
+            temperature=self.temperature,
+            min_score=self.min_score,
+        )
 
     def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Background and class probabilities (1 + C, H, W)."""

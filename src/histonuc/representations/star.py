@@ -77,6 +77,7 @@ class Star:
         overlap: a proposal is suppressed where more than this share of it belongs to accepted
             nuclei, or it takes more than this share of one of them.
         min_area_px: smaller nuclei are dropped.
+        min_score: nuclei of a lower mean nucleus probability are dropped.
         temperature: class probabilities of a nucleus are raised to 1 / temperature.
     """
 
@@ -88,6 +89,7 @@ class Star:
     blur_px: float = 1.0
     overlap: float = 0.4
     min_area_px: int = 20
+    min_score: float = 0.0
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -167,7 +169,14 @@ class Star:
         uncovered = np.flatnonzero(nuclear & (labels == 0)).astype(np.int32)
         suppress(_best_first(uncovered, score), rays, nuclear, self.overlap, labels, area)
         labels, num = tidy(labels, self.min_area_px)
-        return to_instances(labels, num, maps, self.num_classes, self.temperature)
+        return to_instances(
+            labels,
+            num,
+            maps,
+            self.num_classes,
+            temperature=self.temperature,
+            min_score=self.min_score,
+        )
 
     def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Background and class probabilities (1 + C, H, W)."""

@@ -34,7 +34,7 @@ class TrainConfig:
     """Run folder to write."""
     trunk: str = "unet"
     """Network: see `histonuc models`."""
-    representation: str = "semantic"
+    representation: str = "offset"
     """How nuclei become maps and come back."""
     trunk_options: dict[str, Any] = field(default_factory=dict)
     """Options of the trunk, e.g. up: bilinear for unet."""
@@ -133,7 +133,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("trunk_options", "representation_options"):
-            object.__setattr__(self, name, _options(getattr(self, name)))
+            object.__setattr__(self, name, read_options(getattr(self, name)))
         object.__setattr__(self, "precision", str(self.precision))  # YAML: precision: 32
         check_types(self)
         check_types(self.augment, "augment.")
@@ -208,7 +208,7 @@ class TrainConfig:
         return TrainConfig(**values)
 
 
-def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Options as YAML would read them: flags carry dashes in names and text for numbers."""
     import yaml
 

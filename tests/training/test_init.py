@@ -1,0 +1,71 @@
+"""Training that goes on from another model: fine-tuning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from histonuc.taxonomy import CONSEP, PANNUKE
+from histonuc.training.loop import train
+from histonuc.zoo import ModelSpec, build_model, load_model, save_model, start_from
+
+SPEC = ModelSpec(
+    trunk="compact", representation="offset", label_space=PANNUKE, mpp=0.25, trunk_options={}
+)
+
+
+def _same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_the_same_kind_of_model_is_taken_whole() -> None:
+    given, model = build_model(SPEC), build_model(SPEC)
+    assert not _same(given, model)
+    start_from(model, given)
+    assert _same(given, model)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"label_space": CONSEP}, {"representation": "hover"}, {"representation": "star"}]
+)
+def test_other_classes_or_maps_keep_the_trunk_and_start_a_new_head(changes: dict) -> None:
+    given, model = build_model(SPEC), build_model(replace(SPEC, **changes))
+    head = model.head.weight.clone()
+    start_from(model, given)
+    assert _same(given.trunk, model.trunk)
+    assert torch.equal(model.head.weight, head)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"trunk": "inception_unet"}, {"trunk_options": {"stem_stride": 4}}]
+)
+def test_another_trunk_is_refused(changes: dict) -> None:
+    with pytest.raises(ValueError, match="--init: the model given has trunk compact"):
+        start_from(build_model(replace(SPEC, **changes)), build_model(SPEC))
+
+
+def test_train_starts_from_a_run(settings) -> None:
+    first = train(settings("first"))
+    # A rate of next to nothing leaves the model where it started.
+    tuned = train(settings("tuned", init=str(first), max_lr=1e-9, min_lr=1e-9))
+    before = load_model(first / "checkpoints/best")
+    after = load_model(tuned / "checkpoints/last")
+    for x, y in zip(before.parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
+
+
+def test_an_unknown_model_is_one_clear_error(settings, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no model at"):
+        train(settings(init=str(tmp_path / "nothing")))
+
+
+def test_save_and_load_keep_the_trunk_s_options(tmp_path: Path) -> None:
+    options = {"stem_stride": 4, "widths": [32, 24, 16, 16, 16, 8], "shuffle": 2}
+    model = build_model(replace(SPEC, trunk_options=options)).eval()
+    again = load_model(save_model(model, tmp_path))
+    images = torch.randint(0, 255, (1, 3, 96, 64), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(model(images), again(images))
