@@ -434,7 +434,9 @@ def demo(slide: Path | None = None, *, out: Path = Path("demo-out")) -> Outcome:
 
     path = slide or demo_slide()
     outcome = predict((path,), out=out)
-    folder = out / path.stem
+    if outcome.exit_code:
+        return outcome
+    folder = outcome.data["items"][0]["folder"]
     lines = [
         *outcome.lines,
         "",

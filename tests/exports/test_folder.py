@@ -30,7 +30,7 @@ def test_every_plain_format_is_written_without_an_extra(nuclei_of, tmp_path, mon
     assert {path.name for path in tmp_path.iterdir()} == {"nuclei.parquet", written.name}
 
 
-@pytest.mark.parametrize(("to", "extra"), [("ome-zarr", "spatial"), ("anndata", "spatial")])
+@pytest.mark.parametrize(("to", "extra"), [("ome-zarr", "zarr"), ("anndata", "spatial")])
 def test_a_missing_extra_is_named(nuclei_of, tmp_path, monkeypatch, to, extra):
     monkeypatch.setattr(extras, "is_installed", lambda extra: False)
     write_table(nuclei_of(), tmp_path / "nuclei.parquet")

@@ -141,7 +141,7 @@ def test_killed_and_resumed_it_ends_bit_for_bit_the_same(
 
 def test_two_processes_equal_one_with_the_doubled_batch(data, tmp_path) -> None:
     """And go on together: the second epoch of the two is another session."""
-    changes = {"trunk": "steady", "clip_norm": 0.5}
+    changes = {"trunk": "steady", "representation": "semantic", "clip_norm": 0.5}
     run(command(data, tmp_path / "two", **changes, devices=2, strategy="ddp", epochs=1))
     run(
         command(data, tmp_path / "two", **changes, devices=2, strategy="ddp", epochs=2, resume=True)

@@ -51,7 +51,8 @@ def nuclear_loss(
     """BCE and Dice of nucleus against background, and candidate-set cross entropy of the class.
 
     The class term is averaged over the pixels whose class is at all restricted, with the weight of
-    `encode_nuclear`, so that it does not fade in a batch where few tiles have classes.
+    `encode_nuclear`, so that it does not fade in a batch where few tiles have classes. The average
+    is over the batch, so processes that share one step weigh their own pixels, not all alike.
 
     Args:
         nucleus: logits (B, H, W).
