@@ -79,16 +79,16 @@ def test_pool_sums_over_labels() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, (11, 7)).astype(np.int32)
     maps = rng.random((2, 11, 7)).astype(np.float32)
-    sums, area = pool(labels, 3, maps)
+    sums, area = pool(labels, 3, maps, np.array([1, 0]))
     for label in range(1, 4):
         assert area[label - 1] == (labels == label).sum()
-        assert sums[label - 1] == pytest.approx(maps[:, labels == label].sum(1))
+        assert sums[label - 1] == pytest.approx(maps[::-1, labels == label].sum(1))
 
 
 def test_nothing_at_all() -> None:
     clean, num = tidy(np.zeros((3, 4), np.int32), 1)
     assert num == 0
     assert clean.shape == (3, 4)
-    sums, area = pool(clean, 0, np.zeros((2, 3, 4), np.float32))
+    sums, area = pool(clean, 0, np.zeros((2, 3, 4), np.float32), np.array([0, 1]))
     assert sums.shape == (0, 2)
     assert area.shape == (0,)

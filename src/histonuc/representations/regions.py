@@ -53,7 +53,7 @@ def tidy(labels: NDArray[np.int32], min_area_px: int) -> tuple[NDArray[np.int32]
 
 
 def pool(
-    labels: NDArray[np.int32], num: int, maps: NDArray[np.float32]
+    labels: NDArray[np.int32], num: int, maps: NDArray[np.float32], channels: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Sums of maps over each label.
 
@@ -61,12 +61,13 @@ def pool(
         labels: int32 (H, W), ids 0..num.
         num: number of labels.
         maps: float32 (K, H, W).
+        channels: the maps to sum (k,).
 
     Returns:
-        float64 (num, K), the sums, and int64 (num,), the areas in pixels.
+        float64 (num, k), the sums, and int64 (num,), the areas in pixels.
     """
-    sums, area = np.zeros((num + 1, len(maps))), np.zeros(num + 1, np.int64)
-    _pool(labels, np.ascontiguousarray(maps), sums, area)
+    sums, area = np.zeros((num + 1, len(channels))), np.zeros(num + 1, np.int64)
+    _pool(labels, np.ascontiguousarray(maps), channels, sums, area)
     return sums[1:], area[1:]
 
 
@@ -195,7 +196,11 @@ def _paint(clean: Ints, number: Ints, start: Ints, first: Ints) -> None:
 
 @compiled
 def _pool(
-    labels: Ints, maps: NDArray[np.float32], sums: NDArray[np.float64], area: NDArray[np.int64]
+    labels: Ints,
+    maps: NDArray[np.float32],
+    channels: NDArray[np.intp],
+    sums: NDArray[np.float64],
+    area: NDArray[np.int64],
 ) -> None:
     inside = np.empty(labels.size, np.int32)  # flat indices of nuclear pixels
     owners = np.empty(labels.size, np.int32)
@@ -208,7 +213,7 @@ def _pool(
                 count += 1
     for index in range(count):
         area[owners[index]] += 1
-    for channel in range(len(maps)):
-        flat = maps[channel].ravel()
+    for column in range(len(channels)):
+        flat = maps[channels[column]].ravel()
         for index in range(count):
-            sums[owners[index], channel] += flat[inside[index]]
+            sums[owners[index], column] += flat[inside[index]]
