@@ -25,7 +25,7 @@ heights are equal to 1 / 65535: equal pixels are taken row by row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -35,12 +35,11 @@ from numpy.typing import NDArray
 from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.nuclear import (
+    Nuclear,
     activate_nuclear,
     check_maps,
     encode_nuclear,
     nuclear_loss,
-    nuclear_probabilities,
-    to_instances,
 )
 from histonuc.representations.regions import tidy
 from histonuc.representations.watershed import flood
@@ -57,36 +56,16 @@ _LOSS_SOBEL_PX = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hover:
+class Hover(Nuclear):
     """Maps are (3 + C, H, W): nucleus probability, horizontal, vertical, class probabilities.
 
-    Attributes:
-        num_classes: C, classes of the label space.
+    Attributes, beside those of `Nuclear`:
         distance: weight of the squared error of the maps.
         gradient: weight of the squared error of their slopes.
-        classes: weight of the class loss.
-        class_weights: one weight a class; empty for all ones.
-        threshold: least nucleus probability of a nuclear pixel.
-        min_area_px: smaller nuclei are dropped.
-        min_score: nuclei of a lower mean nucleus probability are dropped.
-        temperature: class probabilities of a nucleus are raised to 1 / temperature.
     """
 
-    num_classes: int
     distance: float = 1.0
     gradient: float = 2.0
-    classes: float = 1.0
-    class_weights: tuple[float, ...] = field(default=())
-    threshold: float = 0.5
-    min_area_px: int = 20
-    min_score: float = 0.0
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.class_weights and len(self.class_weights) != self.num_classes:
-            raise ValueError(
-                f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
-            )
 
     @property
     def channels(self) -> int:
@@ -159,18 +138,7 @@ class Hover:
         order = pixels[np.argsort(depth, kind="stable")]
         labels = flood(smooth, order, markers, num)
         labels, num = tidy(labels, self.min_area_px)
-        return to_instances(
-            labels,
-            num,
-            maps,
-            self.num_classes,
-            temperature=self.temperature,
-            min_score=self.min_score,
-        )
-
-    def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Background and class probabilities (1 + C, H, W)."""
-        return nuclear_probabilities(maps, self.num_classes)
+        return self.pooled(labels, num, maps)
 
 
 def _mean_square(wrong: Tensor, weight: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ probabilities given that the pixel is nucleus.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,50 @@ from histonuc.representations.regions import pool
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nuclear:
+    """Options that every instance representation has, and what follows from them.
+
+    Attributes:
+        num_classes: C, classes of the label space.
+        classes: weight of the class loss.
+        class_weights: one weight a class; empty for all ones.
+        threshold: least nucleus probability of a nuclear pixel.
+        min_area_px: smaller nuclei are dropped.
+        min_score: nuclei of a lower mean nucleus probability are dropped.
+        temperature: class probabilities of a nucleus are raised to 1 / temperature.
+    """
+
+    num_classes: int
+    classes: float = 1.0
+    class_weights: tuple[float, ...] = field(default=())
+    threshold: float = 0.5
+    min_area_px: int = 20
+    min_score: float = 0.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.class_weights and len(self.class_weights) != self.num_classes:
+            raise ValueError(
+                f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
+            )
+
+    def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Background and class probabilities (1 + C, H, W) of the maps."""
+        return np.concatenate([1 - maps[:1], maps[:1] * maps[len(maps) - self.num_classes :]])
+
+    def pooled(self, labels: NDArray[np.int32], num: int, maps: NDArray[np.float32]) -> Instances:
+        """Tidy labels with class probabilities and scores, see `to_instances`."""
+        return to_instances(
+            labels,
+            num,
+            maps,
+            self.num_classes,
+            temperature=self.temperature,
+            min_score=self.min_score,
+        )
 
 
 def encode_nuclear(labels: TileLabels) -> dict[str, NDArray[Any]]:
@@ -85,11 +130,6 @@ def activate_nuclear(logits: Tensor, *, geometry: Tensor) -> Tensor:
     first = 1 + geometry.shape[1]
     nucleus, classes = logits[:, :1].float().sigmoid(), logits[:, first:].float().softmax(1)
     return torch.cat([nucleus, geometry, classes], dim=1)
-
-
-def nuclear_probabilities(maps: NDArray[np.float32], num_classes: int) -> NDArray[np.float32]:
-    """Background and class probabilities (1 + C, H, W) of the maps."""
-    return np.concatenate([1 - maps[:1], maps[:1] * maps[len(maps) - num_classes :]])
 
 
 def check_maps(maps: NDArray[np.float32], channels: int) -> None:

@@ -19,7 +19,7 @@ The steps are those of `histonuc.representations.voting`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,12 +28,11 @@ from numpy.typing import NDArray
 from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.nuclear import (
+    Nuclear,
     activate_nuclear,
     check_maps,
     encode_nuclear,
     nuclear_loss,
-    nuclear_probabilities,
-    to_instances,
 )
 from histonuc.representations.voting import votes_to_labels
 
@@ -45,39 +44,19 @@ _UNIT_PX = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offset:
+class Offset(Nuclear):
     """Maps are (3 + C, H, W): nucleus probability, offset y, offset x (px), class probabilities.
 
-    Attributes:
-        num_classes: C, classes of the label space.
+    Attributes, beside those of `Nuclear`:
         offset: weight of the offsets' loss.
-        classes: weight of the class loss.
-        class_weights: one weight a class; empty for all ones.
-        threshold: least nucleus probability of a nuclear pixel.
         blur_px: standard deviation of the Gaussian that smooths the votes' density.
         prominence: two maxima stay apart where the density between them is below this share of
             the lower one; smaller merges more.
-        min_area_px: smaller nuclei are dropped.
-        min_score: nuclei of a lower mean nucleus probability are dropped.
-        temperature: class probabilities of a nucleus are raised to 1 / temperature.
     """
 
-    num_classes: int
     offset: float = 1.0
-    classes: float = 1.0
-    class_weights: tuple[float, ...] = field(default=())
-    threshold: float = 0.5
     blur_px: float = 1.0
     prominence: float = 0.7
-    min_area_px: int = 20
-    min_score: float = 0.0
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.class_weights and len(self.class_weights) != self.num_classes:
-            raise ValueError(
-                f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
-            )
 
     @property
     def channels(self) -> int:
@@ -143,18 +122,7 @@ class Offset:
             prominence=self.prominence,
             min_area_px=self.min_area_px,
         )
-        return to_instances(
-            labels,
-            num,
-            maps,
-            self.num_classes,
-            temperature=self.temperature,
-            min_score=self.min_score,
-        )
-
-    def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Background and class probabilities (1 + C, H, W)."""
-        return nuclear_probabilities(maps, self.num_classes)
+        return self.pooled(labels, num, maps)
 
 
 @compiled

@@ -22,7 +22,7 @@ classes Weigert & Schmidt 2022, arXiv 2203.02284). Deliberate deviations:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -32,12 +32,11 @@ from numpy.typing import NDArray
 from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.nuclear import (
+    Nuclear,
     activate_nuclear,
     check_maps,
     encode_nuclear,
     nuclear_loss,
-    nuclear_probabilities,
-    to_instances,
 )
 from histonuc.representations.polygons import (
     DIRECTIONS,
@@ -57,7 +56,7 @@ _UNIT_PX = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Star:
+class Star(Nuclear):
     """Maps are (33 + C, H, W): nucleus probability, 32 ray lengths (px), class probabilities.
 
     Ray ``k`` leaves the pixel's centre at the angle ``k / 32`` of a turn, from +x towards +y.
@@ -67,36 +66,16 @@ class Star:
     and a pixel centre exactly on a polygon's left or top edge is inside, on its right or bottom
     edge outside.
 
-    Attributes:
-        num_classes: C, classes of the label space.
+    Attributes, beside those of `Nuclear`:
         rays: weight of the ray lengths' loss.
-        classes: weight of the class loss.
-        class_weights: one weight a class; empty for all ones.
-        threshold: least nucleus probability of a nuclear pixel.
         blur_px: standard deviation of the Gaussian that smooths the proposals' score.
         overlap: a proposal is suppressed where more than this share of it belongs to accepted
             nuclei, or it takes more than this share of one of them.
-        min_area_px: smaller nuclei are dropped.
-        min_score: nuclei of a lower mean nucleus probability are dropped.
-        temperature: class probabilities of a nucleus are raised to 1 / temperature.
     """
 
-    num_classes: int
     rays: float = 1.0
-    classes: float = 1.0
-    class_weights: tuple[float, ...] = field(default=())
-    threshold: float = 0.5
     blur_px: float = 1.0
     overlap: float = 0.4
-    min_area_px: int = 20
-    min_score: float = 0.0
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.class_weights and len(self.class_weights) != self.num_classes:
-            raise ValueError(
-                f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
-            )
 
     @property
     def channels(self) -> int:
@@ -169,18 +148,7 @@ class Star:
         uncovered = np.flatnonzero(nuclear & (labels == 0)).astype(np.int32)
         suppress(_best_first(uncovered, score), rays, nuclear, self.overlap, labels, area)
         labels, num = tidy(labels, self.min_area_px)
-        return to_instances(
-            labels,
-            num,
-            maps,
-            self.num_classes,
-            temperature=self.temperature,
-            min_score=self.min_score,
-        )
-
-    def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Background and class probabilities (1 + C, H, W)."""
-        return nuclear_probabilities(maps, self.num_classes)
+        return self.pooled(labels, num, maps)
 
 
 def _best_first(cells: NDArray[np.int32], score: NDArray[np.float32]) -> NDArray[np.int32]:
