@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,6 +24,8 @@ from histonuc.trunks.deeplab import DeepLabV3
 from histonuc.trunks.inception_unet import InceptionUNet
 from histonuc.trunks.refinenet import RefineNet
 from histonuc.trunks.unet import UNet
+
+logger = logging.getLogger(__name__)
 
 DEPTHS = (50, 101, 152)
 TRUNKS: dict[str, Callable[..., Trunk]] = {
@@ -270,22 +273,36 @@ def load_model(path: Path) -> NucleusModel:
 def start_from(model: NucleusModel, other: NucleusModel) -> None:
     """Copy another model's weights: the trunk's always, the heads' where the classes are the same.
 
+    Tensors whose name or shape differs, as those of a decoder of another width, stay as they are,
+    and a warning counts them.
+
     Raises:
-        ValueError: another trunk.
+        ValueError: another kind of trunk, or no tensor that fits.
     """
     spec, given = model.spec, other.spec
-    ours, theirs = model.trunk.state_dict(), other.trunk.state_dict()
-    shapes = {name: tuple(value.shape) for name, value in ours.items()}
-    if spec.trunk != given.trunk or shapes != {k: tuple(v.shape) for k, v in theirs.items()}:
+    same_heads = (spec.representation, spec.label_space.classes) == (
+        given.representation,
+        given.label_space.classes,
+    )
+    ours, theirs = model.state_dict(), other.state_dict()
+    wanted = [name for name in ours if same_heads or name.startswith("trunk.")]
+    fitting = {
+        name: theirs[name]
+        for name in wanted
+        if name in theirs and theirs[name].shape == ours[name].shape
+    }
+    if spec.trunk != given.trunk or not fitting:
         raise ValueError(
             f"--init: the model given has trunk {given.trunk} {dict(given.trunk_options)}, "
             f"expected {spec.trunk} {dict(spec.trunk_options)}"
         )
-    same = spec.representation == given.representation
-    if same and spec.label_space.classes == given.label_space.classes:
-        model.load_state_dict(other.state_dict())
-    else:
-        model.trunk.load_state_dict(theirs)
+    if len(fitting) < len(wanted):
+        logger.warning(
+            "--init: %d of %d tensors have another shape there and start anew",
+            len(wanted) - len(fitting),
+            len(wanted),
+        )
+    model.load_state_dict(fitting, strict=False)
 
 
 def _model_file(path: Path) -> Path:

@@ -39,12 +39,21 @@ def test_other_classes_or_maps_keep_the_trunk_and_start_a_new_head(changes: dict
     assert torch.equal(model.head.weight, head)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"trunk": "inception_unet"}, {"trunk_options": {"stem_stride": 4}}]
-)
-def test_another_trunk_is_refused(changes: dict) -> None:
+def test_another_trunk_is_refused() -> None:
     with pytest.raises(ValueError, match="--init: the model given has trunk compact"):
-        start_from(build_model(replace(SPEC, **changes)), build_model(SPEC))
+        start_from(build_model(replace(SPEC, trunk="inception_unet")), build_model(SPEC))
+
+
+def test_another_decoder_starts_anew_behind_the_same_encoder(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    given = build_model(SPEC)
+    model = build_model(replace(SPEC, trunk_options={"widths": (64, 48, 32, 24, 16)}))
+    before = model.trunk.merge[0][0][0].weight.clone()
+    start_from(model, given)
+    assert _same(given.trunk.encoder, model.trunk.encoder)
+    assert torch.equal(model.trunk.merge[0][0][0].weight, before)
+    assert "tensors have another shape there and start anew" in caplog.text
 
 
 def test_train_starts_from_a_run(settings) -> None:

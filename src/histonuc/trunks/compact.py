@@ -11,8 +11,6 @@ from histonuc.trunks.base import Trunk, TrunkFeatures, conv_bn_relu, init_weight
 
 ENCODER_CHANNELS = (16, 24, 40, 112, 320)
 """Channels of the encoder's features at 1, 2, 4, 8, 16 times the stride of its stem."""
-_FINE_CHANNELS = 16
-"""Channels of the plain convolution that a sixth decoder step takes from the image."""
 TF_MEAN = (127 / 255,) * 3
 TF_STD = (128 / 255,) * 3
 """What the TensorFlow weights of EfficientNet-Lite were trained with, (x - 127) / 128."""
@@ -41,6 +39,7 @@ class Compact(Trunk):
         widths: Sequence[int] = (128, 96, 64, 48, 32),
         repeats: int = 1,
         shuffle: int = 1,
+        fine: Sequence[int] = (16,),
     ) -> None:
         """Build the network.
 
@@ -49,9 +48,10 @@ class Compact(Trunk):
             stem_stride: stride of the encoder's first convolution. 4 costs a quarter: the encoder
                 then works at half its usual scale, though its first convolution sees every pixel.
             widths: decoder channels at the encoder's strides, coarsest first; a sixth adds a step
-                at half the finest of them, with a plain convolution of the image as its skip.
+                at half the finest of them, with plain convolutions of the image as its skip.
             repeats: 3x3 convolutions at each stride.
             shuffle: the head gives this many map pixels a side for each pixel of the features.
+            fine: channels of the plain 3x3 convolutions of the image that a sixth step merges.
         """
         if stem_stride not in (2, 4):
             raise ValueError(f"compact: expected stem_stride 2 or 4, got {stem_stride}")
@@ -60,6 +60,8 @@ class Compact(Trunk):
                 "compact: expected five or six widths above 0 and repeats >= 1, "
                 f"got {tuple(widths)} and {repeats}"
             )
+        if not fine or min(fine) < 1:
+            raise ValueError(f"compact: expected one or more fine channels, got {tuple(fine)}")
         out_stride = stem_stride if len(widths) == 5 else stem_stride // 2
         if shuffle < 1 or out_stride % shuffle:
             raise ValueError(
@@ -79,8 +81,8 @@ class Compact(Trunk):
         skips = list(ENCODER_CHANNELS)
         self.fine = None
         if len(widths) == 6:
-            self.fine = conv_bn_relu(3, _FINE_CHANNELS, 3, stride=out_stride)
-            skips = [_FINE_CHANNELS, *skips]
+            self.fine = _fine(fine, out_stride)
+            skips = [fine[-1], *skips]
         self.bottom = conv_bn_relu(skips[-1], widths[0], 1)
         steps = zip(widths[:-1], widths[1:], reversed(skips[:-1]), strict=True)
         self.merge = nn.ModuleList(_merge(wide, skip, out, repeats) for wide, out, skip in steps)
@@ -97,6 +99,13 @@ class Compact(Trunk):
         for merge in self.merge:
             y = merge(torch.cat([upsample(y, 2), skips.pop()], dim=1))
         return TrunkFeatures(y)
+
+
+def _fine(channels: Sequence[int], stride: int) -> nn.Sequential:
+    layers = [*conv_bn_relu(3, channels[0], 3, stride=stride)]
+    for before, after in zip(channels[:-1], channels[1:], strict=True):
+        layers += conv_bn_relu(before, after, 3)
+    return nn.Sequential(*layers)
 
 
 def _merge(wide: int, skip: int, out: int, repeats: int) -> nn.Sequential:
