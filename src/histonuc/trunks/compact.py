@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,7 @@ class Compact(Trunk):
 
 def _fine(channels: Sequence[int], stride: int) -> nn.Sequential:
     layers = [*conv_bn_relu(3, channels[0], 3, stride=stride)]
-    for before, after in zip(channels[:-1], channels[1:], strict=True):
+    for before, after in pairwise(channels):
         layers += conv_bn_relu(before, after, 3)
     return nn.Sequential(*layers)
 
