@@ -39,14 +39,14 @@ def test_every_command_is_a_function_of_the_package() -> None:
 def test_help_loads_nothing_heavy() -> None:
     code = (
         "import sys; from histonuc import cli; cli.run(['train', '--help']);"
-        "heavy = {'torch', 'cv2', 'numpy', 'pyarrow', 'onnxruntime', 'openslide', 'matplotlib'};"
+        "heavy = {'torch', 'cv2', 'numpy', 'pyarrow', 'openvino', 'openslide', 'matplotlib'};"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = done.stderr.strip().splitlines()[-1]
     assert "torch" not in loaded
     assert "pyarrow" not in loaded
-    assert "onnxruntime" not in loaded
+    assert "openvino" not in loaded
     assert "matplotlib" not in loaded
 
 

@@ -220,6 +220,7 @@ def evaluate(
     types: dict[str, str] | None = None,
     binary_only: bool = False,
     device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
 ) -> Outcome:
     """Score a model, or predictions made elsewhere, on folds of a store and write scores.json.
 
@@ -234,6 +235,7 @@ def evaluate(
         types: Class of each type of the predictions: --types.1 Neoplastic.
         binary_only: Leave classes out, so that any model can be scored on any store.
         device: auto, cpu or cuda:0.
+        precision: As for `histonuc predict`.
     """
     if bool(model) == bool(predictions):
         raise ValueError("expected either a model or --predictions PATH to evaluate")
@@ -262,6 +264,7 @@ def evaluate(
             sources=sources,
             binary_only=binary_only,
             device=device,
+            precision=precision,
         )
     return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
 
@@ -319,6 +322,7 @@ def predict(
     out: Path,
     model: str = "default",
     device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16"] = "auto",
     mpp: float | None = None,
     tile_px: int = 512,
     batch_size: int = 4,
@@ -333,6 +337,8 @@ def predict(
         out: Folder for the results, one folder inside for each input.
         model: A shipped model's name, an exported file, a run folder or a checkpoint.
         device: auto, cpu or cuda:0.
+        precision: Arithmetic of exported and shipped models; auto is bf16 where the processor
+            has it, else fp32.
         mpp: Microns per pixel at level 0; needed where a slide does not state it.
         tile_px: Side of the network's input, at the model's mpp.
         batch_size: Tiles a forward pass.
@@ -347,6 +353,7 @@ def predict(
         out,
         model=model,
         device=device,
+        precision=precision,
         mpp=mpp,
         tile_px=tile_px,
         batch_size=batch_size,
@@ -397,29 +404,40 @@ def export_model(
     model: Path,
     *,
     out: Path,
-    weights: Literal["fp32", "fp16"] = "fp32",
+    to: Literal["onnx", "openvino"] = "onnx",
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    data: Path | None = None,
+    folds: tuple[int, ...] = (),
     representation_options: dict[str, Any] | None = None,
 ) -> Outcome:
-    """Turn a trained model into one ONNX file that predicts without torch.
+    """Turn a trained model into a file that predicts without torch, and compare the two.
 
     Args:
         model: A run folder or a checkpoint.
-        out: File to write, *.onnx.
-        weights: Number format of the stored weights; fp16 halves the file, arithmetic stays fp32.
+        out: File to write, *.onnx, or *.xml (with *.bin beside it) for openvino.
+        to: Format of the file.
+        precision: Number format of the stored weights; fp16 halves the file and changes nothing
+            else, int8 is arithmetic too and needs --data.
+        data: Store with real tiles, for int8's ranges and for the comparison.
+        folds: Folds of the store to use, those of the training for int8; all when not given.
         representation_options: Options of the decoder to change:
             --representation-options.min-area-px 60.
     """
-    require("train", "histonuc export-model")
-    from histonuc.inference.runtime import export_onnx_file
+    from histonuc.inference.model_export import export_model as export
 
-    options = read_options(representation_options or {})
-    difference = export_onnx_file(model, out, weights, options)
+    parity = export(
+        model,
+        out,
+        to=to,
+        precision=precision,
+        representation_options=read_options(representation_options or {}),
+        data=data,
+        folds=folds,
+    )
+    size = sum(f.stat().st_size for f in (out, out.with_suffix(".bin")) if f.is_file()) / 1e6
     return Outcome(
-        lines=[
-            f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB)",
-            f"largest difference to torch on random input: {difference:.2e}",
-        ],
-        data={"file": str(out), "max_abs_difference": difference},
+        lines=[f"wrote {out} ({size:.1f} MB)", *parity.lines()],
+        data={"file": str(out), "size_mb": size, **parity.to_dict()},
     )
 
 

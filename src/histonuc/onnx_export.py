@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +81,60 @@ def onnx_difference(model: NucleusModel, path: Path, images: NDArray[np.uint8]) 
         maps = model.representation.activate(logits).numpy()
     model.train(training)
     return float(np.abs(maps - exported).max())
+
+
+def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> Path:
+    """Write a static int8 version of an fp32 file that `export_onnx` wrote.
+
+    Weights are int8, one scale an output channel; activations uint8, with the ranges they have on
+    `images`. The first convolution, which sees the raw image, and the last, which makes the maps,
+    stay in floating point, as does whatever is no convolution, addition or concatenation.
+
+    Args:
+        source: the fp32 file.
+        path: the file to write; appears whole or not at all.
+        images: RGB (H, W, 3) real tiles for the activations' ranges, a few dozen; sizes may differ.
+
+    Raises:
+        ValueError: no images.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    if not images:
+        raise ValueError("int8 needs real tiles for its ranges: expected images, got none")
+    graph = onnx.load_model(str(source)).graph
+    convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+    root = logging.getLogger()  # the quantiser's: it recommends a pass our graphs have behind them
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with replacing(path) as draft:
+            quantize_static(
+                str(source),
+                str(draft),
+                _Images(images),
+                quant_format=QuantFormat.QDQ,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                op_types_to_quantize=["Conv", "Clip", "Relu", "Add", "Concat"],
+                nodes_to_exclude=[convolutions[0], convolutions[-1]],
+            )
+    finally:
+        root.setLevel(level)
+    return path
+
+
+class _Images:
+    """Tiles in the form that the calibration asks for, one at a time."""
+
+    def __init__(self, images: Sequence[NDArray[np.uint8]]) -> None:
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        image = next(self._images, None)
+        return None if image is None else {"images": image[None]}
 
 
 class _Padded(nn.Module):

@@ -20,6 +20,7 @@ class PixelRuntime:
         self.name = "pixels"
         self.sha256 = "0" * 64
         self.mpp = mpp
+        self.precision = "fp32"
         self.label_space = space
         self.representation: Representation = build_representation("semantic", len(space))
         self.num_images = 0

@@ -18,7 +18,7 @@ FILES = {"nuclei.parquet", "nuclei.geojson", "overview.jpg", "detail.jpg", "summ
 @pytest.fixture
 def runtime(pixel_runtime, monkeypatch):
     """Predict with the pixel runtime whatever model is asked for."""
-    monkeypatch.setattr(module, "load_runtime", lambda model, device: pixel_runtime)
+    monkeypatch.setattr(module, "load_runtime", lambda model, device, precision: pixel_runtime)
     return pixel_runtime
 
 

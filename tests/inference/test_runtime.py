@@ -6,11 +6,12 @@ import pytest
 
 from histonuc import extras
 from histonuc.inference import runtime as module
-from histonuc.inference.runtime import OnnxRuntime, list_shipped, load_runtime, pad_to
+from histonuc.inference.engines import GraphRuntime, _choose_precision, pad_to
+from histonuc.inference.runtime import list_shipped, load_runtime
 
 
 def test_an_onnx_model_gives_its_maps(onnx_model):
-    model = OnnxRuntime(onnx_model, threads=1)
+    model = GraphRuntime(onnx_model, threads=1, precision="fp32")
     assert (model.name, model.mpp) == ("red", 0.5)
     assert model.label_space.classes == ("Nucleus",)
     assert model.representation.channels == 2
@@ -26,8 +27,25 @@ def test_an_onnx_model_gives_its_maps(onnx_model):
 @pytest.mark.parametrize("size", [(1, 1), (3, 20), (7, 7)])
 def test_images_below_the_smallest_size_are_padded_and_cropped(onnx_model, size):
     images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
-    maps = OnnxRuntime(onnx_model, threads=1).maps(images)
+    maps = GraphRuntime(onnx_model, threads=1, precision="fp32").maps(images)
     assert np.allclose(maps[0, 0], images[0, ..., 0] / 255, atol=1e-6)
+
+
+def test_maps_stay_when_the_next_images_come(onnx_model):
+    model = GraphRuntime(onnx_model, threads=1)
+    images = np.random.default_rng(0).integers(0, 256, (2, 1, 20, 20, 3), np.uint8)
+    first = model.maps(images[0])
+    before = first.copy()
+    model.maps(images[1])
+    assert np.array_equal(first, before)
+
+
+def test_precision_is_what_the_processor_has():
+    assert _choose_precision("auto", ["FP32", "BF16"]) == "bf16"
+    assert _choose_precision("auto", ["FP32"]) == "fp32"
+    assert _choose_precision("fp32", ["FP32", "BF16"]) == "fp32"
+    with pytest.raises(ValueError, match="--precision bf16"):
+        _choose_precision("bf16", ["FP32"])
 
 
 def test_padding_reflects_at_the_edges():
@@ -42,17 +60,19 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     with pytest.raises(ValueError, match="damaged"):
         load_runtime(str(tmp_path / "bad.onnx"))
     with pytest.raises(ValueError, match="no model file"):
-        OnnxRuntime(tmp_path / "none.onnx")
+        GraphRuntime(tmp_path / "none.onnx")
     value = onnx.helper.make_tensor_value_info("x", 1, [1])
     output = onnx.helper.make_tensor_value_info("y", 1, [1])
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
     graph = onnx.helper.make_graph([node], "other", [value], [output])
-    other = onnx.helper.make_model(
-        graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9
-    )
-    onnx.save_model(other, str(tmp_path / "other.onnx"))
-    with pytest.raises(ValueError, match="not written by histonuc"):
-        load_runtime(str(tmp_path / "other.onnx"))
+    for name, key in (("other", "someone"), ("almost", "histonuc-like")):
+        other = onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9
+        )
+        onnx.helper.set_model_props(other, {key: "{}"})
+        onnx.save_model(other, str(tmp_path / f"{name}.onnx"))
+        with pytest.raises(ValueError, match="not written by histonuc"):
+            load_runtime(str(tmp_path / f"{name}.onnx"))
 
 
 def test_shipped_models_are_found_by_name(onnx_model, monkeypatch):
@@ -85,7 +105,7 @@ def test_a_checkpoint_without_torch_says_which_extra(tmp_path, monkeypatch):
 def test_predicting_imports_no_torch():
     code = (
         "import sys; import histonuc.inference.predict, histonuc.exports, histonuc.demo_slide; "
-        "heavy = {'torch', 'onnxruntime', 'openslide', 'matplotlib', 'pyarrow', 'tifffile', "
+        "heavy = {'torch', 'openvino', 'openslide', 'matplotlib', 'pyarrow', 'tifffile', "
         "'shapely', 'rich'}; sys.exit(' '.join(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -131,32 +151,3 @@ def test_a_gpu_that_is_not_there_is_refused(checkpoint):
         pytest.skip("there is a GPU here")
     with pytest.raises(ValueError, match="--device cpu"):
         load_runtime(str(checkpoint), "cuda:0")
-
-
-def test_export_needs_a_checkpoint_and_an_onnx_name(checkpoint, tmp_path):
-    with pytest.raises(ValueError, match="no checkpoint"):
-        module.export_onnx_file(tmp_path, tmp_path / "a.onnx")
-    with pytest.raises(ValueError, match=r"\.onnx"):
-        module.export_onnx_file(checkpoint, tmp_path / "a.bin")
-
-
-@pytest.mark.parametrize(("weights", "precision"), [("fp32", "fp32"), ("fp16", "fp16-weights")])
-def test_export_writes_the_best_checkpoint_and_compares(
-    checkpoint, tmp_path, monkeypatch, weights, precision
-):
-    # The export itself takes most of a minute and has its own tests beside onnx_export.
-    from histonuc import onnx_export
-
-    calls = []
-
-    def compare(model, path, images):
-        calls.append((model.spec.trunk, path, images.dtype, images.shape[1] % 2))
-        return 0.125
-
-    monkeypatch.setattr(
-        onnx_export, "export_onnx", lambda model, path, *, precision: calls.append(precision)
-    )
-    monkeypatch.setattr(onnx_export, "onnx_difference", compare)
-    out = tmp_path / "a.onnx"
-    assert module.export_onnx_file(checkpoint, out, weights=weights) == 0.125
-    assert calls == [precision, ("compact", out, np.uint8, 1)]

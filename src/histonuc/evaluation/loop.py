@@ -124,7 +124,7 @@ def _decode(
 ) -> Iterator[tuple[int, Prediction]]:
     """Run the network over the tiles and decode its maps."""
     for batch in _batches(store, tiles, mpp):
-        maps = predict(np.stack([_to_model(store, tile, mpp) for tile in batch]))
+        maps = predict(np.stack([at_mpp(store, tile, mpp) for tile in batch]))
         for tile, tile_maps in zip(batch, maps, strict=True):
             own = _resize_maps(tile_maps, *store.image(tile).shape[:2])
             found = representation.decode(own)
@@ -201,7 +201,8 @@ def _model_size(store: Store, tile: int, mpp: float) -> tuple[int, int]:
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
-def _to_model(store: Store, tile: int, mpp: float) -> NDArray[np.uint8]:
+def at_mpp(store: Store, tile: int, mpp: float) -> NDArray[np.uint8]:
+    """Image uint8 (H, W, 3) of a tile, resampled where its resolution is another than `mpp`."""
     image = np.ascontiguousarray(store.image(tile))
     height, width = _model_size(store, tile, mpp)
     if (height, width) == image.shape[:2]:

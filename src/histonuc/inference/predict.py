@@ -11,6 +11,7 @@ from typing import Any
 
 from histonuc.exports import TABLE_FILE, write_table
 from histonuc.exports.geojson import write_geojson
+from histonuc.inference.engines import Precision
 from histonuc.inference.inputs import (
     find_inputs,
     fingerprint,
@@ -49,6 +50,7 @@ def predict(
     *,
     model: str = "default",
     device: str = "auto",
+    precision: Precision = "auto",
     mpp: float | None = None,
     tile_px: int = 512,
     batch_size: int = 4,
@@ -63,7 +65,8 @@ def predict(
         paths: images, slides, and folders that are searched for them.
         out: folder for the results, one folder inside for each input.
         model: see `load_runtime`.
-        device: ``auto``, ``cpu`` or ``cuda:0``.
+        device: see `load_runtime`.
+        precision: see `load_runtime`.
         mpp: microns per level-0 pixel of all inputs, instead of what they state.
         tile_px: side of the network's input.
         batch_size: tiles a forward pass.
@@ -77,7 +80,7 @@ def predict(
             not raise: see `PredictSummary.failed`.
     """
     sources = find_inputs(paths)
-    runtime = load_runtime(model, device)
+    runtime = load_runtime(model, device, precision)
     settings = {
         "mpp": mpp,
         "tile_px": tile_px,
@@ -92,6 +95,7 @@ def predict(
         "format": RESULT_FORMAT,
         "model": runtime.name,
         "model_sha256": runtime.sha256,
+        "precision": runtime.precision,
         "settings": settings,
     }
     summary = PredictSummary(out=out)

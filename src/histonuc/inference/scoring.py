@@ -8,6 +8,7 @@ from typing import Any
 
 from histonuc.data.store import Store
 from histonuc.evaluation import Evaluation, evaluate, evaluate_predictions, write_scores
+from histonuc.inference.engines import Precision
 from histonuc.inference.runtime import load_runtime
 
 
@@ -20,6 +21,7 @@ def score_model(
     sources: Sequence[str] = (),
     binary_only: bool = False,
     device: str = "auto",
+    precision: Precision = "auto",
 ) -> tuple[Evaluation, dict[str, Any]]:
     """Score a model on folds of a store and write its score folder.
 
@@ -31,11 +33,12 @@ def score_model(
         sources: data sets to score; all when empty.
         binary_only: leave classes out.
         device: as `load_runtime` takes it.
+        precision: as `load_runtime` takes it.
 
     Returns:
         The evaluation, and the content of its ``scores.json``.
     """
-    runtime = load_runtime(model, device)
+    runtime = load_runtime(model, device, precision)
     store = Store.open(data)
     evaluation = evaluate(
         store,
@@ -49,7 +52,11 @@ def score_model(
     scores = write_scores(
         evaluation,
         out,
-        model={"name": runtime.name, "classes": list(runtime.label_space.classes)},
+        model={
+            "name": runtime.name,
+            "precision": runtime.precision,
+            "classes": list(runtime.label_space.classes),
+        },
         data={"store": str(data), "folds": list(folds), "sources": list(sources)},
     )
     return evaluation, scores

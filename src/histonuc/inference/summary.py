@@ -98,7 +98,7 @@ def measure(plan: Plan, nuclei: Nuclei) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    packages = {name: version(name) for name in ("histonuc", "numpy", "onnxruntime")}
+    packages = {name: version(name) for name in ("histonuc", "numpy", "openvino")}
     return {"python": platform.python_version(), **packages, "opencv": cv2.__version__}
 
 

@@ -239,7 +239,9 @@ def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, mak
 def test_a_prediction_reports_skipped_regions_and_odd_pixels(
     tmp_path, pixel_runtime, make_blobs, monkeypatch
 ):
-    monkeypatch.setattr(predict_module, "load_runtime", lambda model, device: pixel_runtime)
+    monkeypatch.setattr(
+        predict_module, "load_runtime", lambda model, device, precision: pixel_runtime
+    )
     image = make_blobs((700, 500), 300)
     for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.4))):
         write_ome(tmp_path / name, [image, image[::2, ::2]], mpp=mpp)

@@ -1,0 +1,195 @@
+"""Engines: an exported model on the processor (OpenVINO), a checkpoint through torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.extras import require
+from histonuc.representations import Representation, build_representation
+from histonuc.taxonomy import LabelSpace
+
+SPEC_KEY = "histonuc"
+"""Key of the JSON text of the model's spec in a model file's metadata."""
+MIN_SIZE_KEY = "histonuc_min_size"
+"""Key of the smallest height and width an exported graph takes."""
+GRAPH_SUFFIXES = (".onnx", ".xml")
+"""Exported models: ONNX, and OpenVINO's format (with the weights in a ``.bin`` beside it)."""
+Precision = Literal["auto", "fp32", "bf16"]
+"""Arithmetic of a forward pass; ``auto`` is bf16 where the processor multiplies it natively."""
+
+
+class GraphRuntime:
+    """An exported model on the CPU, through OpenVINO; needs no torch.
+
+    Not for several threads at once: it holds one request.
+
+    Args:
+        path: ONNX or OpenVINO file with the model's spec in its metadata.
+        threads: of one forward pass; 0 for all cores this process may use.
+        name: what to call it; the file's stem when empty.
+        precision: see `Precision`.
+
+    Raises:
+        ValueError: no such file, none of ours, or a precision the processor does not have.
+    """
+
+    def __init__(
+        self, path: Path, threads: int = 0, name: str = "", precision: Precision = "auto"
+    ) -> None:
+        import openvino
+
+        core = openvino.Core()
+        graph, info = _read_graph(core, path)
+        spec = json.loads(info[SPEC_KEY])
+        self.name = name or path.stem
+        self.sha256 = file_sha256(path if path.suffix == ".onnx" else path.with_suffix(".bin"))
+        self.label_space, self.representation, self.mpp = read_spec(spec)
+        self.precision: str = _choose_precision(
+            precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        )
+        self._min_size = int(info.get(MIN_SIZE_KEY, 1))
+        compiled = core.compile_model(
+            graph,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_NUM_THREADS": threads or _num_cores(),
+                "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
+                "ENABLE_CPU_PINNING": False,  # several processes would all pin to the first cores
+            },
+        )
+        self._request = compiled.create_infer_request()
+
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
+        height, width = images.shape[1:3]
+        padded = np.ascontiguousarray(pad_to(images, self._min_size))
+        maps = self._request.infer([padded], share_inputs=True)[0]
+        cropped: NDArray[np.float32] = np.asarray(maps, np.float32)[..., :height, :width]
+        return cropped
+
+
+class TorchRuntime:
+    """A trained checkpoint through torch, on the CPU or a GPU.
+
+    Args:
+        path: checkpoint folder or ``.safetensors`` file.
+        device: ``auto`` (GPU when there is one), ``cpu``, ``cuda:0``, ...
+        name: what to call it; the path when empty.
+    """
+
+    def __init__(self, path: Path, device: str = "auto", name: str = "") -> None:
+        require("train", f"predicting with the checkpoint {path}")
+        import torch
+
+        from histonuc.zoo import load_model
+
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(f"--device {device}: torch finds no CUDA GPU here; use --device cpu")
+        self._device = torch.device(device)
+        self._model = load_model(path).to(self._device)
+        spec = self._model.spec
+        self.name = name or str(path)
+        self.sha256 = file_sha256(path / "model.safetensors" if path.is_dir() else path)
+        self.label_space = spec.label_space
+        self.representation: Representation = self._model.representation
+        self.mpp = spec.mpp
+        self.precision = "fp32"
+        self._min_size = self._model.trunk.min_size
+
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
+        import torch
+
+        height, width = images.shape[1:3]
+        padded = torch.from_numpy(pad_to(images, self._min_size)).to(self._device)
+        with torch.inference_mode():
+            logits = self._model(padded.permute(0, 3, 1, 2))
+            maps = self.representation.activate(logits)[..., :height, :width]
+        result: NDArray[np.float32] = maps.float().cpu().numpy()
+        return result
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What an exported model says about itself, by `SPEC_KEY` and `MIN_SIZE_KEY`.
+
+    Raises:
+        ValueError: no such file, or none of ours.
+    """
+    import openvino
+
+    return _read_graph(openvino.Core(), path)[1]
+
+
+def read_spec(spec: Mapping[str, Any]) -> tuple[LabelSpace, Representation, float]:
+    """Label space, representation and mpp that a model's spec describes."""
+    space = LabelSpace.from_dict(spec["label_space"])
+    options = dict(spec.get("representation_options", {}))
+    return (
+        space,
+        build_representation(spec["representation"], len(space), **options),
+        float(spec["mpp"]),
+    )
+
+
+def pad_to(images: NDArray[np.uint8], min_size: int) -> NDArray[np.uint8]:
+    """Reflect images (B, H, W, 3) at their bottom and right edges up to `min_size` pixels."""
+    height, width = images.shape[1:3]
+    rows, columns = max(min_size - height, 0), max(min_size - width, 0)
+    if not rows and not columns:
+        return images
+    return np.pad(images, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="symmetric")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _num_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_graph(core: Any, path: Path) -> tuple[Any, dict[str, str]]:
+    if not path.is_file():
+        raise ValueError(f"no model file at {path}")
+    # OpenVINO tries all its importers on what it does not know, and they write to standard error.
+    if SPEC_KEY.encode() not in path.read_bytes():
+        raise ValueError(
+            f"{path} is damaged or was not written by histonuc: it has no {SPEC_KEY!r} inside; "
+            "write one with `histonuc export-model RUN --out FILE.onnx`"
+        )
+    try:
+        graph = core.read_model(path)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is damaged: {str(error).strip().splitlines()[-1]}") from None
+    info = {}
+    for key in (SPEC_KEY, MIN_SIZE_KEY):
+        place = ["framework", key] if path.suffix == ".onnx" else [key]
+        if graph.has_rt_info(place):
+            info[key] = str(graph.get_rt_info(place).value)
+    if SPEC_KEY not in info:
+        raise ValueError(f"{path} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
+    return graph, info
+
+
+def _choose_precision(wanted: Precision, capabilities: list[str]) -> Literal["fp32", "bf16"]:
+    native = "BF16" in capabilities
+    if wanted == "auto":
+        return "bf16" if native else "fp32"
+    if wanted == "bf16" and not native:
+        raise ValueError("--precision bf16: this processor has no bf16 arithmetic; use fp32")
+    return wanted
