@@ -324,8 +324,8 @@ def predict(
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
     mpp: float | None = None,
-    tile_px: int = 512,
-    batch_size: int = 4,
+    tile_px: int = 1024,
+    batch_size: int = 1,
     scene: int | None = None,
     icc: bool = False,
     overwrite: bool = False,
@@ -341,7 +341,7 @@ def predict(
             has it, else fp32.
         mpp: Microns per pixel at level 0; needed where a slide does not state it.
         tile_px: Side of the network's input, at the model's mpp.
-        batch_size: Tiles a forward pass.
+        batch_size: Tiles a forward pass; raise it on a GPU.
         scene: Which picture of a file that holds several.
         icc: Turn colours into sRGB by the profile inside each file; the models saw none turned.
         overwrite: Do finished inputs again.

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from histonuc.exports import read_table
+from histonuc.inference.parts import PartStore
+from histonuc.inference.pipeline import Clock, make_plan
+from histonuc.inference.run import Work, find_nuclei
 from histonuc.representations import Representation, build_representation
 from histonuc.taxonomy import LABEL_SPACES, LabelSpace
 
@@ -54,6 +58,22 @@ def draw_blobs(size: tuple[int, int], num: int, seed: int = 0) -> NDArray[np.uin
         if len(placed) == num:
             break
     return image
+
+
+def run_slide(slide, source, runtime, folder, **settings):
+    """Plan, nuclei and skipped regions of an open slide, as `predict` finds them."""
+    plan = make_plan(slide, mpp=0.25, model_mpp=runtime.mpp, **settings)
+    store = PartStore(folder, runtime.label_space, 0.25)
+    store.open({})
+    work = Work(slide=slide, source=source, runtime=runtime, plan=plan, store=store, clock=Clock())
+    table = folder / "nuclei.parquet"
+    found = find_nuclei(work, table, {}, batch_size=3, progress=lambda *_: None)
+    return plan, read_table(table), found.skipped
+
+
+@pytest.fixture
+def run_on():
+    return run_slide
 
 
 @pytest.fixture

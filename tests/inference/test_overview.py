@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histonuc.exports import write_table
 from histonuc.inference.overview import (
     densest_window,
     draw_nuclei,
@@ -10,6 +11,7 @@ from histonuc.inference.overview import (
     write_overview,
 )
 from histonuc.inference.slides import PlainImage, RegionError
+from histonuc.inference.summary import Tally
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import PANNUKE
@@ -31,6 +33,14 @@ def squares(centres, side=20.0, class_index=0):
     )
 
 
+def written(nuclei, folder):
+    """A table of nuclei, and their tally."""
+    write_table(nuclei, folder / "nuclei.parquet")
+    tally = Tally(label_space=PANNUKE, mpp=0.25)
+    tally.add(nuclei)
+    return folder / "nuclei.parquet", tally
+
+
 def is_coloured(image, colour):
     return np.abs(image.astype(int) - colour).max(-1) < 40
 
@@ -38,7 +48,7 @@ def is_coloured(image, colour):
 @pytest.mark.parametrize("class_index", range(5))
 def test_nuclei_are_outlined_in_their_class_colour(class_index):
     image = np.full((100, 200, 3), 255, np.uint8)
-    drawn = draw_nuclei(image, squares([(100, 50)], 20, class_index), Box(0, 0, 200, 100))
+    drawn = draw_nuclei(image, squares([(100, 50)], 20, class_index), Box(0, 0, 200, 100), 20)
     coloured = is_coloured(drawn, PANNUKE.colours[class_index])
     rows, columns = np.nonzero(coloured)
     assert abs(rows.min() - 40) <= 2
@@ -51,14 +61,16 @@ def test_nuclei_are_outlined_in_their_class_colour(class_index):
 
 def test_small_nuclei_are_filled():
     image = np.full((50, 50, 3), 255, np.uint8)
-    drawn = draw_nuclei(image, squares([(250, 250)], 40), Box(0, 0, 500, 500))
+    drawn = draw_nuclei(image, squares([(250, 250)], 40), Box(0, 0, 500, 500), 40)
     assert is_coloured(drawn, PANNUKE.colours[0])[24:26, 24:26].all()
 
 
 def test_a_window_shows_its_nuclei_where_they_are():
     image = np.full((200, 200, 3), 255, np.uint8)
     nuclei = squares([(1050, 2020), (10, 10)])
-    coloured = is_coloured(draw_nuclei(image, nuclei, Box(1000, 2000, 1100, 2100)), (255, 51, 51))
+    coloured = is_coloured(
+        draw_nuclei(image, nuclei, Box(1000, 2000, 1100, 2100), 20), (255, 51, 51)
+    )
     rows, columns = np.nonzero(coloured)
     assert abs((rows.min() + rows.max()) / 2 - 40) <= 1
     assert abs((columns.min() + columns.max()) / 2 - 100) <= 1
@@ -67,7 +79,7 @@ def test_a_window_shows_its_nuclei_where_they_are():
 def test_the_densest_window_holds_the_cluster():
     rng = np.random.default_rng(0)
     spread, cluster = rng.uniform(0, 3000, (40, 2)), rng.uniform(1500, 1600, (60, 2))
-    box = densest_window(squares(np.concatenate([spread, cluster])), (3000, 3000), 400)
+    box = densest_window(np.concatenate([spread, cluster]), (3000, 3000), 400)
     assert box.size == (400, 400)
     assert box.x0 <= 1500
     assert box.y0 <= 1500
@@ -77,8 +89,8 @@ def test_the_densest_window_holds_the_cluster():
 
 @pytest.mark.parametrize("size", [(1, 1), (30, 900), (400, 400), (401, 5000)])
 def test_the_densest_window_stays_inside(size):
-    for nuclei in (squares([]), squares([(size[0] - 0.5, size[1] - 0.5)])):
-        box = densest_window(nuclei, size, 400)
+    for centroid in (np.zeros((0, 2)), np.array([(size[0] - 0.5, size[1] - 0.5)])):
+        box = densest_window(centroid, size, 400)
         assert 0 <= box.x0 < box.x1 <= size[0]
         assert 0 <= box.y0 < box.y1 <= size[1]
     assert (box.x1, box.y1) == size  # the only nucleus sits in the last corner
@@ -86,19 +98,20 @@ def test_the_densest_window_stays_inside(size):
 
 def test_the_legend_is_below_and_leaves_the_image_alone():
     image = np.random.default_rng(0).integers(0, 256, (300, 500, 3), np.uint8)
-    whole = with_legend(image, squares([(5, 5)]), "a" * 300)
+    whole = with_legend(image, PANNUKE, [1, 0, 0, 0, 0], "a" * 300)
     assert np.array_equal(whole[:300], image)
     strip = whole[300:]
     for colour in PANNUKE.colours:
         assert (strip == colour).all(-1).any()
-    assert with_legend(image[:, :3], squares([]), "tiny").shape[1] == 360
+    assert with_legend(image[:, :3], PANNUKE, [0] * 5, "tiny").shape[1] == 360
 
 
 def test_pictures_are_written_also_without_nuclei(tmp_path):
     slide = PlainImage(np.full((300, 3000, 3), 240, np.uint8), 0.25)
     for nuclei in (squares([(100, 100), (120, 180)]), squares([])):
-        write_overview(slide, nuclei, tmp_path / "overview.jpg", "slide")
-        write_detail(slide, nuclei, tmp_path / "detail.jpg", "slide")
+        table, tally = written(nuclei, tmp_path)
+        write_overview(slide, table, tally, tmp_path / "overview.jpg", "slide")
+        write_detail(slide, table, tally, tmp_path / "detail.jpg", "slide")
         with Image.open(tmp_path / "overview.jpg") as overview:
             assert overview.width == 2400
         with Image.open(tmp_path / "detail.jpg") as detail:
@@ -111,6 +124,7 @@ def test_damage_in_the_detail_costs_only_the_picture(tmp_path):
             raise RegionError("damaged", window[:4])
 
     slide = Damaged(np.full((300, 3000, 3), 240, np.uint8), 0.25)
-    write_detail(slide, squares([(100, 100)]), tmp_path / "detail.jpg", "slide")
+    table, tally = written(squares([(100, 100)]), tmp_path)
+    write_detail(slide, table, tally, tmp_path / "detail.jpg", "slide")
     with Image.open(tmp_path / "detail.jpg") as detail:
         assert detail.width == 1200

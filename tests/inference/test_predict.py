@@ -8,7 +8,7 @@ from PIL import Image
 from histonuc.exports import read_table
 from histonuc.exports.geojson_reader import read_geojson
 from histonuc.inference import predict as module
-from histonuc.inference.pipeline import prefetch
+from histonuc.inference.pipeline import in_order
 from histonuc.inference.predict import predict
 from histonuc.inference.slides import PlainImage
 
@@ -18,7 +18,7 @@ FILES = {"nuclei.parquet", "nuclei.geojson", "overview.jpg", "detail.jpg", "summ
 @pytest.fixture
 def runtime(pixel_runtime, monkeypatch):
     """Predict with the pixel runtime whatever model is asked for."""
-    monkeypatch.setattr(module, "load_runtime", lambda model, device, precision: pixel_runtime)
+    monkeypatch.setattr(module, "load_runtime", lambda *_, **__: pixel_runtime)
     return pixel_runtime
 
 
@@ -53,7 +53,9 @@ def test_an_image_gives_a_folder_of_results(runtime, image, tmp_path):
         "plan",
         "read",
         "network",
+        "network_idle",
         "decode",
+        "keep",
         "stitch",
         "write",
         "total",
@@ -215,8 +217,8 @@ def test_impossible_wishes_are_refused(runtime, image, tmp_path):
     for mpp in (0, -0.25, 40, float("nan"), float("inf")):  # 40: the magnification, not the mpp
         with pytest.raises(ValueError, match=r"--mpp.*0\.25 for 40x"):
             predict([image], tmp_path / "out", mpp=mpp)
-    for tile_px in (-5, 0, 191):
-        with pytest.raises(ValueError, match=r"--tile-px.*192"):
+    for tile_px in (-5, 0, 143):
+        with pytest.raises(ValueError, match=r"--tile-px.*144"):
             predict([image], tmp_path / "out", tile_px=tile_px)
     for margin_um in (-1.0, float("nan")):
         with pytest.raises(ValueError, match="margin_um"):
@@ -244,7 +246,7 @@ def test_real_slides(runtime, shared_slides, tmp_path):
     assert "--mpp" in failure["error"]
 
 
-def test_prefetch_keeps_the_order_hands_on_errors_and_stops_early():
+def test_workers_keep_the_order_hand_on_errors_and_stop_early():
     taken = []
 
     def count(error_at):
@@ -254,11 +256,17 @@ def test_prefetch_keeps_the_order_hands_on_errors_and_stops_early():
             taken.append(i)
             yield i
 
-    assert list(prefetch(count(-1), depth=3)) == list(range(100))
+    def square(i):
+        time.sleep(0.002 * (i % 3))
+        return i * i
+
+    assert list(in_order(count(-1), square, 3)) == [i * i for i in range(100)]
     with pytest.raises(OSError, match="disk gone"):
-        list(prefetch(count(5), depth=3))
+        list(in_order(count(5), square, 3))
+    with pytest.raises(ZeroDivisionError):
+        list(in_order(count(-1), lambda i: 1 / (i - 7), 3))
     taken.clear()
-    reader = prefetch(count(-1), depth=3)
-    assert [next(reader), next(reader)] == [0, 1]
-    reader.close()
-    assert len(taken) <= 6
+    results = in_order(count(-1), square, 2)
+    assert [next(results), next(results)] == [0, 1]
+    results.close()
+    assert len(taken) <= 8

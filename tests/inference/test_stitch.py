@@ -6,9 +6,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
 from histonuc.inference.slides import PlainImage
-from histonuc.inference.stitch import TileNuclei, own, stitch
+from histonuc.inference.stitch import Seams, TileNuclei, own
 from histonuc.inference.tiles import make_grid
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import NUCLEUS
@@ -29,14 +28,30 @@ def squares(centres, radius=5.0):
     )
 
 
-def join(parts):
-    return stitch(parts, NUCLEUS, 0.25)
+def join(parts, grid):
+    """All tiles at once."""
+    return Seams(grid, NUCLEUS, 0.25).add(parts)
+
+
+def join_by_rows(parts, grid):
+    """Tiles as they come, each row with what it settles."""
+    seams = Seams(grid, NUCLEUS, 0.25)
+    rows = sorted({part.tile.row for part in parts})
+    settled = []
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        top = np.inf if following is None else grid.rows[following].window[0]
+        settled.append(seams.add([part for part in parts if part.tile.row == row], top))
+    return settled
+
+
+PAIR = make_grid((200, 60), 120, 20)
+SQUARE = make_grid((300, 300), 120, 20)
 
 
 @pytest.fixture
 def pair():
     """Two tiles side by side; the seam is at x = 100."""
-    left, right = make_grid((200, 60), 120, 20)
+    left, right = PAIR
     assert left.core.x1 == right.core.x0 == 100
     return left, right
 
@@ -59,12 +74,12 @@ def test_each_nucleus_is_kept_once(pair, in_left, in_right, kept):
         own(tile, squares([(x, 30) for x in xs]), band_px=10)
         for tile, xs in zip(pair, (in_left, in_right), strict=True)
     ]
-    assert join(parts).centroid[:, 0].tolist() == kept
+    assert join(parts, PAIR).centroid[:, 0].tolist() == kept
 
 
 def test_what_lies_in_a_core_that_was_never_analysed_is_kept(pair):
     part = own(pair[0], squares([(103, 30)]), band_px=10)
-    assert len(join([part])) == 1
+    assert len(join([part], PAIR)) == 1
 
 
 def test_a_merged_blob_does_not_swallow_the_nucleus_it_disowns(pair):
@@ -72,7 +87,7 @@ def test_a_merged_blob_does_not_swallow_the_nucleus_it_disowns(pair):
     blob = squares([(103, 30)], radius=8)  # left saw one blob, and leaves it to the right
     two = squares([(98, 30), (108, 30)], radius=4)  # right saw two, and leaves one to the left
     parts = [own(left, blob, band_px=10), own(right, two, band_px=10)]
-    assert join(parts).centroid[:, 0].tolist() == [98, 108]
+    assert join(parts, PAIR).centroid[:, 0].tolist() == [98, 108]
 
 
 def jittered_parts(seed, jitter):
@@ -80,7 +95,7 @@ def jittered_parts(seed, jitter):
     rng = np.random.default_rng(seed)
     truth = squares(np.stack(np.meshgrid(np.arange(8, 300, 13), np.arange(8, 300, 13)), -1))
     parts = []
-    for tile in make_grid((300, 300), 120, 20):
+    for tile in SQUARE:
         w = tile.window
         x, y = truth.centroid.T
         seen = truth.select((x >= w.x0) & (x < w.x1) & (y >= w.y0) & (y < w.y1))
@@ -95,7 +110,7 @@ def jittered_parts(seed, jitter):
 @given(seed=st.integers(0, 10_000), jitter=st.sampled_from([0.0, 1.0, 1.4]))
 def test_jittered_tiles_lose_nothing_and_keep_nothing_twice(seed, jitter):
     truth, parts = jittered_parts(seed, jitter)
-    result = join(parts)
+    result = join(parts, SQUARE)
     assert len(result) == len(truth)
     polygons = np.array([shapely.Polygon(result.contour(i)) for i in range(len(result))])
     first, second = shapely.STRtree(polygons).query(polygons, predicate="intersects")
@@ -109,31 +124,40 @@ def test_jittered_tiles_lose_nothing_and_keep_nothing_twice(seed, jitter):
 def test_the_order_of_the_tiles_does_not_matter(seed, order):
     _, parts = jittered_parts(seed, 1.4)
     parts = parts[:9]
-    one, other = join(parts), join([parts[i] for i in order])
+    one, other = join(parts, SQUARE), join([parts[i] for i in order], SQUARE)
     assert np.array_equal(one.points, other.points)
     assert np.array_equal(one.centroid, other.centroid)
 
 
 def test_no_tiles_give_no_nuclei():
-    assert len(join([])) == 0
-    tile = next(iter(make_grid((50, 50), 50, 0)))
-    assert len(join([TileNuclei(tile=tile, nuclei=squares([]), owned=np.zeros(0, bool))])) == 0
+    grid = make_grid((50, 50), 50, 0)
+    assert len(join([], grid)) == 0
+    empty = TileNuclei(tile=next(iter(grid)), nuclei=squares([]), owned=np.zeros(0, bool))
+    assert len(join([empty], grid)) == 0
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    jitter=st.sampled_from([0.0, 1.4, 6.0]),
+    missing=st.sets(st.integers(0, 15), max_size=8),
+)
+def test_row_by_row_is_all_at_once(seed, jitter, missing):
+    _, parts = jittered_parts(seed, jitter)
+    parts = [part for i, part in enumerate(parts) if i not in missing]
+    whole = join(parts, SQUARE)
+    settled = join_by_rows(parts, SQUARE)
+    streamed = Nuclei.concat(settled)
+    order = np.lexsort((*streamed.centroid.T,))
+    assert np.array_equal(streamed.centroid[order], whole.centroid)
+    assert len(settled[0]) > 0 or not len(whole)
 
 
 @pytest.mark.parametrize("tile_px", [128, 157, 300])
-def test_tiled_equals_whole(pixel_runtime, blobs, tile_px):
+def test_tiled_equals_whole(pixel_runtime, blobs, tile_px, run_on, tmp_path):
     def run(tile_px):
-        slide = PlainImage(blobs, 0.25)
-        plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=tile_px, margin_um=8)
-        return find_nuclei(
-            slide,
-            pixel_runtime,
-            plan,
-            batch_size=3,
-            clock=Clock(),
-            progress=lambda *_: None,
-            skipped=[],
-        )
+        slide, out = PlainImage(blobs, 0.25), tmp_path / str(tile_px)
+        _, nuclei, _ = run_on(slide, tmp_path, pixel_runtime, out, tile_px=tile_px, margin_um=8)
+        return nuclei.select(np.lexsort(nuclei.centroid.T))
 
     whole, tiled = run(1000), run(tile_px)
     assert len(whole) == 300

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,15 @@ ROWS = 65_536
 """Rows of a row group: what a streaming reader holds at a time."""
 
 
-def to_table(nuclei: Nuclei, metadata: Mapping[str, Any] | None = None) -> pa.Table:
+def to_table(
+    nuclei: Nuclei, metadata: Mapping[str, Any] | None = None, *, first_id: int = 1
+) -> pa.Table:
     """One row a nucleus; the columns are described in docs.
 
     Args:
         nuclei: what to write, level-0 pixels.
         metadata: JSON-able facts for the schema (image size, model, version).
+        first_id: of the first row.
     """
     import pyarrow as pa
 
@@ -38,7 +42,7 @@ def to_table(nuclei: Nuclei, metadata: Mapping[str, Any] | None = None) -> pa.Ta
     classes = np.array(nuclei.label_space.classes)
     coordinate_offsets = pa.array(2 * nuclei.offsets, pa.int32())
     columns: dict[str, Any] = {
-        "id": pa.array(np.arange(1, n + 1), pa.uint32()),
+        "id": pa.array(np.arange(first_id, first_id + n), pa.uint32()),
         "class": pa.array(classes[nuclei.class_index].tolist(), pa.string()),
         "class_index": pa.array(nuclei.class_index, pa.int8()),
     }
@@ -109,6 +113,48 @@ def write_table(nuclei: Nuclei, path: Path, metadata: Mapping[str, Any] | None =
 
     with replacing(path) as partial:
         pq.write_table(to_table(nuclei, metadata), partial, compression="zstd", row_group_size=ROWS)
+
+
+@contextmanager
+def open_table(
+    path: Path, label_space: LabelSpace, mpp: float, metadata: Mapping[str, Any] | None = None
+) -> Iterator[Callable[[Nuclei], None]]:
+    """A function that appends nuclei to a table; the file appears when the block ends well.
+
+    Each call makes its own row groups, whose statistics tell a reader where its nuclei lie.
+    """
+    import pyarrow.parquet as pq
+
+    first_id = 1
+    schema = to_table(Nuclei.empty(label_space, mpp), metadata).schema
+    with (
+        replacing(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+    ):
+
+        def append(nuclei: Nuclei) -> None:
+            nonlocal first_id
+            if len(nuclei):
+                table = to_table(nuclei, metadata, first_id=first_id)
+                writer.write_table(table, row_group_size=ROWS)
+                first_id += len(nuclei)
+
+        yield append
+
+
+def read_window(path: Path, box: tuple[float, float, float, float]) -> Nuclei:
+    """Nuclei of a table whose centroid lies in a box; row groups elsewhere are not read.
+
+    Args:
+        path: what `write_table` or `open_table` wrote.
+        box: x0, y0, x1, y1 in level-0 pixels, half open.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    x, y = pc.field("x"), pc.field("y")
+    inside = (x >= box[0]) & (y >= box[1]) & (x < box[2]) & (y < box[3])
+    return from_table(pq.read_table(path, filters=inside))
 
 
 def read_table(path: Path) -> Nuclei:

@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from histonuc.exports.source import as_source
+from histonuc.exports.table import read_window
 from histonuc.files import replacing
 from histonuc.inference.slides import RegionError, Slide
+from histonuc.inference.summary import Tally
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
+from histonuc.taxonomy import LabelSpace
 
 OVERVIEW_PX = 2400
 DETAIL_UM = 100.0
@@ -25,16 +29,19 @@ _SUBPIXEL = 4  # fractional bits of cv2's fixed-point coordinates
 _DARK, _GREY = (30, 30, 30), (110, 110, 110)
 
 
-def write_overview(slide: Slide, nuclei: Nuclei, path: Path, title: str) -> None:
+def write_overview(slide: Slide, table: Path, tally: Tally, path: Path, title: str) -> None:
     """The whole slide with all nuclei and a legend, as JPEG."""
     image = slide.thumbnail(OVERVIEW_PX)
     box = Box(0, 0, *slide.size)
-    _write(with_legend(draw_nuclei(image, nuclei, box), nuclei, title), path)
+    side = float(np.median(np.sqrt(tally.area_px))) if len(tally) else 0.0
+    for batch in as_source(table).batches():
+        image = draw_nuclei(image, batch.nuclei, box, side)
+    _write(with_legend(image, tally.label_space, tally.counts, title), path)
 
 
-def write_detail(slide: Slide, nuclei: Nuclei, path: Path, title: str) -> None:
+def write_detail(slide: Slide, table: Path, tally: Tally, path: Path, title: str) -> None:
     """The window with the most nuclei, enlarged, as JPEG; white where it touches damage."""
-    box = densest_window(nuclei, slide.size, round(DETAIL_UM / nuclei.mpp))
+    box = densest_window(tally.centroid, slide.size, round(DETAIL_UM / tally.mpp))
     width, height = box.size
     scale = DETAIL_PX / max(width, height)
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -42,14 +49,20 @@ def write_detail(slide: Slide, nuclei: Nuclei, path: Path, title: str) -> None:
         image = slide.read(box.x0, box.y0, width, height, *size)
     except RegionError:  # a picture less must not cost the nuclei
         image = np.full((size[1], size[0], 3), 255, np.uint8)
-    x, y = nuclei.centroid.T
-    inside = nuclei.select((x >= box.x0) & (x < box.x1) & (y >= box.y0) & (y < box.y1))
+    # Those that reach into the window are drawn, those centred in it are counted.
+    margin = round(DETAIL_UM / tally.mpp / 4)
+    near = read_window(table, (box.x0 - margin, box.y0 - margin, box.x1 + margin, box.y1 + margin))
+    x, y = near.centroid.T
+    inside = near.select((x >= box.x0) & (x < box.x1) & (y >= box.y0) & (y < box.y1))
+    side = float(np.median(np.sqrt(inside.area_px))) if len(inside) else 0.0
+    counts = np.bincount(inside.class_index, minlength=len(tally.label_space)).tolist()
     caption = f"{title} at x {box.x0}, y {box.y0}: {width} x {height} px"
-    _write(with_legend(draw_nuclei(image, nuclei, box), inside, caption), path)
+    drawn = draw_nuclei(image, near, box, side)
+    _write(with_legend(drawn, tally.label_space, counts, caption), path)
 
 
-def densest_window(nuclei: Nuclei, size: tuple[int, int], side_px: int) -> Box:
-    """The square of `side_px` level-0 pixels with the most nuclei, inside the slide.
+def densest_window(centroid: NDArray[np.floating], size: tuple[int, int], side_px: int) -> Box:
+    """The square of `side_px` level-0 pixels with the most centroids (n, 2), inside the slide.
 
     Its place is searched on a raster of a quarter of its side; the first of equals wins.
     """
@@ -58,7 +71,7 @@ def densest_window(nuclei: Nuclei, size: tuple[int, int], side_px: int) -> Box:
     step = max(1, side_px // 4)
     columns, rows = -(-width // step), -(-height // step)
     count = np.zeros((rows + 1, columns + 1), np.int64)
-    x, y = (nuclei.centroid // step).astype(np.int64).T
+    x, y = (centroid // step).astype(np.int64).T
     np.add.at(count, (np.clip(y, 0, rows - 1) + 1, np.clip(x, 0, columns - 1) + 1), 1)
     total = count.cumsum(0).cumsum(1)
     down, right = min(4, rows), min(4, columns)
@@ -70,13 +83,16 @@ def densest_window(nuclei: Nuclei, size: tuple[int, int], side_px: int) -> Box:
     return Box(x0, y0, x0 + side_x, y0 + side_y)
 
 
-def draw_nuclei(image: NDArray[np.uint8], nuclei: Nuclei, box: Box) -> NDArray[np.uint8]:
+def draw_nuclei(
+    image: NDArray[np.uint8], nuclei: Nuclei, box: Box, side_px: float
+) -> NDArray[np.uint8]:
     """Outline nuclei in their class's colour on an image of `box`.
 
     Args:
         image: RGB (H, W, 3), shows `box` at any scale.
         nuclei: in level-0 pixels; those outside `box` are not drawn.
         box: what the image shows, in level-0 pixels.
+        side_px: of a typical nucleus in level-0 pixels; small ones are filled.
     """
     canvas = np.ascontiguousarray(image.copy())
     scale = np.array([canvas.shape[1], canvas.shape[0]]) / box.size
@@ -87,7 +103,7 @@ def draw_nuclei(image: NDArray[np.uint8], nuclei: Nuclei, box: Box) -> NDArray[n
     nuclei = nuclei.select(np.flatnonzero(~outside))
     if len(nuclei) == 0:
         return canvas
-    apparent_px = float(np.median(np.sqrt(nuclei.area_px)) * scale.min())
+    apparent_px = side_px * float(scale.min())
     points = (nuclei.points - (box.x0, box.y0)) * scale - 0.5  # cv2: pixel centres are integers
     fixed = np.rint(points * 2**_SUBPIXEL).astype(np.int32)
     thickness = int(np.clip(round(apparent_px / 12), 1, 3))
@@ -104,18 +120,17 @@ def draw_nuclei(image: NDArray[np.uint8], nuclei: Nuclei, box: Box) -> NDArray[n
     return canvas
 
 
-def with_legend(image: NDArray[np.uint8], nuclei: Nuclei, title: str) -> NDArray[np.uint8]:
+def with_legend(
+    image: NDArray[np.uint8], space: LabelSpace, counts: Sequence[int], title: str
+) -> NDArray[np.uint8]:
     """An RGB image with a strip below: title, and every class with its colour and count."""
-    counts = np.bincount(nuclei.class_index, minlength=len(nuclei.label_space))
     entries = [
         (colour, f"{name}  {count:,}")
-        for name, colour, count in zip(
-            nuclei.label_space.classes, nuclei.label_space.colours, counts.tolist(), strict=True
-        )
+        for name, colour, count in zip(space.classes, space.colours, counts, strict=True)
     ]
     width = max(image.shape[1], 360)
     size = int(np.clip(width / 60, 14, 30))
-    strip = _strip(width, size, f"{title}: {len(nuclei):,} nuclei", entries)
+    strip = _strip(width, size, f"{title}: {sum(counts):,} nuclei", entries)
     missing = width - image.shape[1]
     padded = np.pad(image, ((0, 0), (0, missing), (0, 0)), constant_values=255)
     return np.concatenate([padded, strip])

@@ -1,11 +1,12 @@
-"""One slide or image to nuclei: read, batch, forward, decode, own, stitch."""
+"""One slide or image, part by part: read, forward, decode, own."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
@@ -13,9 +14,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.inference.parts import Part, PartResult
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
-from histonuc.inference.stitch import TileNuclei, own, stitch
+from histonuc.inference.stitch import TileNuclei, own
 from histonuc.inference.tiles import Grid, Tile, make_grid
 from histonuc.inference.tissue import TissueMask, find_tissue, is_blank
 from histonuc.nuclei import Nuclei
@@ -24,15 +26,17 @@ SMALL_IMAGE_PIXELS = 1 << 24
 """Plain images up to this size are analysed throughout, but for tiles that are blank."""
 
 T = TypeVar("T")
-Progress = Callable[[int, int, float], None]
-"""Called with tiles done, nuclei found in them, and their cores' area in mm²."""
+R = TypeVar("R")
 
 
 @dataclass
 class Clock:
-    """Seconds spent by part; parts in other threads overlap with the rest."""
+    """Seconds spent by part of the work, summed over threads: parts overlap."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _busy: dict[str, int] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -41,7 +45,28 @@ class Clock:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            with self._lock:
+                self._add(name, time.perf_counter() - start)
+
+    @contextmanager
+    def watched(self, name: str) -> Iterator[None]:
+        """As `part`, and ``NAME_idle`` adds the time between blocks when no thread is in one."""
+        start = time.perf_counter()
+        with self._lock:
+            idle = self._busy.get(name, 0) == 0
+            self._add(f"{name}_idle", start - self._since.get(name, start) if idle else 0.0)
+            self._busy[name] = self._busy.get(name, 0) + 1
+        try:
+            yield
+        finally:
+            end = time.perf_counter()
+            with self._lock:
+                self._busy[name] -= 1
+                self._since[name] = end
+                self._add(name, end - start)
+
+    def _add(self, name: str, seconds: float) -> None:
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,69 +122,101 @@ def make_plan(
     )
 
 
-def find_nuclei(
+def analyse(
     slide: Slide,
     runtime: Runtime,
     plan: Plan,
+    parts: Sequence[Part],
     *,
     batch_size: int,
+    threads: int,
     clock: Clock,
-    progress: Progress,
-    skipped: list[RegionError],
-) -> Nuclei:
-    """All nuclei of a slide in level-0 pixels, each once, sorted by place.
+) -> Generator[tuple[Part, PartResult], None, None]:
+    """Find the nuclei of parts of a slide, in level-0 pixels, in the order given.
 
-    Tiles that cannot be read are left out and their errors added to `skipped`.
+    One thread reads ahead; `threads` others each take a batch through the network and decode it, so
+    that the network of one works while another decodes. Few tiles are held at a time, however large
+    the slide is.
 
-    Raises:
-        ValueError: no tile can be read.
+    Args:
+        slide: open slide.
+        runtime: the model; its `maps` is called by several threads.
+        plan: of the slide.
+        parts: what to analyse.
+        batch_size: tiles a forward pass.
+        threads: that decode and run the network.
+        clock: where the time goes.
     """
-    parts: list[TileNuclei] = []
-    # Closing waits for the reader thread: after an error it would go on in a closed slide.
-    with closing(prefetch(_read(slide, plan, clock, skipped), depth=2 * batch_size)) as read:
-        for tiles, images in _batches(read, batch_size):
-            with clock.part("network"):
-                maps = runtime.maps(images)
-            for tile, tile_maps in zip(tiles, maps, strict=True):
-                with clock.part("decode"):
-                    found = _decode(runtime, tile_maps, tile, plan)
-                    parts.append(own(tile, found, band_px=plan.margin_px / 2))
-                area_mm2 = np.prod(tile.core.size) * (plan.mpp / 1000) ** 2
-                progress(1, int(parts[-1].owned.sum()), float(area_mm2))
-    if skipped and len(skipped) == len(plan.tiles):
-        raise ValueError(f"none of the {len(skipped)} regions can be read: {skipped[0]}")
-    with clock.part("stitch"):
-        return stitch(parts, runtime.label_space, plan.mpp)
+    waiting = deque(parts)
+    found: list[TileNuclei] = []
+    skipped: list[RegionError] = []
+    tiles_left = len(waiting[0].tiles) if waiting else 0
+    batches = _batches(_read(slide, plan, parts, clock), batch_size)
+    # Closing waits for the threads: after an error they would go on in a closed slide.
+    with closing(
+        in_order(batches, lambda batch: _work(runtime, plan, batch, clock), threads)
+    ) as outcomes:
+        for item in (item for outcome in outcomes for item in outcome):
+            if isinstance(item, TileNuclei):
+                found.append(item)
+            elif item is not None:
+                skipped.append(item)
+            tiles_left -= 1
+            if tiles_left == 0:
+                yield waiting.popleft(), PartResult(tiles=tuple(found), skipped=tuple(skipped))
+                found, skipped = [], []
+                tiles_left = len(waiting[0].tiles) if waiting else 0
 
 
-def _read(
-    slide: Slide, plan: Plan, clock: Clock, skipped: list[RegionError]
-) -> Iterator[tuple[Tile, NDArray[np.uint8]]]:
-    for tile in plan.tiles:
+_Item = tuple[Tile, NDArray[np.uint8] | RegionError | None]
+"""A tile with its image, with why it cannot be read, or with nothing where it is blank."""
+
+
+def _read(slide: Slide, plan: Plan, parts: Sequence[Part], clock: Clock) -> Iterator[_Item]:
+    for tile in (tile for part in parts for tile in part.tiles):
         with clock.part("read"):
             window = tile.window
             try:
                 image = slide.read(window.x0, window.y0, *window.size, *plan.input_px)
             except RegionError as error:
-                skipped.append(error)
+                yield tile, error
                 continue
             blank = plan.skip_blank and is_blank(image[::2, ::2])
-        if not blank:
-            yield tile, image
+        yield tile, None if blank else image
 
 
-def _batches(
-    tiles: Iterable[tuple[Tile, NDArray[np.uint8]]], batch_size: int
-) -> Iterator[tuple[list[Tile], NDArray[np.uint8]]]:
-    """Groups of at most `batch_size` tiles with their images stacked (B, H, W, 3)."""
-    waiting: list[tuple[Tile, NDArray[np.uint8]]] = []
-    for item in tiles:
-        waiting.append(item)
-        if len(waiting) == batch_size:
-            yield [tile for tile, _ in waiting], np.stack([image for _, image in waiting])
-            waiting = []
-    if waiting:
-        yield [tile for tile, _ in waiting], np.stack([image for _, image in waiting])
+def _batches(items: Iterable[_Item], batch_size: int) -> Iterator[list[_Item]]:
+    """Runs of items with `batch_size` images each, the last with less."""
+    batch: list[_Item] = []
+    num_images = 0
+    for item in items:
+        batch.append(item)
+        num_images += isinstance(item[1], np.ndarray)
+        if num_images == batch_size:
+            yield batch
+            batch, num_images = [], 0
+    if batch:
+        yield batch
+
+
+def _work(
+    runtime: Runtime, plan: Plan, batch: list[_Item], clock: Clock
+) -> list[TileNuclei | RegionError | None]:
+    """What each item of a batch came to."""
+    images = [image for _, image in batch if isinstance(image, np.ndarray)]
+    maps: Iterator[NDArray[np.float32]] = iter(())
+    if images:
+        with clock.watched("network"):
+            maps = iter(runtime.maps(np.stack(images)))
+    outcome: list[TileNuclei | RegionError | None] = []
+    for tile, image in batch:
+        if not isinstance(image, np.ndarray):
+            outcome.append(image)
+            continue
+        with clock.part("decode"):
+            nuclei = _decode(runtime, next(maps), tile, plan)
+            outcome.append(own(tile, nuclei, band_px=plan.margin_px / 2))
+    return outcome
 
 
 def _decode(runtime: Runtime, maps: NDArray[np.float32], tile: Tile, plan: Plan) -> Nuclei:
@@ -176,15 +233,27 @@ def _decode(runtime: Runtime, maps: NDArray[np.float32], tile: Tile, plan: Plan)
     )
 
 
-def prefetch(items: Iterator[T], depth: int) -> Generator[T, None, None]:
-    """Run an iterator in a thread, at most `depth` items ahead; its errors are raised here."""
+def in_order(items: Iterator[T], work: Callable[[T], R], threads: int) -> Generator[R, None, None]:
+    """Results of `work` on items in their order; errors are raised here.
+
+    One more thread takes the items, at most two for each worker ahead of what is handed on.
+    """
     end = object()
-    with ThreadPoolExecutor(1, thread_name_prefix="histonuc-reader") as pool:
-        ahead = deque(pool.submit(next, items, end) for _ in range(depth))
+    with (  # the reader hands on to the workers: it ends first
+        ThreadPoolExecutor(threads, thread_name_prefix="histonuc-worker") as workers,
+        ThreadPoolExecutor(1, thread_name_prefix="histonuc-reader") as reader,
+    ):
+
+        def take() -> Future[R] | None:
+            item = next(items, end)
+            return None if item is end else workers.submit(work, item)  # type: ignore[arg-type]
+
+        ahead = deque(reader.submit(take) for _ in range(2 * threads))
         try:
-            while (item := ahead.popleft().result()) is not end:
-                ahead.append(pool.submit(next, items, end))
-                yield item  # type: ignore[misc]
+            while (submitted := ahead.popleft().result()) is not None:
+                result = submitted.result()
+                ahead.append(reader.submit(take))
+                yield result
         finally:
             for waiting in ahead:
                 waiting.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -9,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from histonuc.exports import TABLE_FILE, write_table
+from histonuc.exports import TABLE_FILE
 from histonuc.exports.geojson import write_geojson
-from histonuc.inference.engines import Precision
+from histonuc.inference.engines import Precision, num_cores
 from histonuc.inference.inputs import (
     find_inputs,
     fingerprint,
@@ -19,10 +20,12 @@ from histonuc.inference.inputs import (
     read_summary,
 )
 from histonuc.inference.overview import write_detail, write_overview
-from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
+from histonuc.inference.parts import PartStore, remove_parts
+from histonuc.inference.pipeline import Clock, make_plan
 from histonuc.inference.progress import Meter, open_meter
+from histonuc.inference.run import Work, find_nuclei
 from histonuc.inference.runtime import Runtime, load_runtime
-from histonuc.inference.slides import PLAUSIBLE_MPP, RegionError, Slide, open_slide
+from histonuc.inference.slides import PLAUSIBLE_MPP, Slide, open_slide
 from histonuc.inference.summary import (
     DETAIL_FILE,
     OVERVIEW_FILE,
@@ -32,7 +35,6 @@ from histonuc.inference.summary import (
     versions,
     write_json,
 )
-from histonuc.nuclei import Nuclei
 
 log = logging.getLogger(__name__)
 
@@ -52,9 +54,9 @@ def predict(
     device: str = "auto",
     precision: Precision = "auto",
     mpp: float | None = None,
-    tile_px: int = 512,
-    batch_size: int = 4,
-    margin_um: float = 16.0,
+    tile_px: int = 1024,
+    batch_size: int = 1,
+    margin_um: float = 12.0,
     scene: int | None = None,
     icc: bool = False,
     overwrite: bool = False,
@@ -80,7 +82,7 @@ def predict(
             not raise: see `PredictSummary.failed`.
     """
     sources = find_inputs(paths)
-    runtime = load_runtime(model, device, precision)
+    runtime = load_runtime(model, device, precision, streams=num_cores())
     settings = {
         "mpp": mpp,
         "tile_px": tile_px,
@@ -104,6 +106,8 @@ def predict(
             try:
                 key = fingerprint(source) | common
                 finished = None if overwrite else read_summary(folder)
+                if overwrite:
+                    remove_parts(folder)
                 if finished is not None and finished.get("fingerprint") == key:
                     summary.skipped.append(str(source))
                     summary.items.append(finished)
@@ -142,6 +146,8 @@ def _reason(source: Path, error: Exception) -> str:
     """Why an input failed, in one line; what is nobody's fault but ours leaves a traceback."""
     if isinstance(error, (ValueError, OSError, MemoryError)):
         reason = str(error) or type(error).__name__
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            reason += ": what is finished is kept; make room and run the same command again"
         log.warning("%s failed: %s", source, reason)
         return reason
     log.error("%s failed", source, exc_info=error)
@@ -160,7 +166,7 @@ def _predict_one(
     clock = Clock()
     opened = {"scene": settings["scene"], "icc": settings["icc"]}
     with clock.part("total"), open_slide(source, **opened) as slide:
-        facts = _analyse(slide, source, folder, runtime, settings, clock, meter)
+        facts = _analyse(slide, source, folder, runtime, settings, key, clock, meter)
     record = {
         "source": str(source),
         "folder": str(folder),
@@ -170,6 +176,7 @@ def _predict_one(
         "versions": versions(),
     }
     write_json(record, folder / SUMMARY_FILE)
+    remove_parts(folder)  # only now is nothing of them needed any more
     return record
 
 
@@ -179,6 +186,7 @@ def _analyse(
     folder: Path,
     runtime: Runtime,
     settings: Mapping[str, Any],
+    key: Mapping[str, Any],
     clock: Clock,
     meter: Meter,
 ) -> dict[str, Any]:
@@ -196,34 +204,45 @@ def _analyse(
     if not plan.tissue.mask.any():
         warnings.append("no stained tissue found: nothing was analysed")
     meter.start(source.name, len(plan.tiles))
-    skipped: list[RegionError] = []
-    nuclei = find_nuclei(
-        slide,
-        runtime,
-        plan,
-        batch_size=settings["batch_size"],
-        clock=clock,
-        progress=meter.advance,
-        skipped=skipped,
-    )
-    if skipped:
-        warnings.append(
-            f"{len(skipped)} of {len(plan.tiles)} regions could not be read and were skipped: "
-            "their places are in summary.json under skipped_regions"
-        )
-    folder.mkdir(parents=True, exist_ok=True)
+    store = PartStore(folder, runtime.label_space, mpp)
+    if dropped := store.open({**key, "mpp": mpp}):
+        warnings.append(dropped)
     (folder / SUMMARY_FILE).unlink(missing_ok=True)
+    facts = {
+        "source": source.name,
+        "image_size": list(slide.size),
+        "model": runtime.name,
+        "model_sha256": runtime.sha256,
+        "version": version("histonuc"),
+    }
+    work = Work(slide=slide, source=source, runtime=runtime, plan=plan, store=store, clock=clock)
+    found = find_nuclei(
+        work,
+        folder / TABLE_FILE,
+        facts,
+        batch_size=settings["batch_size"],
+        progress=meter.advance,
+    )
+    if found.skipped:
+        warnings.append(
+            f"{len(found.skipped)} of {len(plan.tiles)} regions could not be read and were "
+            "skipped: their places are in summary.json under skipped_regions"
+        )
     with clock.part("write"):
-        _write_results(slide, nuclei, folder, source, runtime)
+        table = folder / TABLE_FILE
+        write_geojson(table, folder / "nuclei.geojson")
+        write_overview(slide, table, found.tally, folder / OVERVIEW_FILE, source.name)
+        write_detail(slide, table, found.tally, folder / DETAIL_FILE, source.name)
     return {
-        **measure(plan, nuclei),
+        **measure(plan, found.tally),
+        "tiles_resumed": found.tiles_resumed,
         "levels_px": [list(size) for size in slide.levels],
         "reader": slide.reader,
         "vendor": slide.properties.get("openslide.vendor"),
         "mpp": mpp,
         "mpp_source": mpp_source,
         "skipped_regions": [
-            {"box_xyxy": list(error.box_xyxy), "reason": str(error)} for error in skipped
+            {"box_xyxy": list(error.box_xyxy), "reason": str(error)} for error in found.skipped
         ],
         "warnings": warnings,
     }
@@ -264,19 +283,3 @@ def _resolve_mpp(
         "areas and densities depend on it; give --mpp if you know better"
     )
     return runtime.mpp, "assumed"
-
-
-def _write_results(
-    slide: Slide, nuclei: Nuclei, folder: Path, source: Path, runtime: Runtime
-) -> None:
-    facts = {
-        "source": source.name,
-        "image_size": list(slide.size),
-        "model": runtime.name,
-        "model_sha256": runtime.sha256,
-        "version": version("histonuc"),
-    }
-    write_table(nuclei, folder / TABLE_FILE, facts)
-    write_geojson(nuclei, folder / "nuclei.geojson")
-    write_overview(slide, nuclei, folder / OVERVIEW_FILE, source.name)
-    write_detail(slide, nuclei, folder / DETAIL_FILE, source.name)

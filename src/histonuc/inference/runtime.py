@@ -46,7 +46,10 @@ class Runtime(Protocol):
     precision: str
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
+        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3).
+
+        Several threads may call it at once.
+        """
         ...
 
 
@@ -75,7 +78,10 @@ class ShippedModel:
 
 
 def load_runtime(
-    model: str = "default", device: str = "auto", precision: Precision = "auto"
+    model: str = "default",
+    device: str = "auto",
+    precision: Precision = "auto",
+    streams: int = 1,
 ) -> Runtime:
     """A runtime for what the user calls a model.
 
@@ -84,6 +90,7 @@ def load_runtime(
             best checkpoint), a checkpoint folder, or a ``.safetensors`` file.
         device: ``auto``, ``cpu`` or ``cuda:0``; exported models always run on the CPU.
         precision: of exported models' arithmetic; checkpoints run in fp32.
+        streams: forward passes of an exported model at a time, see `GraphRuntime`.
 
     Raises:
         ValueError: nothing of that name; the message lists what there is.
@@ -93,10 +100,10 @@ def load_runtime(
     path = Path(model)
     if name in shipped:
         _refuse_gpu(name, device)
-        return GraphRuntime(shipped[name], name=name, precision=precision)
+        return GraphRuntime(shipped[name], name=name, precision=precision, streams=streams)
     if path.is_file() and path.suffix in GRAPH_SUFFIXES:
         _refuse_gpu(model, device)
-        return GraphRuntime(path, precision=precision)
+        return GraphRuntime(path, precision=precision, streams=streams)
     checkpoint = find_checkpoint(path)
     if checkpoint is not None:
         return TorchRuntime(checkpoint, device, name=model)

@@ -4,17 +4,21 @@ A nucleus belongs to the core that holds its centroid. Neighbouring tiles see it
 context, so their outlines differ a little: two tiles may both own it, or each may leave it to the
 other. Nuclei that another tile's window can also see are therefore compared with that tile's; the
 rest (most) pass untouched.
+
+Tiles come in rows, top to bottom, and what no later row can touch is settled and leaves: the result
+is that of all tiles at once, but only the nuclei at the last seam are held.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.inference.tiles import Tile
+from histonuc.inference.tiles import Grid, Tile
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -57,104 +61,168 @@ def own(tile: Tile, nuclei: Nuclei, band_px: float) -> TileNuclei:
     return TileNuclei(tile=tile, nuclei=nuclei.select(near), owned=owned[near])
 
 
-def stitch(parts: Sequence[TileNuclei], label_space: LabelSpace, mpp: float) -> Nuclei:
-    """Join the nuclei of all tiles that were analysed, each nucleus once.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Contested:
+    """Nuclei that more than one tile may claim.
+
+    Attributes:
+        nuclei: n of them.
+        owned: bool (n,), as in `TileNuclei`.
+        tile: int64 (n,), number of the tile that found each.
+        core: float64 (n, 4), that tile's core.
+    """
+
+    nuclei: Nuclei
+    owned: NDArray[np.bool_]
+    tile: NDArray[np.int64]
+    core: NDArray[np.float64]
+
+    def select(self, index: NDArray[np.bool_]) -> _Contested:
+        return _Contested(
+            nuclei=self.nuclei.select(index),
+            owned=self.owned[index],
+            tile=self.tile[index],
+            core=self.core[index],
+        )
+
+    def followed_by(self, other: _Contested) -> _Contested:
+        return _Contested(
+            nuclei=Nuclei.concat([self.nuclei, other.nuclei]),
+            owned=np.concatenate([self.owned, other.owned]),
+            tile=np.concatenate([self.tile, other.tile]),
+            core=np.concatenate([self.core, other.core]),
+        )
+
+
+class Seams:
+    """Joins the nuclei of tiles that come row by row, each nucleus once.
 
     Args:
-        parts: one a tile, in any order.
-        label_space: of the result, should it be empty.
-        mpp: of the result, should it be empty.
-
-    Returns:
-        Nuclei sorted by centroid (y, then x): the same whatever the order of the parts.
+        grid: of all tiles, analysed or not.
+        label_space: of the nuclei.
+        mpp: of the nuclei.
     """
-    if not parts:
-        return Nuclei.empty(label_space, mpp)
-    parts = sorted(parts, key=lambda part: (part.tile.row, part.tile.column))
-    nuclei = Nuclei.concat([part.nuclei for part in parts])
-    owned = np.concatenate([part.owned for part in parts])
-    sizes = [len(part.owned) for part in parts]
-    tile_index = np.repeat(np.arange(len(parts)), sizes)
-    shared = ~owned | _seen_by_others(parts, nuclei.box, tile_index)
-    keep = owned.copy()
-    contested = np.flatnonzero(shared)
-    keep[contested] = _settle(
-        parts, nuclei.select(contested), owned[contested], tile_index[contested]
-    )
-    kept = np.flatnonzero(keep)
-    x, y = nuclei.centroid[kept].T
-    order = np.lexsort((nuclei.score[kept], nuclei.area_px[kept], x, y))
-    return nuclei.select(kept[order])
+
+    def __init__(self, grid: Grid, label_space: LabelSpace, mpp: float) -> None:
+        self._grid = grid
+        self._analysed = np.zeros((len(grid.rows), len(grid.columns)), bool)
+        empty = Nuclei.empty(label_space, mpp)
+        self._empty = empty
+        self._waiting = _Contested(
+            nuclei=empty,
+            owned=np.zeros(0, bool),
+            tile=np.zeros(0, np.int64),
+            core=np.zeros((0, 4)),
+        )
+
+    def add(self, parts: Sequence[TileNuclei], next_top: float = math.inf) -> Nuclei:
+        """Take the next rows of tiles and give what is settled by now.
+
+        Args:
+            parts: all tiles of one or more rows that were analysed, in any order.
+            next_top: upper border, in level-0 pixels, of the first window that is still to come;
+                infinity when these were the last.
+
+        Returns:
+            Nuclei that no later tile can change, sorted by centroid (y, then x). The same whatever
+            the order of the parts.
+        """
+        parts = sorted(parts, key=lambda part: (part.tile.row, part.tile.column))
+        for part in parts:
+            self._analysed[part.tile.row, part.tile.column] = True
+        nuclei = Nuclei.concat([self._empty, *(part.nuclei for part in parts)])
+        owned = np.concatenate([np.zeros(0, bool), *(part.owned for part in parts)])
+        index = np.repeat(np.arange(len(parts)), [len(part.owned) for part in parts])
+        shared = ~owned | _seen_by_others(parts, nuclei.box, index)
+        cores = np.array([part.tile.core for part in parts], np.float64).reshape(-1, 4)
+        numbers = [part.tile.row * len(self._grid.columns) + part.tile.column for part in parts]
+        new = _Contested(
+            nuclei=nuclei.select(shared),
+            owned=owned[shared],
+            tile=np.array(numbers, np.int64)[index[shared]],
+            core=cores[index[shared]],
+        )
+        settled = self._settle(self._waiting.followed_by(new), next_top)
+        result = Nuclei.concat([nuclei.select(~shared), settled])
+        x, y = result.centroid.T
+        return result.select(np.lexsort((result.score, result.area_px, x, y)))
+
+    def _settle(self, some: _Contested, next_top: float) -> Nuclei:
+        """Decide what no later tile can touch; the rest waits."""
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        first, second = _overlaps(some.nuclei, some.tile)
+        n = len(some.nuclei)
+        links = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
+        num, group = connected_components(links, directed=False)
+        open_ends = np.zeros(num, bool)
+        open_ends[group[some.nuclei.box[:, 3] > next_top]] = True
+        waits = open_ends[group]
+        keep = self._choose(some, first, second) & ~waits
+        self._waiting = some.select(waits)
+        return some.nuclei.select(keep)
+
+    def _choose(
+        self, some: _Contested, first: NDArray[np.int64], second: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        """Which of the contested nuclei (n,) stay, given the pairs that are the same nucleus.
+
+        In order of rank (owned ones first, then those deepest inside their core) a nucleus stays
+        unless it is the same as one that stays already. One that its own tile disowned needs a
+        reason beside: another tile saw it and disowned it too, or the tile whose core holds it was
+        never analysed.
+        """
+        centroid = some.nuclei.centroid
+        sides = np.concatenate([centroid - some.core[:, :2], some.core[:, 2:] - centroid], axis=1)
+        depth = sides.min(1, initial=np.inf)
+        x, y = centroid.T
+        order = np.lexsort((x, y, some.nuclei.area_px, -depth, ~some.owned))
+        rivals: dict[int, list[int]] = {}
+        for i, j in zip(first.tolist(), second.tolist(), strict=True):
+            rivals.setdefault(i, []).append(j)
+            rivals.setdefault(j, []).append(i)
+        orphan = ~some.owned & ~self._in_analysed_core(centroid)
+        keep = some.owned | orphan  # what has no rival is done
+        contended = np.zeros(len(keep), bool)
+        contended[list(rivals)] = True
+        keep[contended] = False
+        for i in order[contended[order]].tolist():
+            others = rivals[i]
+            wanted = some.owned[i] or orphan[i] or any(not some.owned[j] for j in others)
+            keep[i] = wanted and not any(keep[j] for j in others)
+        return keep
+
+    def _in_analysed_core(self, centroid: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether each centroid (n, 2) lies in the core of a tile that was analysed."""
+        row, column = (
+            np.searchsorted([span.core[0] for span in spans], values, "right") - 1
+            for spans, values in (
+                (self._grid.rows, centroid[:, 1]),
+                (self._grid.columns, centroid[:, 0]),
+            )
+        )
+        inside: NDArray[np.bool_] = self._analysed[row.clip(0), column.clip(0)]
+        return inside
 
 
 def _seen_by_others(
     parts: Sequence[TileNuclei], box: NDArray[np.float64], tile_index: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Nuclei (n,) whose box leaves the part of its window that no other window touches."""
-    alone = np.array([part.tile.alone for part in parts])[tile_index]
+    alone = np.array([part.tile.alone for part in parts]).reshape(-1, 4)[tile_index]
     return np.asarray((box[:, :2] < alone[:, :2]).any(1) | (box[:, 2:] > alone[:, 2:]).any(1))
 
 
-def _settle(
-    parts: Sequence[TileNuclei],
-    nuclei: Nuclei,
-    owned: NDArray[np.bool_],
-    tile_index: NDArray[np.int64],
-) -> NDArray[np.bool_]:
-    """Which of the contested nuclei (n,) stay.
-
-    In order of rank (owned ones first, then those deepest inside their core) a nucleus stays unless
-    it is the same as one that stays already. One that its own tile disowned needs a reason beside:
-    another tile saw it and disowned it too, or the tile whose core holds it was never analysed.
-    """
-    depth = _depth([parts[i].tile for i in tile_index], nuclei.centroid)
-    x, y = nuclei.centroid.T
-    order = np.lexsort((x, y, nuclei.area_px, -depth, ~owned))
-    first, second = _overlaps(nuclei, tile_index)
-    rivals: list[list[int]] = [[] for _ in range(len(nuclei))]
-    for i, j in zip(first.tolist(), second.tolist(), strict=True):
-        rivals[i].append(j)
-        rivals[j].append(i)
-    orphan = ~owned & ~_in_any_core(parts, nuclei.centroid)
-    keep = np.zeros(len(nuclei), bool)
-    for i in order.tolist():
-        wanted = owned[i] or orphan[i] or any(not owned[j] for j in rivals[i])
-        keep[i] = wanted and not any(keep[j] for j in rivals[i])
-    return keep
-
-
-def _depth(tiles: Sequence[Tile], centroid: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Distance (n,) of each centroid to its tile's core border; negative outside."""
-    cores = np.array([tile.core for tile in tiles], np.float64).reshape(-1, 4)
-    sides = np.concatenate([centroid - cores[:, :2], cores[:, 2:] - centroid], axis=1)
-    return np.asarray(sides.min(1, initial=np.inf))
-
-
-def _in_any_core(parts: Sequence[TileNuclei], centroid: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each centroid (n, 2) lies in the core of a tile that was analysed."""
-    import shapely
-
-    if len(centroid) == 0:
-        return np.zeros(0, bool)
-    tree = shapely.STRtree(shapely.box(*np.array([part.tile.core for part in parts]).T))
-    cores = np.array([part.tile.core for part in parts])
-    point, core = tree.query(shapely.points(centroid))
-    low, high = cores[core, :2], cores[core, 2:]
-    inside = ((centroid[point] >= low) & (centroid[point] < high)).all(1)
-    result = np.zeros(len(centroid), bool)
-    result[point[inside]] = True
-    return result
-
-
 def _overlaps(
-    nuclei: Nuclei, tile_index: NDArray[np.int64]
+    nuclei: Nuclei, tile: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of nuclei of different tiles that are the same nucleus."""
     import shapely
 
     if len(nuclei) == 0:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    first, second = _likely_pairs(nuclei, tile_index)
+    first, second = _likely_pairs(nuclei, tile)
     involved, index = np.unique(np.concatenate([first, second]), return_inverse=True)
     some = nuclei.select(involved)
     rings = np.repeat(np.arange(len(some)), np.diff(some.offsets))
@@ -169,7 +237,7 @@ def _overlaps(
 
 
 def _likely_pairs(
-    nuclei: Nuclei, tile_index: NDArray[np.int64]
+    nuclei: Nuclei, tile: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Pairs of nuclei of different tiles whose boxes share enough for the outlines to be the same.
 
@@ -180,7 +248,7 @@ def _likely_pairs(
     box, area = nuclei.box, nuclei.area_px
     boxes = shapely.box(*box.T)
     first, second = shapely.STRtree(boxes).query(boxes)
-    pair = (first < second) & (tile_index[first] != tile_index[second])
+    pair = (first < second) & (tile[first] != tile[second])
     first, second = first[pair], second[pair]
     size = np.minimum(box[first, 2:], box[second, 2:]) - np.maximum(box[first, :2], box[second, :2])
     enough = size.clip(0).prod(1) > SAME_OVERLAP * np.minimum(area[first], area[second])

@@ -12,10 +12,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from histonuc.files import write_text
 from histonuc.inference.pipeline import Plan
 from histonuc.nuclei import Nuclei
+from histonuc.taxonomy import LabelSpace
 
 SUMMARY_FILE = "summary.json"
 """Written last: a folder that holds it is finished."""
@@ -60,7 +62,53 @@ class PredictSummary:
         return lines
 
 
-def measure(plan: Plan, nuclei: Nuclei) -> dict[str, Any]:
+@dataclass(kw_only=True, eq=False)
+class Tally:
+    """What the summary and the pictures need of each nucleus, 13 bytes, as they come.
+
+    Attributes:
+        label_space: of the nuclei.
+        mpp: microns per level-0 pixel.
+    """
+
+    label_space: LabelSpace
+    mpp: float
+    _centroid: list[NDArray[np.float32]] = field(default_factory=list)
+    _class_index: list[NDArray[np.int8]] = field(default_factory=list)
+    _area_px: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, nuclei: Nuclei) -> None:
+        """Count some more."""
+        self._centroid.append(nuclei.centroid.astype(np.float32))
+        self._class_index.append(nuclei.class_index.astype(np.int8))
+        self._area_px.append(nuclei.area_px.astype(np.float32))
+
+    def __len__(self) -> int:
+        return sum(map(len, self._class_index))
+
+    @property
+    def centroid(self) -> NDArray[np.float32]:
+        """float32 (n, 2), (x, y) in level-0 pixels."""
+        return np.concatenate([np.zeros((0, 2), np.float32), *self._centroid])
+
+    @property
+    def class_index(self) -> NDArray[np.int8]:
+        """int8 (n,), most probable class."""
+        return np.concatenate([np.zeros(0, np.int8), *self._class_index])
+
+    @property
+    def area_px(self) -> NDArray[np.float32]:
+        """float32 (n,), in square level-0 pixels."""
+        return np.concatenate([np.zeros(0, np.float32), *self._area_px])
+
+    @property
+    def counts(self) -> list[int]:
+        """Nuclei of each class."""
+        counts = np.bincount(self.class_index, minlength=len(self.label_space))
+        return [int(count) for count in counts]
+
+
+def measure(plan: Plan, tally: Tally) -> dict[str, Any]:
     """Counts, areas and densities of one input, in all and by class.
 
     ``density_per_mm2`` is a mm² of tissue, which glass, fat and lumen are not;
@@ -69,27 +117,24 @@ def measure(plan: Plan, nuclei: Nuclei) -> dict[str, Any]:
     width, height = plan.tissue.size
     image_mm2 = width * height * (plan.mpp / 1000) ** 2
     tissue_mm2 = image_mm2 * plan.tissue.fraction
-    classes = nuclei.label_space.classes
-    counts = np.bincount(nuclei.class_index, minlength=len(classes)).tolist()
-    areas = nuclei.area_um2
+    classes, counts, total = tally.label_space.classes, tally.counts, len(tally)
+    areas, class_index = tally.area_px * plan.mpp**2, tally.class_index
     return {
         "size_px": [width, height],
         "image_mm2": image_mm2,
         "tissue_mm2": tissue_mm2,
         "tiles": len(plan.grid),
         "tiles_analysed": len(plan.tiles),
-        "num_nuclei": len(nuclei),
-        "density_per_mm2": len(nuclei) / tissue_mm2 if tissue_mm2 else None,
-        "density_per_image_mm2": len(nuclei) / image_mm2,
+        "num_nuclei": total,
+        "density_per_mm2": total / tissue_mm2 if tissue_mm2 else None,
+        "density_per_image_mm2": total / image_mm2,
         "classes": {
             name: {
                 "num_nuclei": count,
-                "share": count / len(nuclei) if len(nuclei) else None,
+                "share": count / total if total else None,
                 "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,
                 "density_per_image_mm2": count / image_mm2,
-                "median_area_um2": (
-                    float(np.median(areas[nuclei.class_index == j])) if count else None
-                ),
+                "median_area_um2": (float(np.median(areas[class_index == j])) if count else None),
             }
             for j, (name, count) in enumerate(zip(classes, counts, strict=True))
         },

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from histonuc.inference import predict as predict_module
-from histonuc.inference.pipeline import Clock, find_nuclei, make_plan
+from histonuc.inference.pipeline import make_plan
 from histonuc.inference.slides import RegionError, open_slide
 
 from .conftest import KINDS, levels_of, write_dicom, write_ome, write_pyramid, write_slide
@@ -189,24 +189,16 @@ def test_threads_beside_an_error_are_not_disturbed(corrupt_svs):
     assert not errors
 
 
-def test_the_pipeline_skips_and_reports_what_it_cannot_read(tmp_path, pixel_runtime, make_blobs):
+def test_the_pipeline_skips_and_reports_what_it_cannot_read(
+    tmp_path, pixel_runtime, make_blobs, run_on
+):
     image = make_blobs((700, 500), 300)
     write_pyramid(tmp_path / "a.tif", [image, image[::2, ::2]])
 
     def run():
-        skipped = []
-        with open_slide(tmp_path / "a.tif") as slide:
-            plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=200, margin_um=8)
-            nuclei = find_nuclei(
-                slide,
-                pixel_runtime,
-                plan,
-                batch_size=3,
-                clock=Clock(),
-                progress=lambda *_: None,
-                skipped=skipped,
-            )
-        return plan, nuclei, skipped
+        path, out = tmp_path / "a.tif", tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        with open_slide(path) as slide:
+            return run_on(slide, path, pixel_runtime, out, tile_px=200, margin_um=8)
 
     _, all_nuclei, none = run()
     assert not none
@@ -217,36 +209,28 @@ def test_the_pipeline_skips_and_reports_what_it_cannot_read(tmp_path, pixel_runt
     assert 0.5 * len(all_nuclei) < len(some_nuclei) < len(all_nuclei)
 
 
-def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, make_blobs):
+def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, make_blobs, run_on):
     write_dicom(tmp_path / "a.dcm", make_blobs((128, 128), 20))
     content = (tmp_path / "a.dcm").read_bytes().replace(b"\xff\x4f\xff\x51", bytes(4))
     (tmp_path / "a.dcm").write_bytes(content)
     with open_slide(tmp_path / "a.dcm") as slide:
-        plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=100, margin_um=4)
-        assert plan.tiles
+        settings = {"tile_px": 100, "margin_um": 4}
+        assert make_plan(slide, mpp=0.25, model_mpp=0.25, **settings).tiles
         with pytest.raises(ValueError, match="none of the"):
-            find_nuclei(
-                slide,
-                pixel_runtime,
-                plan,
-                batch_size=3,
-                clock=Clock(),
-                progress=lambda *_: None,
-                skipped=[],
-            )
+            run_on(slide, tmp_path / "a.dcm", pixel_runtime, tmp_path / "out", **settings)
 
 
 def test_a_prediction_reports_skipped_regions_and_odd_pixels(
     tmp_path, pixel_runtime, make_blobs, monkeypatch
 ):
-    monkeypatch.setattr(
-        predict_module, "load_runtime", lambda model, device, precision: pixel_runtime
-    )
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
     image = make_blobs((700, 500), 300)
     for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.4))):
         write_ome(tmp_path / name, [image, image[::2, ::2]], mpp=mpp)
         damage_first_tile(tmp_path / name, name, image)
-    summary = predict_module.predict([tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out")
+    summary = predict_module.predict(
+        [tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out", tile_px=512
+    )
     (item,) = summary.items
     assert [region["box_xyxy"][:2] for region in item["skipped_regions"]] == [[0, 0]]
     assert "cannot read the window" in item["skipped_regions"][0]["reason"]

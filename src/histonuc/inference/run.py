@@ -1,0 +1,175 @@
+"""The run over one slide: analyse what is not on disk yet, join it, and write the table.
+
+The network works ahead in threads of its own; one thread joins finished rows of tiles and writes
+them. What is held at a time does not grow with the slide, but for a few bytes a nucleus.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Any
+
+from histonuc.exports.table import open_table
+from histonuc.inference.engines import num_cores
+from histonuc.inference.parts import Part, PartResult, PartStore, make_parts
+from histonuc.inference.pipeline import Clock, Plan, analyse
+from histonuc.inference.runtime import Runtime
+from histonuc.inference.slides import RegionError, Slide
+from histonuc.inference.stitch import Seams, TileNuclei
+from histonuc.inference.summary import Tally
+from histonuc.nuclei import Nuclei
+
+Progress = Callable[[int, int, float], None]
+"""Called with tiles done, nuclei found in them, and their cores' area in mm²."""
+_ROWS_AHEAD = 2
+"""Finished rows of tiles that may wait to be joined."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One slide to analyse, and everything that takes.
+
+    Attributes:
+        slide: open.
+        source: its file.
+        runtime: the model.
+        plan: of the slide.
+        store: where finished parts are kept, opened.
+        clock: where the time goes.
+    """
+
+    slide: Slide
+    source: Path
+    runtime: Runtime
+    plan: Plan
+    store: PartStore
+    clock: Clock
+
+
+@dataclass(kw_only=True)
+class Found:
+    """What a run gave, beside the table.
+
+    Attributes:
+        tally: of all nuclei.
+        skipped: regions that could not be read.
+        tiles_resumed: tiles that an earlier, interrupted run had analysed.
+    """
+
+    tally: Tally
+    skipped: list[RegionError] = field(default_factory=list)
+    tiles_resumed: int = 0
+
+
+def find_nuclei(
+    work: Work,
+    table: Path,
+    facts: Mapping[str, Any],
+    *,
+    batch_size: int,
+    progress: Progress,
+) -> Found:
+    """Analyse a slide and write the table of its nuclei, each once, in level-0 pixels.
+
+    The table is in the order of the rows of tiles, top to bottom; what one row settles is sorted by
+    centroid (y, then x). It is the same whether or not the run was interrupted.
+
+    Args:
+        work: the slide.
+        table: file to write; appears whole or not at all.
+        facts: for the table's schema.
+        batch_size: tiles a forward pass.
+        progress: told of each part that is done.
+
+    Raises:
+        ValueError: no tile can be read.
+        OSError: the disk is full, or the slide's file is gone; finished parts are kept.
+    """
+    plan, space = work.plan, work.runtime.label_space
+    seams = Seams(plan.grid, space, plan.mpp)
+    found = Found(tally=Tally(label_space=space, mpp=plan.mpp))
+    parts = make_parts(plan.tiles)
+    tops = {part.row: plan.grid.rows[part.row].window[0] for part in parts}
+    rows = [*tops, None]
+    following = dict(pairwise(rows))
+
+    def join(row: int, tiles: list[TileNuclei], write: Callable[[Nuclei], None]) -> None:
+        after = following[row]
+        with work.clock.part("stitch"):
+            nuclei = seams.add(tiles, math.inf if after is None else tops[after])
+        with work.clock.part("write"):
+            write(nuclei)
+            found.tally.add(nuclei)
+
+    with (
+        open_table(table, space, plan.mpp, facts) as write,
+        ThreadPoolExecutor(1, thread_name_prefix="histonuc-joiner") as joiner,
+        closing(_results(work, parts, found, batch_size, progress)) as results,
+    ):
+        joining: list[Future[None]] = []
+        for row, group in groupby(results, key=lambda item: item[0].row):
+            tiles: list[TileNuclei] = []
+            for _, result in group:
+                tiles += result.tiles
+                found.skipped += result.skipped
+            joining.append(joiner.submit(join, row, tiles, write))
+            while len(joining) > _ROWS_AHEAD:
+                joining.pop(0).result()
+        for future in joining:
+            future.result()
+        if found.skipped and len(found.skipped) == len(plan.tiles):
+            raise ValueError(
+                f"none of the {len(found.skipped)} regions can be read: {found.skipped[0]}"
+            )
+    return found
+
+
+def _results(
+    work: Work, parts: list[Part], found: Found, batch_size: int, progress: Progress
+) -> Generator[tuple[Part, PartResult], None, None]:
+    """All parts in order: those on disk, and between them those that are analysed now."""
+    on_disk = {part.name for part in parts if work.store.has(part)}
+    missing = [part for part in parts if part.name not in on_disk]
+    analysed = analyse(
+        work.slide,
+        work.runtime,
+        work.plan,
+        missing,
+        batch_size=batch_size,
+        threads=num_cores(),
+        clock=work.clock,
+    )
+    with closing(analysed):
+        for part in parts:
+            if part.name in on_disk:
+                result = work.store.load(part)
+                found.tiles_resumed += len(part.tiles)
+            else:
+                _, result = next(analysed)
+                if result.skipped:
+                    _refuse_if_gone(work.source)
+                with work.clock.part("keep"):
+                    work.store.save(part, result)
+            num_nuclei = sum(int(tile.owned.sum()) for tile in result.tiles)
+            area_px = sum(math.prod(tile.core.size) for tile in part.tiles)
+            progress(len(part.tiles), num_nuclei, area_px * (work.plan.mpp / 1000) ** 2)
+            yield part, result
+
+
+def _refuse_if_gone(source: Path) -> None:
+    """A region that cannot be read is damage only while the rest can: a mount may be gone.
+
+    Raises:
+        OSError: the file cannot be read at all any more.
+    """
+    if source.is_dir():
+        next(source.iterdir())
+    else:
+        with source.open("rb") as stream:
+            stream.read(1)

@@ -1,0 +1,189 @@
+"""A run that is killed, or runs out of disk, goes on from its finished parts to the same result."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from histonuc.inference import parts as parts_module
+from histonuc.inference import predict as module
+from histonuc.inference.predict import predict
+
+SETTINGS = {"tile_px": 192, "mpp": 0.25}
+KILLED = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from conftest import PixelRuntime
+from histonuc.inference import parts, predict
+parts.PART_TILES = 2
+runtime = PixelRuntime()
+maps, calls = runtime.maps, []
+def some_maps(images):
+    calls.append(1)
+    if len(calls) > {calls}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return maps(images)
+runtime.maps = some_maps
+predict.load_runtime = lambda *_, **__: runtime
+import histonuc.inference.run as run; run.num_cores = lambda: 1
+predict.predict([{image!r}], {out!r}, tile_px=192, mpp=0.25)
+"""
+
+
+@pytest.fixture
+def runtime(pixel_runtime, monkeypatch):
+    monkeypatch.setattr(module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(parts_module, "PART_TILES", 2)
+    return pixel_runtime
+
+
+@pytest.fixture
+def image(tmp_path, blobs) -> Path:
+    Image.fromarray(blobs).save(tmp_path / "blobs.png")
+    return tmp_path / "blobs.png"
+
+
+def content(out: Path) -> list[bytes]:
+    """Everything of a result that must not depend on how it came about."""
+    table = (out / "blobs" / "nuclei.parquet").read_bytes()
+    return [table, (out / "blobs" / "nuclei.geojson").read_bytes()]
+
+
+@pytest.mark.parametrize("calls", [1, 5, 9])
+def test_a_killed_run_goes_on_to_the_same_result(runtime, image, tmp_path, calls) -> None:
+    predict([image], tmp_path / "whole", **SETTINGS)
+    num_tiles = runtime.num_images
+    code = KILLED.format(
+        tests=str(Path(__file__).parent), image=image, out=tmp_path / "out", calls=calls
+    ).replace("PosixPath(", "__import__('pathlib').Path(")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+    assert not (tmp_path / "out" / "blobs" / "summary.json").exists()
+    kept = len(list((tmp_path / "out" / "blobs" / "parts").glob("part-*.npz")))
+    runtime.num_images = 0
+    summary = predict([image], tmp_path / "out", **SETTINGS)
+    assert not summary.failed
+    assert summary.items[0]["tiles_resumed"] >= kept
+    assert runtime.num_images == num_tiles - summary.items[0]["tiles_resumed"]
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert not (tmp_path / "out" / "blobs" / "parts").exists()
+    assert kept > 0 or calls == 1
+
+
+def test_a_full_disk_costs_no_finished_part(runtime, image, tmp_path, monkeypatch) -> None:
+    predict([image], tmp_path / "whole", **SETTINGS)
+    savez, calls = np.savez, []
+
+    def full(stream, **arrays):
+        calls.append(1)
+        if len(calls) == 4:
+            stream.write(b"half a part")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        savez(stream, **arrays)
+
+    monkeypatch.setattr(np, "savez", full)
+    summary = predict([image], tmp_path / "out", **SETTINGS)
+    assert "No space left" in summary.failed[0]["error"]
+    assert "run the same command again" in summary.failed[0]["error"]
+    parts = list((tmp_path / "out" / "blobs" / "parts").iterdir())
+    assert sorted(path.suffix for path in parts) == [".json", ".npz", ".npz", ".npz"]
+    assert not (tmp_path / "out" / "blobs" / "nuclei.parquet").exists()
+    again = predict([image], tmp_path / "out", **SETTINGS)
+    assert again.items[0]["tiles_resumed"] == 6
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+def interrupted(image: Path, out: Path, runtime, monkeypatch) -> Path:
+    """A run that failed after some parts: its folder of parts."""
+    maps, calls = runtime.maps, []
+
+    def fail(images):
+        calls.append(1)
+        if len(calls) > 8:
+            raise OSError("the power is gone")
+        return maps(images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "maps", fail)
+        assert predict([image], out, **SETTINGS).failed
+    parts = out / "blobs" / "parts"
+    assert len(list(parts.glob("part-*.npz"))) >= 2
+    return parts
+
+
+def test_a_damaged_part_is_done_again(runtime, image, tmp_path, monkeypatch) -> None:
+    predict([image], tmp_path / "whole", **SETTINGS)
+    parts = sorted(interrupted(image, tmp_path / "out", runtime, monkeypatch).glob("*.npz"))
+    data = bytearray(parts[0].read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    parts[0].write_bytes(bytes(data))
+    parts[1].write_bytes(parts[1].read_bytes()[:-40])
+    sound = sum(len(np.load(path)["column"]) for path in parts[2:])
+    summary = predict([image], tmp_path / "out", **SETTINGS)
+    assert summary.items[0]["tiles_resumed"] == sound
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("change", ["model", "setting", "file"])
+def test_other_models_settings_and_files_are_never_mixed(
+    runtime, image, tmp_path, monkeypatch, change
+) -> None:
+    interrupted(image, tmp_path / "out", runtime, monkeypatch)
+    settings = SETTINGS
+    if change == "model":
+        runtime.sha256 = "1" * 64
+    elif change == "setting":
+        settings = SETTINGS | {"tile_px": 256}
+    else:
+        os.utime(image, ns=(1, 1))
+    (item,) = predict([image], tmp_path / "out", **settings).items
+    assert item["tiles_resumed"] == 0
+    named = {"model": "model_sha256", "setting": "settings", "file": "modified_ns"}[change]
+    assert any("begun anew" in note and named in note for note in item["warnings"])
+
+
+def test_overwrite_takes_nothing_over(runtime, image, tmp_path, monkeypatch) -> None:
+    interrupted(image, tmp_path / "out", runtime, monkeypatch)
+    (item,) = predict([image], tmp_path / "out", overwrite=True, **SETTINGS).items
+    assert (item["tiles_resumed"], item["warnings"]) == (0, [])
+
+
+def test_a_file_that_vanishes_fails_instead_of_leaving_holes(
+    runtime, image, tmp_path, monkeypatch
+) -> None:
+    from histonuc.inference.slides import PlainImage, RegionError
+
+    pixels = np.asarray(Image.open(image))
+
+    class Unmounted(PlainImage):
+        def read(self, *window):
+            image.unlink(missing_ok=True)
+            raise RegionError("no such device", window[:4])
+
+    monkeypatch.setattr(module, "open_slide", lambda *_, **__: Unmounted(pixels))
+    summary = predict([image], tmp_path / "out", **SETTINGS)
+    assert "No such file" in summary.failed[0]["error"]
+    assert not list((tmp_path / "out" / "blobs" / "parts").glob("part-*.npz"))
+
+
+def test_row_groups_tell_where_their_nuclei_are(runtime, image, tmp_path) -> None:
+    predict([image], tmp_path / "out", **SETTINGS)
+    file = pq.ParquetFile(tmp_path / "out" / "blobs" / "nuclei.parquet")
+    column = file.schema_arrow.names.index("y")
+    groups = [file.metadata.row_group(i).column(column) for i in range(file.num_row_groups)]
+    assert len(groups) > 1
+    lows, highs = zip(*((g.statistics.min, g.statistics.max) for g in groups), strict=True)
+    assert list(lows) == sorted(lows)
+    assert all(high - low < 400 for low, high in zip(lows, highs, strict=True))
+    ids = file.read(["id"])["id"].to_pylist()
+    assert ids == list(range(1, len(ids) + 1))
+    json.loads((tmp_path / "out" / "blobs" / "nuclei.geojson").read_text())
