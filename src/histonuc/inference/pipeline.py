@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -18,10 +19,13 @@ from histonuc.inference.parts import Part, PartResult
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import TileNuclei, own
-from histonuc.inference.tiles import Grid, Tile, make_grid
+from histonuc.inference.tiles import Box, Grid, Tile, make_grid
 from histonuc.inference.tissue import TissueMask, find_tissue, is_blank
 from histonuc.nuclei import Nuclei
 
+VIEW_STEP_PX = 128
+"""Where only part of a window is tissue, the network's input shrinks to it in steps of this many
+pixels: few shapes, which the engine prepares for once each."""
 SMALL_IMAGE_PIXELS = 1 << 24
 """Plain images up to this size are analysed throughout, but for tiles that are blank."""
 
@@ -77,7 +81,7 @@ class Plan:
         grid: all tiles.
         tiles: those to analyse.
         tissue: where tissue is.
-        input_px: width and height of the network's input.
+        input_px: width and height of the network's input for a whole window.
         margin_px: halo in level-0 pixels.
         mpp: microns per level-0 pixel.
         skip_blank: drop tiles that turn out blank when read.
@@ -90,6 +94,37 @@ class Plan:
     margin_px: int
     mpp: float
     skip_blank: bool
+
+    def view(self, tile: Tile) -> View:
+        """What to read of a tile's window: all of it, or what holds its tissue and a margin."""
+        window = tile.window
+        bounds = None if self.skip_blank else self.tissue.bounds(window)
+        if bounds is None:
+            return View(box=window, input_px=self.input_px)
+        spans = []
+        for axis in (0, 1):
+            length, low = self.input_px[axis], window[axis]
+            scale = window.size[axis] / length
+            first = (bounds[axis] - self.margin_px - low) / scale / VIEW_STEP_PX
+            last = (bounds[axis + 2] + self.margin_px - low) / scale / VIEW_STEP_PX
+            start = max(0, math.floor(first) * VIEW_STEP_PX)
+            stop = min(length, math.ceil(last) * VIEW_STEP_PX)
+            spans.append((low + round(start * scale), low + round(stop * scale), stop - start))
+        (x0, x1, width), (y0, y1, height) = spans
+        return View(box=Box(x0, y0, x1, y1), input_px=(width, height))
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The part of a tile's window that the network sees.
+
+    Attributes:
+        box: in level-0 pixels.
+        input_px: width and height of the network's input for it.
+    """
+
+    box: Box
+    input_px: tuple[int, int]
 
 
 def make_plan(
@@ -175,9 +210,9 @@ _Item = tuple[Tile, NDArray[np.uint8] | RegionError | None]
 def _read(slide: Slide, plan: Plan, parts: Sequence[Part], clock: Clock) -> Iterator[_Item]:
     for tile in (tile for part in parts for tile in part.tiles):
         with clock.part("read"):
-            window = tile.window
+            view = plan.view(tile)
             try:
-                image = slide.read(window.x0, window.y0, *window.size, *plan.input_px)
+                image = slide.read(view.box.x0, view.box.y0, *view.box.size, *view.input_px)
             except RegionError as error:
                 yield tile, error
                 continue
@@ -203,31 +238,41 @@ def _work(
     runtime: Runtime, plan: Plan, batch: list[_Item], clock: Clock
 ) -> list[TileNuclei | RegionError | None]:
     """What each item of a batch came to."""
-    images = [image for _, image in batch if isinstance(image, np.ndarray)]
-    maps: Iterator[NDArray[np.float32]] = iter(())
-    if images:
-        with clock.watched("network"):
-            maps = iter(runtime.maps(np.stack(images)))
     outcome: list[TileNuclei | RegionError | None] = []
+    maps = iter(
+        _maps(runtime, [image for _, image in batch if isinstance(image, np.ndarray)], clock)
+    )
     for tile, image in batch:
         if not isinstance(image, np.ndarray):
             outcome.append(image)
             continue
         with clock.part("decode"):
-            nuclei = _decode(runtime, next(maps), tile, plan)
+            nuclei = _decode(runtime, next(maps), plan.view(tile), plan)
             outcome.append(own(tile, nuclei, band_px=plan.margin_px / 2))
     return outcome
 
 
-def _decode(runtime: Runtime, maps: NDArray[np.float32], tile: Tile, plan: Plan) -> Nuclei:
-    """The nuclei of one tile in level-0 pixels."""
+def _maps(
+    runtime: Runtime, images: list[NDArray[np.uint8]], clock: Clock
+) -> list[NDArray[np.float32]]:
+    """The network's maps of images, those of one shape in one pass."""
+    maps: dict[int, NDArray[np.float32]] = {}
+    for shape in dict.fromkeys(image.shape for image in images):
+        index = [i for i, image in enumerate(images) if image.shape == shape]
+        with clock.watched("network"):
+            maps |= zip(index, runtime.maps(np.stack([images[i] for i in index])), strict=True)
+    return [maps[i] for i in range(len(images))]
+
+
+def _decode(runtime: Runtime, maps: NDArray[np.float32], view: View, plan: Plan) -> Nuclei:
+    """The nuclei of one view in level-0 pixels."""
     instances = runtime.representation.decode(maps)
     nuclei = Nuclei.from_instances(instances, runtime.label_space)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales
     # differ by a fraction of a percent when the slide is smaller than a tile.
-    scale = np.array(tile.window.size) / plan.input_px
+    scale = np.array(view.box.size) / view.input_px
     moved = nuclei.moved(1.0, (0.0, 0.0), plan.mpp)
-    origin = np.array([tile.window.x0, tile.window.y0])
+    origin = np.array([view.box.x0, view.box.y0])
     return replace(
         moved, points=nuclei.points * scale + origin, centroid=nuclei.centroid * scale + origin
     )

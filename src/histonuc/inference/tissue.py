@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,11 +44,25 @@ class TissueMask:
 
     def touches(self, box: Box) -> bool:
         """Whether any tissue lies in `box` (level-0 pixels)."""
+        return self.bounds(box) is not None
+
+    def bounds(self, box: Box) -> tuple[float, float, float, float] | None:
+        """Borders x0, y0, x1, y1 of the tissue in and at `box` (level-0 pixels); None without."""
         height, width = self.mask.shape
         x, y = width / self.size[0], height / self.size[1]
-        rows = slice(int(box.y0 * y), max(int(np.ceil(box.y1 * y)), int(box.y0 * y) + 1))
-        columns = slice(int(box.x0 * x), max(int(np.ceil(box.x1 * x)), int(box.x0 * x) + 1))
-        return bool(self.mask[rows, columns].any())
+        top, left = int(box.y0 * y), int(box.x0 * x)
+        bottom = max(math.ceil(box.y1 * y), top + 1)
+        right = max(math.ceil(box.x1 * x), left + 1)
+        part = self.mask[top:bottom, left:right]
+        rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
+        if not len(rows):
+            return None
+        return (
+            (left + columns[0]) / x,
+            (top + rows[0]) / y,
+            (left + columns[-1] + 1) / x,
+            (top + rows[-1] + 1) / y,
+        )
 
 
 def find_tissue(slide: Slide) -> TissueMask:
