@@ -8,8 +8,8 @@ filling it gives back exactly the pixels it came from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,7 @@ class Nuclei:
         score: float32 (n,), detection score in 0..1.
         label_space: names and colours of the C classes.
         mpp: microns per level-0 pixel, NaN when unknown.
+        features: further measurements by name, each float32 (n,).
     """
 
     points: NDArray[np.float64]
@@ -96,6 +97,7 @@ class Nuclei:
     score: NDArray[np.float32]
     label_space: LabelSpace
     mpp: float = float("nan")
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.score)
@@ -136,32 +138,31 @@ class Nuclei:
         sizes = np.diff(self.offsets)[index]
         offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         rows = np.repeat(self.offsets[index] - offsets[:-1], sizes) + np.arange(offsets[-1])
-        return Nuclei(
+        return replace(
+            self,
             points=self.points[rows],
             offsets=offsets,
             centroid=self.centroid[index],
             class_probabilities=self.class_probabilities[index],
             score=self.score[index],
-            label_space=self.label_space,
-            mpp=self.mpp,
+            features={name: values[index] for name, values in self.features.items()},
         )
 
     def moved(self, scale: float, origin: tuple[float, float], mpp: float) -> Nuclei:
         """Same nuclei in another frame: points become ``points * scale + origin (x, y)``."""
         shift = np.asarray(origin, np.float64)
-        return Nuclei(
+        return replace(
+            self,
             points=self.points * scale + shift,
-            offsets=self.offsets,
             centroid=self.centroid * scale + shift,
-            class_probabilities=self.class_probabilities,
-            score=self.score,
-            label_space=self.label_space,
             mpp=mpp,
         )
 
     @staticmethod
-    def empty(label_space: LabelSpace, mpp: float = float("nan")) -> Nuclei:
-        """No nuclei."""
+    def empty(
+        label_space: LabelSpace, mpp: float = float("nan"), features: Sequence[str] = ()
+    ) -> Nuclei:
+        """No nuclei, with the features of these names."""
         return Nuclei(
             points=np.zeros((0, 2)),
             offsets=np.zeros(1, np.int64),
@@ -170,6 +171,7 @@ class Nuclei:
             score=np.zeros(0, np.float32),
             label_space=label_space,
             mpp=mpp,
+            features={name: np.zeros(0, np.float32) for name in features},
         )
 
     @staticmethod
@@ -177,12 +179,14 @@ class Nuclei:
         """All nuclei of several parts, in order.
 
         Raises:
-            ValueError: no parts, or parts of different label spaces.
+            ValueError: no parts, or parts of different label spaces or features.
         """
         if not parts:
             raise ValueError("expected at least one part to join, got none")
         if len({part.label_space.classes for part in parts}) > 1:
             raise ValueError("expected parts of one label space, got several")
+        if len({tuple(part.features) for part in parts}) > 1:
+            raise ValueError("expected parts with the same features, got several")
         starts = np.cumsum([0] + [len(part.points) for part in parts[:-1]])
         offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=True)]
         return Nuclei(
@@ -193,6 +197,10 @@ class Nuclei:
             score=np.concatenate([part.score for part in parts]),
             label_space=parts[0].label_space,
             mpp=parts[0].mpp,
+            features={
+                name: np.concatenate([part.features[name] for part in parts])
+                for name in parts[0].features
+            },
         )
 
     @staticmethod

@@ -30,12 +30,12 @@ def squares(centres, radius=5.0):
 
 def join(parts, grid):
     """All tiles at once."""
-    return Seams(grid, NUCLEUS, 0.25).add(parts)
+    return Seams(grid, Nuclei.empty(NUCLEUS, 0.25)).add(parts)
 
 
 def join_by_rows(parts, grid):
     """Tiles as they come, each row with what it settles."""
-    seams = Seams(grid, NUCLEUS, 0.25)
+    seams = Seams(grid, Nuclei.empty(NUCLEUS, 0.25))
     rows = sorted({part.tile.row for part in parts})
     settled = []
     for row, following in zip(rows, [*rows[1:], None], strict=True):

@@ -54,6 +54,7 @@ def to_table(
         columns[name] = pa.array(box[:, j])
     columns["area_px"] = pa.array(nuclei.area_px)
     columns["area_um2"] = pa.array(nuclei.area_um2, pa.float64(), from_pandas=True)
+    columns |= {name: pa.array(values) for name, values in nuclei.features.items()}
     columns["contour"] = pa.ListArray.from_arrays(
         coordinate_offsets, pa.array(nuclei.points.ravel(), pa.float64())
     )
@@ -73,7 +74,7 @@ def from_facts(facts: Mapping[str, Any]) -> tuple[LabelSpace, float]:
 
 
 def from_table(table: pa.Table) -> Nuclei:
-    """Inverse of `to_table`.
+    """Inverse of `to_table`, but that the features stay behind.
 
     Raises:
         ValueError: not a table of nuclei.
@@ -117,16 +118,21 @@ def write_table(nuclei: Nuclei, path: Path, metadata: Mapping[str, Any] | None =
 
 @contextmanager
 def open_table(
-    path: Path, label_space: LabelSpace, mpp: float, metadata: Mapping[str, Any] | None = None
+    path: Path, empty: Nuclei, metadata: Mapping[str, Any] | None = None
 ) -> Iterator[Callable[[Nuclei], None]]:
     """A function that appends nuclei to a table; the file appears when the block ends well.
 
     Each call makes its own row groups, whose statistics tell a reader where its nuclei lie.
+
+    Args:
+        path: ``*.parquet``.
+        empty: no nuclei, with the label space, mpp and features of those to come.
+        metadata: see `to_table`.
     """
     import pyarrow.parquet as pq
 
     first_id = 1
-    schema = to_table(Nuclei.empty(label_space, mpp), metadata).schema
+    schema = to_table(empty, metadata).schema
     with (
         replacing(path) as partial,
         pq.ParquetWriter(partial, schema, compression="zstd") as writer,

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from histonuc.files import replacing, write_text
+from histonuc.inference.features import FEATURES
 from histonuc.inference.slides import RegionError
 from histonuc.inference.stitch import TileNuclei
 from histonuc.inference.tiles import Tile
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 PARTS_FOLDER = "parts"
 """Folder of the parts inside a result's folder; gone when the result is complete."""
 RUN_FILE = "run.json"
-_NUM_ARRAYS = 9
+_NUM_ARRAYS = 10
 PART_TILES = 32
 """Tiles of a part at most: a few seconds of work, which is what an interruption costs."""
 
@@ -147,7 +148,10 @@ class PartStore:
             OSError: the disk is full or gone.
         """
         nuclei = Nuclei.concat(
-            [Nuclei.empty(self._space, self._mpp), *(found.nuclei for found in result.tiles)]
+            [
+                Nuclei.empty(self._space, self._mpp, FEATURES),
+                *(found.nuclei for found in result.tiles),
+            ]
         )
         owned = [found.owned for found in result.tiles]
         skipped = [[list(error.box_xyxy), str(error)] for error in result.skipped]
@@ -159,6 +163,7 @@ class PartStore:
                 centroid=nuclei.centroid,
                 class_probabilities=nuclei.class_probabilities,
                 score=nuclei.score,
+                features=np.stack(list(nuclei.features.values()), axis=1),
                 owned=np.concatenate([np.zeros(0, bool), *owned]),
                 column=np.array([found.tile.column for found in result.tiles], np.int64),
                 count=np.array([len(values) for values in owned], np.int64),
@@ -179,6 +184,7 @@ class PartStore:
             score=arrays["score"],
             label_space=self._space,
             mpp=self._mpp,
+            features=dict(zip(FEATURES, arrays["features"].T, strict=True)),
         )
         tiles = {tile.column: tile for tile in part.tiles}
         ends = np.cumsum(arrays["count"])

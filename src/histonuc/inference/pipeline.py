@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.inference.features import measure_features
 from histonuc.inference.parts import Part, PartResult
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
@@ -247,7 +248,7 @@ def _work(
             outcome.append(image)
             continue
         with clock.part("decode"):
-            nuclei = _decode(runtime, next(maps), plan.view(tile), plan)
+            nuclei = _decode(runtime, next(maps), image, plan.view(tile), plan)
             outcome.append(own(tile, nuclei, band_px=plan.margin_px / 2))
     return outcome
 
@@ -264,17 +265,27 @@ def _maps(
     return [maps[i] for i in range(len(images))]
 
 
-def _decode(runtime: Runtime, maps: NDArray[np.float32], view: View, plan: Plan) -> Nuclei:
-    """The nuclei of one view in level-0 pixels."""
+def _decode(
+    runtime: Runtime,
+    maps: NDArray[np.float32],
+    image: NDArray[np.uint8],
+    view: View,
+    plan: Plan,
+) -> Nuclei:
+    """The nuclei of one view in level-0 pixels, measured."""
     instances = runtime.representation.decode(maps)
     nuclei = Nuclei.from_instances(instances, runtime.label_space)
+    features = measure_features(instances.labels, image, nuclei, runtime.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales
     # differ by a fraction of a percent when the slide is smaller than a tile.
     scale = np.array(view.box.size) / view.input_px
-    moved = nuclei.moved(1.0, (0.0, 0.0), plan.mpp)
     origin = np.array([view.box.x0, view.box.y0])
     return replace(
-        moved, points=nuclei.points * scale + origin, centroid=nuclei.centroid * scale + origin
+        nuclei,
+        points=nuclei.points * scale + origin,
+        centroid=nuclei.centroid * scale + origin,
+        mpp=plan.mpp,
+        features=features,
     )
 
 

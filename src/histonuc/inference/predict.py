@@ -38,7 +38,7 @@ from histonuc.inference.summary import (
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 1
+RESULT_FORMAT = 2
 """Raised when the files of a result change: older results are then made anew."""
 SQUARE, NEARLY_SQUARE = 1.02, 1.1
 """Pixels longer along one axis by more than these factors are worth a note, or refused."""

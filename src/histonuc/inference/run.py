@@ -17,6 +17,7 @@ from typing import Any
 
 from histonuc.exports.table import open_table
 from histonuc.inference.engines import num_cores
+from histonuc.inference.features import FEATURES
 from histonuc.inference.parts import Part, PartResult, PartStore, make_parts
 from histonuc.inference.pipeline import Clock, Plan, analyse
 from histonuc.inference.runtime import Runtime
@@ -92,7 +93,8 @@ def find_nuclei(
         OSError: the disk is full, or the slide's file is gone; finished parts are kept.
     """
     plan, space = work.plan, work.runtime.label_space
-    seams = Seams(plan.grid, space, plan.mpp)
+    empty = Nuclei.empty(space, plan.mpp, FEATURES)
+    seams = Seams(plan.grid, empty)
     found = Found(tally=Tally(label_space=space, mpp=plan.mpp))
     parts = make_parts(plan.tiles)
     tops = {part.row: plan.grid.rows[part.row].window[0] for part in parts}
@@ -108,7 +110,7 @@ def find_nuclei(
             found.tally.add(nuclei)
 
     with (
-        open_table(table, space, plan.mpp, facts) as write,
+        open_table(table, empty, facts) as write,
         ThreadPoolExecutor(1, thread_name_prefix="histonuc-joiner") as joiner,
         closing(_results(work, parts, found, batch_size, progress)) as results,
     ):

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from histonuc.inference.tiles import Grid, Tile
 from histonuc.nuclei import Nuclei
-from histonuc.taxonomy import LabelSpace
 
 SAME_OVERLAP = 0.5
 """Two outlines are one nucleus when they share over this part of the smaller one's area.
@@ -99,14 +98,12 @@ class Seams:
 
     Args:
         grid: of all tiles, analysed or not.
-        label_space: of the nuclei.
-        mpp: of the nuclei.
+        empty: no nuclei, with the label space, mpp and features of those to come.
     """
 
-    def __init__(self, grid: Grid, label_space: LabelSpace, mpp: float) -> None:
+    def __init__(self, grid: Grid, empty: Nuclei) -> None:
         self._grid = grid
         self._analysed = np.zeros((len(grid.rows), len(grid.columns)), bool)
-        empty = Nuclei.empty(label_space, mpp)
         self._empty = empty
         self._waiting = _Contested(
             nuclei=empty,
