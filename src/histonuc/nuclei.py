@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.compiled import compiled
 from histonuc.taxonomy import LabelSpace
 
 
@@ -212,20 +213,10 @@ class Nuclei:
         A nucleus of several 4-connected parts is outlined by its largest part, holes are filled.
         """
         points, offsets = trace_contours(instances.labels, len(instances.score))
-        ys, xs = np.nonzero(instances.labels)
-        ids = instances.labels[ys, xs] - 1
-        count = np.maximum(np.bincount(ids, minlength=len(instances.score)), 1)
-        centroid = np.stack(
-            [
-                np.bincount(ids, xs, minlength=len(instances.score)) / count,
-                np.bincount(ids, ys, minlength=len(instances.score)) / count,
-            ],
-            axis=1,
-        )
         return Nuclei(
             points=points,
             offsets=offsets,
-            centroid=centroid + 0.5,
+            centroid=_centroids(instances.labels, len(instances.score)),
             class_probabilities=instances.class_probabilities,
             score=instances.score,
             label_space=label_space,
@@ -268,19 +259,18 @@ def _shoelace(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArra
 # Edge directions, clockwise around a pixel on the screen: along its top, right, bottom, left side.
 # For direction d: (dy, dx) to the neighbour outside that side, to the neighbour ahead, and the
 # start vertex of the edge relative to the pixel.
-_OUTSIDE = ((-1, 0), (0, 1), (1, 0), (0, -1))
-_AHEAD = ((0, 1), (1, 0), (0, -1), (-1, 0))
-_START_XY = ((0, 0), (1, 0), (1, 1), (0, 1))
+_OUTSIDE = np.array(((-1, 0), (0, 1), (1, 0), (0, -1)))
+_AHEAD = np.array(((0, 1), (1, 0), (0, -1), (-1, 0)))
+_START_XY = np.array(((0, 0), (1, 0), (1, 1), (0, 1)))
 
 
 def trace_contours(
     labels: NDArray[np.int32], num_labels: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Pixel-edge contour of every label, without a loop over labels.
+    """Pixel-edge contour of every label, in time linear in pixels and edges.
 
-    Every pixel side between two labels is a directed edge; its successor is known from three
-    neighbours, so contours are cycles of a permutation. List ranking by pointer doubling orders
-    them in O(E log L) for E edges and a longest contour of L.
+    A pixel side between two labels is a directed edge; the next edge is known from two neighbours,
+    so each contour is walked from the first of its upper sides that the scan meets.
 
     Args:
         labels: int32 (H, W), 0 = background, values up to `num_labels`.
@@ -298,80 +288,99 @@ def trace_contours(
     >>> points.tolist()
     [[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]]
     """
-    if num_labels == 0:
-        return np.zeros((0, 2)), np.zeros(1, np.int64)
-    edge_y, edge_x, direction, successor = _edges(np.pad(labels, 1))
-    leader, rank = _rank_cycles(successor)
-    order = np.lexsort((-rank, leader))
-    # A vertex stays where the contour turns: the edge before it has another direction.
-    turns = np.empty(len(order), bool)
-    turns[successor] = direction[successor] != direction
-    order = order[turns[order]]
-    start = np.asarray(_START_XY)[direction[order]]
-    points = np.stack([edge_x[order], edge_y[order]], 1).astype(np.float64) + start - 1
-
-    first = np.flatnonzero(np.diff(leader[order], prepend=-1))
-    ring_offsets = np.append(first, len(order)).astype(np.int64)
-    ring_label = labels[edge_y[order[first]] - 1, edge_x[order[first]] - 1]
-    area = _shoelace(points, ring_offsets)
-    by_label = np.lexsort((area, ring_label))  # the largest ring of each label comes last
-    last = np.flatnonzero(np.diff(ring_label[by_label], append=num_labels + 1))
-    chosen = by_label[last]
-    if len(chosen) != num_labels:
-        raise ValueError(f"expected labels 1..{num_labels} to occur, got {len(chosen)} of them")
-    sizes = np.diff(ring_offsets)[chosen]
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    rows = np.repeat(ring_offsets[chosen] - offsets[:-1], sizes) + np.arange(offsets[-1])
-    return points[rows], offsets
+    padded = np.pad(labels, 1)
+    ring = _largest_rings(padded, num_labels)
+    missing = num_labels - int((ring[:, 0] > 0).sum())
+    if missing:
+        raise ValueError(
+            f"expected labels 1..{num_labels} to occur, got {num_labels - missing} of them"
+        )
+    offsets = np.concatenate([[0], np.cumsum(ring[:, 0])]).astype(np.int64)
+    points = np.empty((offsets[-1], 2))
+    _write_rings(padded, ring[:, 1:], offsets, points)
+    return points, offsets
 
 
-def _edges(
+@compiled
+def _next_edge(padded: NDArray[np.int32], y: int, x: int, direction: int) -> tuple[int, int, int]:
+    """The edge that follows one of a pixel: row, column and direction."""
+    label = padded[y, x]
+    next_y, next_x = y + _AHEAD[direction, 0], x + _AHEAD[direction, 1]
+    if padded[next_y, next_x] != label:  # on around the same pixel (4-connected)
+        return y, x, (direction + 1) % 4
+    corner_y, corner_x = next_y + _OUTSIDE[direction, 0], next_x + _OUTSIDE[direction, 1]
+    if padded[corner_y, corner_x] != label:
+        return next_y, next_x, direction
+    return corner_y, corner_x, (direction - 1) % 4
+
+
+@compiled
+def _largest_rings(padded: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
+    """Vertices, row and column of the first pixel (n, 3) of each label's ring of largest area."""
+    height, width = padded.shape
+    met = np.zeros((height, width), np.bool_)
+    ring = np.zeros((num_labels, 3), np.int64)
+    largest = np.zeros(num_labels)
+    for start_y in range(1, height - 1):
+        for start_x in range(1, width - 1):
+            label = padded[start_y, start_x]
+            if label == 0 or padded[start_y - 1, start_x] == label or met[start_y, start_x]:
+                continue
+            y, x, direction = start_y, start_x, 0
+            area, vertices = 0, 0
+            while True:
+                if direction == 0:
+                    met[y, x] = True
+                    area -= y  # the integral of -y dx, in whole pixels, relative to no origin
+                elif direction == 2:
+                    area += y + 1
+                y, x, following = _next_edge(padded, y, x, direction)
+                vertices += following != direction
+                direction = following
+                if y == start_y and x == start_x and direction == 0:
+                    break
+            if area > largest[label - 1]:
+                largest[label - 1] = area
+                ring[label - 1, 0], ring[label - 1, 1], ring[label - 1, 2] = (
+                    vertices,
+                    start_y,
+                    start_x,
+                )
+    return ring
+
+
+@compiled
+def _write_rings(
     padded: NDArray[np.int32],
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, column, direction and successor of every directed edge of a padded label image."""
-    width = padded.shape[1]
-    flat = padded.ravel()
-    outside = np.array([dy * width + dx for dy, dx in _OUTSIDE])
-    ahead = np.array([dy * width + dx for dy, dx in _AHEAD])
-    pixels = np.flatnonzero(flat)
-    number = np.empty(
-        (4, flat.size), np.int32
-    )  # filled only where an edge is: nothing else is read
-    edge_pixel, count = [], 0
-    for d in range(4):
-        own_pixels = pixels[flat[pixels] != flat[pixels + outside[d]]]
-        number[d, own_pixels] = np.arange(count, count + len(own_pixels))
-        count += len(own_pixels)
-        edge_pixel.append(own_pixels)
-    direction = np.repeat(np.arange(4), [len(part) for part in edge_pixel])
-    edge = np.concatenate(edge_pixel)
-    next_pixel = edge + ahead[direction]
-    corner_pixel = next_pixel + outside[direction]
-    turn_right = flat[next_pixel] != flat[edge]  # on around the same pixel (4-connected)
-    straight = ~turn_right & (flat[corner_pixel] != flat[edge])
-    successor = np.where(
-        turn_right,
-        number[(direction + 1) % 4, edge],
-        np.where(
-            straight, number[direction, next_pixel], number[(direction - 1) % 4, corner_pixel]
-        ),
-    )
-    return edge // width, edge % width, direction, successor
+    starts: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    points: NDArray[np.float64],
+) -> None:
+    """Fill `points` with the vertices of the rings that start at those pixels' upper sides."""
+    for i in range(len(starts)):
+        y, x, direction = starts[i, 0], starts[i, 1], 0
+        at, end = offsets[i], offsets[i + 1]
+        # The first pixel's upper side starts the ring, and with a turn: nothing of it is above
+        # or, in its row, to the left.
+        while at < end:
+            points[at, 0] = x + _START_XY[direction, 0] - 1
+            points[at, 1] = y + _START_XY[direction, 1] - 1
+            at += 1
+            before = direction
+            while direction == before:
+                y, x, direction = _next_edge(padded, y, x, direction)
 
 
-def _rank_cycles(successor: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Smallest member of each element's cycle, and the number of steps to the cycle's last."""
-    leader = np.arange(len(successor))
-    jump = successor
-    while True:
-        lower = np.minimum(leader, leader[jump])
-        if np.array_equal(lower, leader) and np.array_equal(leader, leader[successor]):
-            break
-        leader, jump = lower, jump[jump]
-    is_last = successor == leader
-    jump = np.where(is_last, np.arange(len(successor)), successor)
-    rank = (~is_last).astype(np.int64)
-    while not np.all(is_last[jump]):
-        rank = rank + rank[jump]
-        jump = jump[jump]
-    return leader, rank
+@compiled
+def _centroids(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.float64]:
+    """Mean (x, y) of each label's pixel centres, (n, 2)."""
+    sums = np.zeros((num_labels, 2))
+    count = np.zeros(num_labels)
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            k = labels[y, x] - 1
+            if k >= 0:
+                sums[k, 0] += x
+                sums[k, 1] += y
+                count[k] += 1
+    return sums / np.maximum(count, 1).reshape(-1, 1) + 0.5
