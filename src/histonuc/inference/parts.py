@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 PARTS_FOLDER = "parts"
 """Folder of the parts inside a result's folder; gone when the result is complete."""
 RUN_FILE = "run.json"
-_NUM_ARRAYS = 10
+_NUM_ARRAYS = 11
 PART_TILES = 32
 """Tiles of a part at most: a few seconds of work, which is what an interruption costs."""
 
@@ -167,6 +167,7 @@ class PartStore:
                 owned=np.concatenate([np.zeros(0, bool), *owned]),
                 column=np.array([found.tile.column for found in result.tiles], np.int64),
                 count=np.array([len(values) for values in owned], np.int64),
+                flag=np.array([found.flag for found in result.tiles], "U16"),
                 skipped=np.frombuffer(json.dumps(skipped).encode(), np.uint8),
             )
 
@@ -189,13 +190,15 @@ class PartStore:
         tiles = {tile.column: tile for tile in part.tiles}
         ends = np.cumsum(arrays["count"])
         found = []
-        for column, count, end in zip(arrays["column"], arrays["count"], ends, strict=True):
+        facts = zip(arrays["column"], arrays["count"], ends, arrays["flag"], strict=True)
+        for column, count, end, flag in facts:
             rows = np.arange(end - count, end)
             found.append(
                 TileNuclei(
                     tile=tiles[int(column)],
                     nuclei=nuclei.select(rows),
                     owned=arrays["owned"][rows],
+                    flag=str(flag),
                 )
             )
         skipped = json.loads(arrays["skipped"].tobytes())

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from histonuc.inference.features import measure_features
 from histonuc.inference.parts import Part, PartResult
+from histonuc.inference.quality import flag_image
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import TileNuclei, own
@@ -249,7 +250,8 @@ def _work(
             continue
         with clock.part("decode"):
             nuclei = _decode(runtime, next(maps), image, plan.view(tile), plan)
-            outcome.append(own(tile, nuclei, band_px=plan.margin_px / 2))
+            band_px = plan.margin_px / 2
+            outcome.append(own(tile, nuclei, band_px, flag_image(image)))
     return outcome
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.geojson import write_geojson
@@ -21,9 +24,10 @@ from histonuc.inference.inputs import (
 )
 from histonuc.inference.overview import write_detail, write_overview
 from histonuc.inference.parts import PartStore, remove_parts
-from histonuc.inference.pipeline import Clock, make_plan
+from histonuc.inference.pipeline import Clock, Plan, make_plan
 from histonuc.inference.progress import Meter, open_meter
-from histonuc.inference.run import Work, find_nuclei
+from histonuc.inference.quality import REASONS, scale_warning
+from histonuc.inference.run import Found, Work, find_nuclei
 from histonuc.inference.runtime import Runtime, load_runtime
 from histonuc.inference.slides import PLAUSIBLE_MPP, Slide, open_slide
 from histonuc.inference.summary import (
@@ -42,6 +46,8 @@ RESULT_FORMAT = 2
 """Raised when the files of a result change: older results are then made anew."""
 SQUARE, NEARLY_SQUARE = 1.02, 1.1
 """Pixels longer along one axis by more than these factors are worth a note, or refused."""
+MANY_FLAGGED = 0.1
+"""A larger share of flagged regions is worth a note."""
 COARSE = 2.2
 """An image this many times coarser than the model's resolution lacks what the model looks for."""
 
@@ -228,6 +234,7 @@ def _analyse(
             f"{len(found.skipped)} of {len(plan.tiles)} regions could not be read and were "
             "skipped: their places are in summary.json under skipped_regions"
         )
+    warnings += _quality_warnings(found, plan)
     with clock.part("write"):
         table = folder / TABLE_FILE
         write_geojson(table, folder / "nuclei.geojson")
@@ -244,8 +251,20 @@ def _analyse(
         "skipped_regions": [
             {"box_xyxy": list(error.box_xyxy), "reason": str(error)} for error in found.skipped
         ],
+        "flagged_regions": [{"box_xyxy": list(box), "flag": flag} for box, flag in found.flagged],
         "warnings": warnings,
     }
+
+
+def _quality_warnings(found: Found, plan: Plan) -> Iterator[str]:
+    """What is unlike the H&E that models are trained on, where it is more than a corner."""
+    for flag, count in Counter(flag for _, flag in found.flagged).items():
+        if count > MANY_FLAGGED * len(plan.tiles):
+            yield f"{count} of {len(plan.tiles)} regions are {REASONS[flag]}"
+    if len(found.tally):
+        area_um2 = float(np.median(found.tally.area_px)) * plan.mpp**2
+        if warning := scale_warning(area_um2, len(found.tally), plan.mpp):
+            yield warning
 
 
 def _resolve_mpp(

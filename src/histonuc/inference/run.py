@@ -24,6 +24,7 @@ from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import Seams, TileNuclei
 from histonuc.inference.summary import Tally
+from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 
 Progress = Callable[[int, int, float], None]
@@ -60,11 +61,13 @@ class Found:
     Attributes:
         tally: of all nuclei.
         skipped: regions that could not be read.
+        flagged: cores of the tiles whose image is unlike H&E, each with its flag.
         tiles_resumed: tiles that an earlier, interrupted run had analysed.
     """
 
     tally: Tally
     skipped: list[RegionError] = field(default_factory=list)
+    flagged: list[tuple[Box, str]] = field(default_factory=list)
     tiles_resumed: int = 0
 
 
@@ -120,6 +123,7 @@ def find_nuclei(
             for _, result in group:
                 tiles += result.tiles
                 found.skipped += result.skipped
+            found.flagged += [(tile.tile.core, tile.flag) for tile in tiles if tile.flag]
             joining.append(joiner.submit(join, row, tiles, write))
             while len(joining) > _ROWS_AHEAD:
                 joining.pop(0).result()

@@ -36,14 +36,16 @@ class TileNuclei:
         tile: where.
         nuclei: in level-0 pixels.
         owned: bool (n,), centroid in the tile's core; the others lie in the band around it.
+        flag: what is unlike H&E about its image, see `inference.quality`; empty when nothing is.
     """
 
     tile: Tile
     nuclei: Nuclei
     owned: NDArray[np.bool_]
+    flag: str = ""
 
 
-def own(tile: Tile, nuclei: Nuclei, band_px: float) -> TileNuclei:
+def own(tile: Tile, nuclei: Nuclei, band_px: float, flag: str = "") -> TileNuclei:
     """Drop the nuclei that surely belong to another tile.
 
     Args:
@@ -51,13 +53,14 @@ def own(tile: Tile, nuclei: Nuclei, band_px: float) -> TileNuclei:
         nuclei: all of them, in level-0 pixels.
         band_px: how far outside the core a centroid may be for the nucleus to be remembered, in
             level-0 pixels: at least the disagreement of two tiles about one centroid.
+        flag: see `TileNuclei`.
     """
     x, y = nuclei.centroid.T
     core = tile.core
     owned = (x >= core.x0) & (x < core.x1) & (y >= core.y0) & (y < core.y1)
     near = (x >= core.x0 - band_px) & (x < core.x1 + band_px)
     near &= (y >= core.y0 - band_px) & (y < core.y1 + band_px)
-    return TileNuclei(tile=tile, nuclei=nuclei.select(near), owned=owned[near])
+    return TileNuclei(tile=tile, nuclei=nuclei.select(near), owned=owned[near], flag=flag)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,88 @@
+"""Whether an image looks like what the models were trained on: H&E, in focus, in daylight.
+
+Cheap enough for every tile. The bounds leave every image of the training data unflagged
+(docs/how-to/quality.md has the figures), so a flag means: unlike anything seen in training.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+REASONS = {
+    "dark": "dark throughout, as in fluorescence: expected H&E on bright glass",
+    "grey": "without colour: expected red, green and blue of an H&E stain",
+    "brown": "brown, as of DAB in immunohistochemistry: expected H&E",
+    "colours": "not in the pinks and purples of H&E: another stain, or pen",
+    "blurred": "out of focus: nuclei will be missed and outlines vague",
+}
+"""What each flag means."""
+MAX_DARK = 35
+"""Median grey value below which an image is dark."""
+MIN_COLOUR = 5.0
+"""Mean of max - min of RGB of the tissue, in grey values, below which it has no colour."""
+TISSUE_DENSITY = 0.15
+"""Mean optical density above which a pixel counts as tissue."""
+MIN_TISSUE = 0.03
+"""An image with a smaller share of tissue says too little to judge it."""
+BROWN_SHARE, MAX_BROWN = 0.38, 0.5
+"""Blue's share of the optical density in brown pixels, and how many of those are suspicious."""
+MIN_GREEN = 0.3
+"""Share of tissue where green is absorbed most, as eosin and haematoxylin do."""
+MIN_SHARPNESS = 0.16
+"""Contrast finer than 1 px over that from 1 to 4 px, of what is no glass."""
+NO_GLASS = 215
+"""Grey value below which a pixel shows more than glass."""
+DIAMETER_UM = (3.0, 10.0)
+"""Median diameters of a slide's nuclei outside this range are no tissue's: the scale is wrong."""
+_ENOUGH_NUCLEI = 50
+
+
+def flag_image(image: NDArray[np.uint8]) -> str:
+    """The first of `REASONS` that applies to an RGB image uint8 (H, W, 3); empty when none does.
+
+    >>> flag_image(np.zeros((64, 64, 3), np.uint8))
+    'dark'
+    """
+    small = cv2.blur(image, (4, 4))[::4, ::4].astype(np.float32)
+    if np.median(small) < MAX_DARK:
+        return "dark"
+    density = -np.log10((small + 1) / 256)
+    total = density.sum(-1)
+    tissue = total > 3 * TISSUE_DENSITY
+    if tissue.mean() < MIN_TISSUE:
+        return ""
+    if (small.max(-1) - small.min(-1))[tissue].mean() < MIN_COLOUR:
+        return "grey"
+    red, green, blue = (density[tissue] / total[tissue][:, None]).T
+    if (blue > BROWN_SHARE).mean() > MAX_BROWN:
+        return "brown"
+    if (green >= np.maximum(red, blue)).mean() < MIN_GREEN:
+        return "colours"
+    return "blurred" if _sharpness(image) < MIN_SHARPNESS else ""
+
+
+def _sharpness(image: NDArray[np.uint8]) -> float:
+    """Fine over coarse contrast, over what is not bare glass."""
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    fine, coarse = cv2.GaussianBlur(grey, (7, 7), 1.0), cv2.blur(grey, (13, 13))
+    seen = (fine < NO_GLASS).view(np.uint8)
+    if not seen.any():
+        return float("inf")
+    sharp, soft = (cv2.mean(cv2.absdiff(*pair), seen)[0] for pair in ((grey, fine), (fine, coarse)))
+    return sharp / max(soft, 1e-3)
+
+
+def scale_warning(median_area_um2: float, num_nuclei: int, mpp: float) -> str:
+    """A sentence when a slide's nuclei have a size that no tissue's have; empty otherwise."""
+    if num_nuclei < _ENOUGH_NUCLEI:
+        return ""
+    diameter = 2 * np.sqrt(median_area_um2 / np.pi)
+    low, high = DIAMETER_UM
+    if low <= diameter <= high:
+        return ""
+    return (
+        f"half of the nuclei measure under {diameter:.1f} µm across, expected {low:g} to {high:g}: "
+        f"are the pixels really {mpp:.3g} microns? if not, give --mpp"
+    )

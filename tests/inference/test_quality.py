@@ -1,0 +1,73 @@
+"""Flags of images that are unlike H&E, and none on those that are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from histonuc.inference.predict import predict
+from histonuc.inference.quality import DIAMETER_UM, REASONS, flag_image, scale_warning
+
+
+def read(path) -> np.ndarray:
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def hne(shape=(512, 512), seed=0) -> np.ndarray:
+    """Purple discs with sharp edges and fine grain on pink."""
+    rng = np.random.default_rng(seed)
+    image = np.full((*shape, 3), (225, 170, 200), np.uint8)
+    for x, y in rng.integers(0, shape, (shape[0] // 4, 2)).tolist():
+        cv2.circle(image, (x, y), 9, (110, 80, 150), -1)
+    return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+def test_sharp_hne_and_glass_have_no_flag():
+    assert flag_image(hne()) == ""
+    assert flag_image(np.full((256, 256, 3), 240, np.uint8)) == ""
+    assert flag_image(hne((3, 5))) in ("", "blurred")
+
+
+def test_every_flag_is_raised():
+    image = hne()
+    green_pen = (image * (0.2, 0.9, 0.7)).astype(np.uint8)
+    found = {
+        "dark": 255 - np.clip(image.astype(int) + 60, 0, 255).astype(np.uint8),
+        "grey": np.repeat(skimage.data.camera()[..., None], 3, axis=2),
+        "brown": skimage.data.immunohistochemistry(),
+        "colours": green_pen,
+        "blurred": cv2.GaussianBlur(image, (0, 0), 3),
+    }
+    assert {name: flag_image(picture) for name, picture in found.items()} == {
+        name: name for name in REASONS
+    }
+
+
+def test_real_tissue_has_no_flag_until_it_is_blurred(shared_data):
+    files = sorted(shared_data.glob("*/images/*"))[::12]
+    assert len(files) > 40
+    assert [path.name for path in files if flag_image(read(path))] == []
+    sharp = [read(path) for path in files if "nuinsseg" not in str(path)]  # has JPEG's own grain
+    flags = [flag_image(cv2.GaussianBlur(image, (0, 0), 3)) for image in sharp]
+    assert flags.count("blurred") > 0.9 * len(flags)
+
+
+def test_sizes_that_no_tissue_has():
+    low, high = (np.pi / 4 * diameter**2 for diameter in DIAMETER_UM)
+    assert scale_warning(low * 1.1, 1000, 0.25) == scale_warning(high * 0.9, 1000, 0.25) == ""
+    assert "--mpp" in scale_warning(low * 0.9, 1000, 0.25)
+    assert "0.5 microns" in scale_warning(high * 1.1, 1000, 0.5)
+    assert scale_warning(high * 2, 3, 0.25) == ""
+
+
+@pytest.mark.parametrize("kind", ["brown", "blurred"])
+def test_a_prediction_says_what_is_odd(tmp_path, kind):
+    image = skimage.data.immunohistochemistry()
+    if kind == "blurred":
+        image = cv2.GaussianBlur(hne(), (0, 0), 3)
+    cv2.imwrite(str(tmp_path / "odd.png"), image[..., ::-1])
+    (item,) = predict([tmp_path / "odd.png"], tmp_path / "out", mpp=0.25).items
+    assert {region["flag"] for region in item["flagged_regions"]} == {kind}
+    assert any(REASONS[kind] in note for note in item["warnings"])
