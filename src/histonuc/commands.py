@@ -328,6 +328,7 @@ def predict(
     batch_size: int = 1,
     scene: int | None = None,
     icc: bool = False,
+    regions: Path | None = None,
     overwrite: bool = False,
 ) -> Outcome:
     """Find, outline and classify the nuclei of tiles, images, folders and slides.
@@ -344,6 +345,8 @@ def predict(
         batch_size: Tiles a forward pass; raise it on a GPU.
         scene: Which picture of a file that holds several.
         icc: Turn colours into sRGB by the profile inside each file; the models saw none turned.
+        regions: Analyse these instead of all tissue: GeoJSON polygons in level-0 pixels or a PNG
+            mask of the slide; or a folder with one NAME.geojson or NAME.png for each input.
         overwrite: Do finished inputs again.
     """
     from histonuc.inference.predict import predict as run_prediction
@@ -359,6 +362,7 @@ def predict(
         batch_size=batch_size,
         scene=scene,
         icc=icc,
+        regions=regions,
         overwrite=overwrite,
     )
     return Outcome(

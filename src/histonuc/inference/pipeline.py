@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from histonuc.inference.features import measure_features
 from histonuc.inference.parts import Part, PartResult
 from histonuc.inference.quality import flag_image
+from histonuc.inference.regions import Regions
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import TileNuclei, own
@@ -87,6 +88,7 @@ class Plan:
         margin_px: halo in level-0 pixels.
         mpp: microns per level-0 pixel.
         skip_blank: drop tiles that turn out blank when read.
+        regions: where nuclei are wanted; None for everywhere.
     """
 
     grid: Grid
@@ -96,6 +98,7 @@ class Plan:
     margin_px: int
     mpp: float
     skip_blank: bool
+    regions: Regions | None = None
 
     def view(self, tile: Tile) -> View:
         """What to read of a tile's window: all of it, or what holds its tissue and a margin."""
@@ -130,7 +133,13 @@ class View:
 
 
 def make_plan(
-    slide: Slide, *, mpp: float, model_mpp: float, tile_px: int, margin_um: float
+    slide: Slide,
+    *,
+    mpp: float,
+    model_mpp: float,
+    tile_px: int,
+    margin_um: float,
+    regions: Regions | None = None,
 ) -> Plan:
     """Find the tissue and lay the tiles.
 
@@ -140,12 +149,15 @@ def make_plan(
         model_mpp: microns per pixel of the network's input.
         tile_px: side of the network's input.
         margin_um: halo around each core.
+        regions: taken instead of the tissue.
     """
     scale = model_mpp / mpp  # level-0 pixels per pixel of the network's input
     margin_px = round(margin_um / mpp)
     grid = make_grid(slide.size, round(tile_px * scale), margin_px)
-    tissue = find_tissue(slide)
-    small = slide.is_plain and slide.size[0] * slide.size[1] <= SMALL_IMAGE_PIXELS
+    tissue = find_tissue(slide) if regions is None else regions.tissue
+    small = (
+        regions is None and slide.is_plain and slide.size[0] * slide.size[1] <= SMALL_IMAGE_PIXELS
+    )
     wanted = (tile for tile in grid if (tissue.mask.any() if small else tissue.touches(tile.core)))
     width, height = grid.window_size
     return Plan(
@@ -156,6 +168,7 @@ def make_plan(
         margin_px=margin_px,
         mpp=mpp,
         skip_blank=small,
+        regions=regions,
     )
 
 

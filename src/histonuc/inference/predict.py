@@ -15,7 +15,7 @@ import numpy as np
 
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.geojson import write_geojson
-from histonuc.inference.engines import Precision, num_cores
+from histonuc.inference.engines import Precision, file_sha256, num_cores
 from histonuc.inference.inputs import (
     find_inputs,
     fingerprint,
@@ -27,6 +27,7 @@ from histonuc.inference.parts import PartStore, remove_parts
 from histonuc.inference.pipeline import Clock, Plan, make_plan
 from histonuc.inference.progress import Meter, open_meter
 from histonuc.inference.quality import REASONS, scale_warning
+from histonuc.inference.regions import find_regions, read_regions
 from histonuc.inference.run import Found, Work, find_nuclei
 from histonuc.inference.runtime import Runtime, load_runtime
 from histonuc.inference.slides import PLAUSIBLE_MPP, Slide, open_slide
@@ -65,6 +66,7 @@ def predict(
     margin_um: float = 12.0,
     scene: int | None = None,
     icc: bool = False,
+    regions: Path | None = None,
     overwrite: bool = False,
 ) -> PredictSummary:
     """Find, outline and classify the nuclei of images and slides.
@@ -81,6 +83,7 @@ def predict(
         margin_um: halo around the part of a tile that it owns.
         scene: which picture of files that hold several.
         icc: turn colours into sRGB by the profile inside each file.
+        regions: see `find_regions` and `read_regions`; analyse these instead of all tissue.
         overwrite: do finished inputs again.
 
     Raises:
@@ -96,6 +99,7 @@ def predict(
         "margin_um": margin_um,
         "scene": scene,
         "icc": icc,
+        "regions": None if regions is None else str(regions),
     }
     _check(settings, runtime, out)
     # Everything a result depends on: an input is done again when any of it changed.
@@ -111,6 +115,8 @@ def predict(
         for source, folder in zip(sources, name_folders(sources, out), strict=True):
             try:
                 key = fingerprint(source) | common
+                if regions is not None:
+                    key["regions_sha256"] = file_sha256(find_regions(regions, source))
                 finished = None if overwrite else read_summary(folder)
                 if overwrite:
                     remove_parts(folder)
@@ -144,6 +150,8 @@ def _check(settings: Mapping[str, Any], runtime: Runtime, out: Path) -> None:
             f"--tile-px {tile_px}: expected {least_px} or more, three times the margin of "
             f"{margin_um:g} microns around each tile at the model's {runtime.mpp:g} mpp"
         )
+    if settings["regions"] is not None and not Path(settings["regions"]).exists():
+        raise ValueError(f"--regions {settings['regions']}: no such file or folder")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file: expected a folder, or a name for a new one")
 
@@ -200,12 +208,16 @@ def _analyse(
     warnings: list[str] = []
     mpp, mpp_source = _resolve_mpp(slide, source, settings["mpp"], runtime, warnings)
     with clock.part("plan"):
+        regions = None
+        if settings["regions"] is not None:
+            regions = read_regions(find_regions(Path(settings["regions"]), source), slide.size)
         plan = make_plan(
             slide,
             mpp=mpp,
             model_mpp=runtime.mpp,
             tile_px=settings["tile_px"],
             margin_um=settings["margin_um"],
+            regions=regions,
         )
     if not plan.tissue.mask.any():
         warnings.append("no stained tissue found: nothing was analysed")

@@ -108,6 +108,8 @@ def find_nuclei(
         after = following[row]
         with work.clock.part("stitch"):
             nuclei = seams.add(tiles, math.inf if after is None else tops[after])
+            if plan.regions is not None:
+                nuclei = nuclei.select(plan.regions.hold(nuclei.centroid))
         with work.clock.part("write"):
             write(nuclei)
             found.tally.add(nuclei)

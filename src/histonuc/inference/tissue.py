@@ -32,14 +32,18 @@ class TissueMask:
     Attributes:
         mask: bool (h, w).
         size: width and height of the slide in level-0 pixels.
+        area_px: in square level-0 pixels, where it is known better than by the mask.
     """
 
     mask: NDArray[np.bool_]
     size: tuple[int, int]
+    area_px: float | None = None
 
     @property
     def fraction(self) -> float:
         """Share of the slide that is tissue."""
+        if self.area_px is not None:
+            return self.area_px / (self.size[0] * self.size[1])
         return float(self.mask.mean())
 
     def touches(self, box: Box) -> bool:

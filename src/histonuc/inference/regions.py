@@ -1,0 +1,133 @@
+"""Regions of a slide that a person or another program drew: only they are analysed."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.inference.tissue import THUMBNAIL_PX, TissueMask
+
+if TYPE_CHECKING:
+    import shapely
+
+SUFFIXES = (".geojson", ".json", ".png")
+_SAME_SHAPE = 0.02
+"""A mask's sides may differ in proportion from the slide's by this much: it was rounded."""
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Where to analyse, instead of all tissue.
+
+    Attributes:
+        area: all regions in one geometry, in level-0 pixels; None where a picture was given.
+        tissue: the same as a mask; a superset of `area`, by less than a pixel of the mask.
+    """
+
+    area: shapely.Geometry | None
+    tissue: TissueMask
+
+    def hold(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the points (n, 2), in level-0 pixels, lie in a region: bool (n,)."""
+        if self.area is not None:
+            import shapely
+
+            return np.asarray(shapely.contains_xy(self.area, points), bool).reshape(len(points))
+        height, width = self.tissue.mask.shape
+        scale = np.array([width, height]) / self.tissue.size
+        column, row = np.floor(points * scale).astype(np.int64).T
+        inside: NDArray[np.bool_] = self.tissue.mask[
+            row.clip(0, height - 1), column.clip(0, width - 1)
+        ]
+        return inside
+
+
+def find_regions(path: Path, source: Path) -> Path:
+    """The file of regions for an input: `path` itself, or in that folder the one of its name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if path.is_file():
+        return path
+    for suffix in SUFFIXES:
+        if (found := path / f"{source.stem}{suffix}").is_file():
+            return found
+    raise ValueError(
+        f"no regions for {source.name} at {path}: expected a file, or a folder with "
+        f"{source.stem}.geojson or {source.stem}.png"
+    )
+
+
+def read_regions(path: Path, size: tuple[int, int]) -> Regions:
+    """Read regions from GeoJSON polygons (level-0 pixels, as QuPath exports them) or a mask.
+
+    Args:
+        path: ``*.geojson`` or ``*.json``; or ``*.png``, a picture of the whole slide at any size
+            that is not black in the regions.
+        size: width and height of the slide in level-0 pixels.
+
+    Raises:
+        ValueError: no such content, no region inside the slide, or a mask of another shape.
+    """
+    regions = _read_mask(path, size) if path.suffix == ".png" else _read_geojson(path, size)
+    if not regions.tissue.mask.any():
+        raise ValueError(
+            f"{path} has no region inside the slide's {size[0]} x {size[1]} pixels: "
+            "expected coordinates in level-0 pixels"
+        )
+    return regions
+
+
+def _read_mask(path: Path, size: tuple[int, int]) -> Regions:
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise ValueError(f"{path} is damaged or no PNG")
+    height, width = picture.shape
+    if abs(math.log(width / height * size[1] / size[0])) > _SAME_SHAPE:
+        raise ValueError(
+            f"{path} is {width} x {height} pixels, expected the proportions of the slide's "
+            f"{size[0]} x {size[1]}"
+        )
+    return Regions(None, TissueMask(picture > 0, size))
+
+
+def _read_geojson(path: Path, size: tuple[int, int]) -> Regions:
+    import shapely
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        features = content["features"] if isinstance(content, dict) else content
+        shapes = [
+            shapely.make_valid(shapely.from_geojson(json.dumps(feature["geometry"])))
+            for feature in features
+        ]
+    except (ValueError, TypeError, KeyError, shapely.errors.ShapelyError) as error:
+        raise ValueError(f"{path} is no GeoJSON of polygons: {error}") from None
+    whole = shapely.box(0, 0, *size)
+    area = shapely.intersection(shapely.union_all(shapes), whole)
+    scale = min(1.0, THUMBNAIL_PX / max(size))
+    shape = max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
+    factor = np.array([shape[1] / size[0], shape[0] / size[1]])
+    mask = np.zeros(shape, np.uint8)
+    parts = shapely.get_parts(area).tolist()
+    polygons = [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
+    for polygon in polygons:
+        rings = [
+            np.round(shapely.get_coordinates(ring) * factor - 0.5).astype(np.int32)
+            for ring in (polygon.exterior, *polygon.interiors)
+        ]
+        part = np.zeros(shape, np.uint8)
+        cv2.fillPoly(part, rings, 1)
+        cv2.polylines(part, rings, isClosed=True, color=1, thickness=2)
+        mask |= part
+    covered = shapely.union_all(polygons)
+    shapely.prepare(covered)
+    return Regions(covered, TissueMask(mask.astype(bool), size, covered.area))
