@@ -1,0 +1,88 @@
+"""Time, memory and throughput of `histonuc predict` on synthetic slides of real tissue.
+
+    python benchmarks/bench_slides.py WORK_FOLDER --slides 1:0.5 4:0.5 16:0.12 64:0.02
+
+Each slide is given as gigapixels:share of tissue; it is built from ../shared/data where missing and
+analysed in a process of its own with the shipped model. Prints a Markdown table and writes
+WORK_FOLDER/slide_scale.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from synthetic_slide import build
+
+COLUMNS = (
+    "gigapixels",
+    "tissue mm²",
+    "nuclei",
+    "seconds",
+    "mm²/s",
+    "peak memory MB",
+    "network idle",
+    "result MB",
+)
+
+
+def run(slide: Path, out: Path, model: str) -> dict[str, float]:
+    """One prediction from a fresh process; memory is the process's largest resident set."""
+    command = [sys.executable, "-m", "histonuc", "predict", str(slide), "--out", str(out)]
+    start = time.perf_counter()
+    process = subprocess.Popen([*command, "--model", model], stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with status {status}")
+    folder = out / slide.stem
+    summary = json.loads((folder / "summary.json").read_text())
+    spent = summary["seconds"]
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    return {
+        "gigapixels": summary["size_px"][0] * summary["size_px"][1] / 1e9,
+        "tissue mm²": summary["tissue_mm2"],
+        "nuclei": summary["num_nuclei"],
+        "seconds": seconds,
+        "mm²/s": summary["tissue_mm2"] / seconds,
+        "peak memory MB": usage.ru_maxrss / 1024,
+        "network idle": spent["network_idle"] / spent["total"],
+        "result MB": size / 1e6,
+        "parts": spent,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--slides", nargs="+", default=["1:0.5", "4:0.5", "16:0.12", "64:0.02"])
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--model", default="default")
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for text in args.slides:
+        gigapixels, tissue = map(float, text.split(":"))
+        slide = args.work / f"slide-{gigapixels:g}-{tissue:g}.tif"
+        if not slide.exists():
+            build(slide, args.data, gigapixels, tissue)
+        out = args.work / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        rows.append(run(slide, out, args.model))
+        (args.work / "slide_scale.json").write_text(json.dumps(rows, indent=2))
+        print(json.dumps(rows[-1]), flush=True)
+    print(f"\n{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} at the end\n")
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|" + "---|" * len(COLUMNS))
+    for row in rows:
+        print("| " + " | ".join(f"{row[name]:,.3g}" for name in COLUMNS) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A slide stitched from real tiles with known nuclei: the slide run finds what tiles give alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+from histonuc.data.formats import prepare_folder
+from histonuc.data.store import Store
+from histonuc.exports.table import read_table
+from histonuc.inference.predict import predict
+from histonuc.inference.runtime import load_runtime
+from histonuc.metrics.panoptic import panoptic_counts
+
+COLUMNS, ROWS, SIDE = 3, 2, 1000
+
+
+@pytest.fixture(scope="module")
+def store(shared_data, tmp_path_factory) -> Store:
+    folder = tmp_path_factory.mktemp("store") / "monuseg"
+    prepare_folder(shared_data, folder, only=["monuseg"], label_space="three")
+    return Store.open(folder)
+
+
+def write_pyramid(path, image: np.ndarray, mpp: float) -> None:
+    options = {
+        "tile": (256, 256),
+        "photometric": "rgb",
+        "compression": "zlib",
+        "resolutionunit": "CENTIMETER",
+    }
+    with tifffile.TiffWriter(path) as file:
+        for step in (1, 4):
+            per_cm = 1e4 / (mpp * step)
+            file.write(image[::step, ::step], resolution=(per_cm, per_cm), **options)
+
+
+def test_a_slide_of_known_nuclei_scores_as_its_tiles_do(store, tmp_path):
+    images = np.full((ROWS * SIDE, COLUMNS * SIDE, 3), 255, np.uint8)
+    truth = np.zeros(images.shape[:2], np.int32)
+    runtime = load_runtime()
+    alone = []
+    for k, tile in enumerate(store.select([3])[: ROWS * COLUMNS].tolist()):
+        labels, image = store.instances(tile), np.array(store.image(tile))
+        assert image.shape == (SIDE, SIDE, 3)
+        found = runtime.representation.decode(runtime.maps(image[None])[0]).labels
+        alone.append(panoptic_counts(labels, found))
+        place = np.s_[
+            k // COLUMNS * SIDE : (k // COLUMNS + 1) * SIDE,
+            k % COLUMNS * SIDE : (k % COLUMNS + 1) * SIDE,
+        ]
+        images[place] = image
+        truth[place] = np.where(labels > 0, labels + truth.max(), 0)
+    write_pyramid(tmp_path / "slide.tif", images, 0.25)
+    summary = predict([tmp_path / "slide.tif"], tmp_path / "out", tile_px=768)
+    assert not summary.failed
+    assert summary.items[0]["tiles_analysed"] > ROWS * COLUMNS
+    nuclei = read_table(tmp_path / "out/slide/nuclei.parquet")
+    joined = panoptic_counts(truth, nuclei.to_labels(*truth.shape))
+    tp, fp, fn = (
+        sum(float(getattr(counts, name)[0]) for counts in alone) for name in ("tp", "fp", "fn")
+    )
+    assert joined.dq[0] == pytest.approx(tp / (tp + fp / 2 + fn / 2), abs=0.01)
+    assert joined.sq[0] == pytest.approx(
+        np.average([c.sq[0] for c in alone], weights=[c.tp[0] for c in alone]), abs=0.01
+    )
+    # Centroids are those of the outlines' own pixels, to half a pixel.
+    filled = nuclei.to_labels(*truth.shape)
+    for i in range(0, len(nuclei), 97):
+        y, x = np.nonzero(filled == i + 1)
+        if abs(len(y) - nuclei.area_px[i]) < 1:
+            assert (
+                np.hypot(
+                    x.mean() + 0.5 - nuclei.centroid[i, 0], y.mean() + 0.5 - nuclei.centroid[i, 1]
+                )
+                < 0.5
+            )
