@@ -158,6 +158,9 @@ def test_every_section_is_there(html: str) -> None:
         "Training",
         "Scores: run-a",
         "Scores: run-b",
+        "Scores in all",
+        "Nuclei",
+        "Confusion of nuclei",
         "Confusion of pixels",
         "Classes",
         "Tissues",
@@ -190,6 +193,37 @@ def test_confusion_shows_counts_and_row_percentages(
     assert table.count("<td style") == 6 * 6
     second = html.index("as the seed drew it")
     assert html[second : html.index("</table>", second)].count("<td style") == 5 * 5
+
+
+def test_scores_of_nuclei_come_with_intervals_errors_and_confusion(
+    html: str, folders: tuple[Path, list[Path]]
+) -> None:
+    scores = json.loads((folders[1][0] / "scores" / "scores.json").read_text())
+    low, high = scores["intervals"]["bpq"]
+    row = f"<td>{scores['overall']['bpq']:.3f}</td><td>{low:.3f} to {high:.3f}</td>"
+    assert f"<td>bPQ, official</td>{row}" in html
+    errors = scores["errors"]
+    for kind in ("missed", "merged", "split", "found"):
+        assert f"<tr><td>{kind}</td><td>{errors['truth'][kind]}</td>" in html
+    assert f"<td>spurious</td><td>–</td><td>{errors['prediction']['spurious']}</td>" in html
+    counts = np.array(scores["confusion_nuclei"]["by_iou"])
+    table = html[html.index("Paired by IoU") :]
+    table = table[: table.index("</table>")]
+    assert table.count("<td style") == counts.any(1).sum() * counts.any(0).sum()
+
+
+def test_older_scores_without_them_are_reported(
+    folders: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    file = folders[1][0] / "scores" / "scores.json"
+    scores = json.loads(file.read_text())
+    for key in ("intervals", "thresholds", "confusion_nuclei", "errors", "calibration"):
+        del scores[key]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "scores.json").write_text(json.dumps(scores))
+    text = report([], tmp_path / "old.html", scores=[tmp_path / "old"]).read_text()
+    assert "Scores in all" in text
+    assert "Confusion of nuclei" not in text
 
 
 def test_the_best_of_each_column_is_marked_and_bce_is_best_when_low(

@@ -295,7 +295,7 @@ def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0)
 
 
 def report(
-    runs: tuple[Path, ...],
+    runs: tuple[Path, ...] = (),
     *,
     out: Path,
     scores: tuple[Path, ...] = (),

@@ -58,7 +58,7 @@ def draw_learning_curves(run: Run, closed_form: Callable[[int], float] | None) -
         for axes in (loss, scores, rate):
             axes.set_xlabel("epoch")
 
-    return _render(draw, width=12.4, height=3.3)
+    return draw_figure(draw, width=12.4, height=3.3)
 
 
 def draw_class_bars(score_set: ScoreSet) -> str:
@@ -117,7 +117,7 @@ def draw_tissue_bars(score_set: ScoreSet) -> str:
         axes.grid(visible=False, axis="y")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
-    return _render(draw, width=12.4, height=0.6 + 0.36 * max(len(names), 2))
+    return draw_figure(draw, width=12.4, height=0.6 + 0.36 * max(len(names), 2))
 
 
 def _draw_loss(axes: Axes, run: Run) -> None:
@@ -221,7 +221,7 @@ def _grouped_bars(
         axes.grid(visible=False, axis="x")
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
-    return _render(draw, width=width, height=height)
+    return draw_figure(draw, width=width, height=height)
 
 
 def _legend(axes: Axes) -> None:
@@ -239,7 +239,8 @@ def _text(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.2f}"
 
 
-def _render(draw: Callable[[Figure], Any], *, width: float, height: float) -> str:
+def draw_figure(draw: Callable[[Figure], Any], *, width: float, height: float) -> str:
+    """What `draw` puts on a figure of so many inches, as an SVG data URI."""
     import matplotlib
     from matplotlib.figure import Figure
 

@@ -14,6 +14,7 @@ from histonuc.extras import require
 from histonuc.files import write_text
 from histonuc.reporting import figures
 from histonuc.reporting.inputs import Run, ScoreSet, flatten, load_runs, load_score_sets
+from histonuc.reporting.nuclei import confusions, draw_nuclei, error_rows, headlines
 from histonuc.reporting.pictures import Picture, jpeg_uri, legend, outline_paths
 from histonuc.reporting.preview import preview_data
 from histonuc.schedules import CosineRestarts
@@ -187,6 +188,10 @@ def _view_scores(index: int, item: ScoreSet) -> dict[str, Any]:
         "classes": [(name, f"rgb{space.colours[j]}") for j, name in enumerate(space.classes)],
         "class_bars": figures.draw_class_bars(item) if has_classes else "",
         "tissue_bars": figures.draw_tissue_bars(item),
+        "headlines": headlines(scores),
+        "nuclei_figure": draw_nuclei(item),
+        "confusions": list(confusions(scores)) if has_classes else [],
+        "errors": error_rows(scores),
         "panels": [_view_panel(f"p{index}-{row}", p, space) for row, p in enumerate(panels)],
         "legend": list(legend(space, unknown=unknown or not has_classes)),
     }

@@ -1,0 +1,166 @@
+"""What a report shows about nuclei as objects: scores, errors, confusion, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from histonuc.reporting.figures import OKABE_ITO, draw_figure
+from histonuc.reporting.inputs import ScoreSet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_HEADLINES = {
+    "bpq": "bPQ, official",
+    "mpq": "mPQ, official",
+    "bpq_strict": "bPQ, strict",
+    "mpq_strict": "mPQ, strict",
+    "bpq_images": "bPQ, mean over images",
+    "bpq_pooled": "bPQ, all nuclei pooled",
+    "mpq_pooled": "mPQ+, all nuclei pooled",
+    "aji": "AJI",
+    "aji_plus": "AJI+",
+    "dice_ensemble": "ensemble Dice",
+    "f1": "F1 at IoU 0.5",
+    "f1_centroid": "F1 by centroids",
+    "hausdorff_um": "Hausdorff distance of pairs, µm",
+    "count_mae": "error of the count an image",
+    "count_r2": "R² of the count an image",
+}
+_ERRORS = {
+    "found": OKABE_ITO[2],
+    "misclassified": OKABE_ITO[4],
+    "merged": OKABE_ITO[3],
+    "split": OKABE_ITO[5],
+    "missed": OKABE_ITO[1],
+    "spurious": OKABE_ITO[1],
+}
+
+
+def headlines(scores: Mapping[str, Any]) -> list[tuple[str, float, tuple[float, float] | None]]:
+    """Name, value and bootstrap interval of each overall score that there is."""
+    overall, intervals = scores["overall"], scores.get("intervals") or {}
+    return [
+        (label, overall[key], tuple(intervals[key]) if intervals.get(key) else None)
+        for key, label in _HEADLINES.items()
+        if overall.get(key) is not None
+    ]
+
+
+def confusions(scores: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Caption and matrix of nuclei paired by overlap and by centroid.
+
+    Rows of classes without a nucleus, and of nuclei of unknown class, are there only if they count.
+    """
+    found = scores.get("confusion_nuclei")
+    if not found:
+        return
+    for key, caption in (
+        ("by_iou", "Paired by IoU > 0.5."),
+        ("by_centroid", "Paired by centroid."),
+    ):
+        counts = np.array(found[key])
+        rows, columns = counts.any(1), counts.any(0)
+        kept = counts[rows][:, columns]
+        yield (
+            caption,
+            {
+                "rows": np.array(found["rows"])[rows].tolist(),
+                "columns": np.array(found["columns"])[columns].tolist(),
+                "counts": kept.tolist(),
+                "row_percent": (100 * kept / kept.sum(1, keepdims=True)).tolist(),
+            },
+        )
+
+
+def draw_nuclei(score_set: ScoreSet) -> str:
+    """F1 over the IoU wanted, errors by kind, and reliability; empty without any of them."""
+    scores = score_set.scores
+    wanted: dict[str, Callable[[Axes], None]] = {
+        "thresholds": lambda axes: _draw_thresholds(axes, score_set),
+        "errors": lambda axes: _draw_errors(axes, scores["errors"]),
+        "calibration": lambda axes: _draw_calibration(axes, scores["calibration"]),
+    }
+    drawn = [draw for key, draw in wanted.items() if scores.get(key)]
+    if not drawn:
+        return ""
+
+    def draw(figure: Figure) -> None:
+        for axes, part in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+            part(axes)
+
+    return draw_figure(draw, width=4.13 * len(drawn), height=3.4)
+
+
+def _draw_thresholds(axes: Axes, score_set: ScoreSet) -> None:
+    found, space = score_set.scores["thresholds"], score_set.label_space
+    colours = dict(zip(space.classes, space.colours, strict=True))
+    for name, rows in found.items():
+        if name == "iou" or all(value is None for value in rows["f1"]):
+            continue
+        values = [np.nan if value is None else value for value in rows["f1"]]
+        colour = "#000000" if name == "any" else tuple(c / 255 for c in colours[name])
+        axes.plot(found["iou"], values, "o-", markersize=3, color=colour, label=name)
+    axes.set_title("F1 by the overlap wanted", loc="left")
+    axes.set_xlabel("IoU")
+    axes.set_ylim(0, 1)
+    axes.legend(fontsize=8)
+
+
+def _draw_errors(axes: Axes, errors: Mapping[str, Mapping[str, int]]) -> None:
+    """Two bars, of the true and of the predicted nuclei, in shares of each."""
+    labelled: set[str] = set()
+    for row, side in enumerate(("prediction", "truth")):
+        total, left = max(sum(errors[side].values()), 1), 0.0
+        for kind, count in errors[side].items():
+            share = count / total
+            name = "missed or spurious" if kind in ("missed", "spurious") else kind
+            label = None if name in labelled else name
+            axes.barh(row, share, 0.6, left=left, color=_ERRORS[kind], label=label)
+            labelled.add(name)
+            if share > 0.04:
+                text = f"{share:.0%}"
+                axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=8)
+            left += share
+    axes.set_yticks([0, 1], ["predicted", "true"])
+    axes.set_ylim(-0.6, 2.4)
+    axes.set_xlim(0, 1)
+    axes.set_title("What became of the nuclei", loc="left")
+    axes.legend(fontsize=8, ncols=2, loc="upper left")
+
+
+def _draw_calibration(axes: Axes, calibration: Mapping[str, Mapping[str, Any]]) -> None:
+    axes.plot([0, 1], [0, 1], ":", color="#888888", linewidth=1)
+    titles = {"class": "class probability", "score": "detection score"}
+    for (key, label), colour in zip(titles.items(), OKABE_ITO, strict=False):
+        found = calibration.get(key)
+        if not found or found["ece"] is None:
+            continue
+        points = [
+            (confidence, accuracy, count)
+            for confidence, accuracy, count in zip(
+                found["confidence"], found["accuracy"], found["count"], strict=True
+            )
+            if confidence is not None
+        ]
+        x, y, count = np.array(points, float).T
+        axes.plot(x, y, "-", color=colour, label=f"{label}, ECE {found['ece']:.3f}")
+        axes.scatter(x, y, 4 + 60 * count / count.max(), color=colour)
+    axes.set_title("Calibration", loc="left")
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("share that is right")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.legend(fontsize=8)
+
+
+def error_rows(scores: Mapping[str, Any]) -> Sequence[tuple[str, int | None, int | None]]:
+    """Kind of error with its true and its predicted nuclei, None where a side has no such kind."""
+    errors = scores.get("errors")
+    if not errors:
+        return ()
+    return [(kind, errors["truth"].get(kind), errors["prediction"].get(kind)) for kind in _ERRORS]
