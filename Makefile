@@ -52,5 +52,5 @@ $(VENV)/.plain: pyproject.toml requirements.lock | $(VENV)/.python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/.python
-	$(PIP) install --quiet $(LOCKED) -e '.[train,report,mlflow,spatial,dicom,zarr,dev]'
+	$(PIP) install --quiet $(LOCKED) -e '.[train,report,mlflow,spatial,dicom,zarr,cluster,dev]'
 	touch $@ $(VENV)/.plain

@@ -1,6 +1,6 @@
 """Time, memory and throughput of `histonuc predict` on synthetic slides of real tissue.
 
-    python benchmarks/bench_slides.py WORK_FOLDER --slides 1:0.5 4:0.5 16:0.12 64:0.02
+    python benchmarks/bench_slides.py [WORK_FOLDER] --slides 1:0.5 4:0.5 16:0.12 64:0.02
 
 Each slide is given as gigapixels:share of tissue; it is built from ../shared/data where missing and
 analysed in a process of its own with the shipped model. Prints a Markdown table and writes
@@ -15,6 +15,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def run(slide: Path, out: Path, model: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work", type=Path)
+    work = Path(tempfile.gettempdir()) / "histonuc-slides"
+    parser.add_argument("work", type=Path, nargs="?", default=work)
     parser.add_argument("--slides", nargs="+", default=["1:0.5", "4:0.5", "16:0.12", "64:0.02"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--model", default="default")

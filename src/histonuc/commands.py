@@ -329,6 +329,7 @@ def predict(
     scene: int | None = None,
     icc: bool = False,
     regions: Path | None = None,
+    cluster: str = "",
     overwrite: bool = False,
 ) -> Outcome:
     """Find, outline and classify the nuclei of tiles, images, folders and slides.
@@ -347,6 +348,7 @@ def predict(
         icc: Turn colours into sRGB by the profile inside each file; the models saw none turned.
         regions: Analyse these instead of all tissue: GeoJSON polygons in level-0 pixels or a PNG
             mask of the slide; or a folder with one NAME.geojson or NAME.png for each input.
+        cluster: A Dask scheduler's address, or local:4 for four processes of this machine.
         overwrite: Do finished inputs again.
     """
     from histonuc.inference.predict import predict as run_prediction
@@ -363,6 +365,7 @@ def predict(
         scene=scene,
         icc=icc,
         regions=regions,
+        cluster=cluster,
         overwrite=overwrite,
     )
     return Outcome(

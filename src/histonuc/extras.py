@@ -11,6 +11,7 @@ _PROBES = {
     "dicom": "highdicom",
     "spatial": "anndata",
     "zarr": "zarr",
+    "cluster": "distributed",
 }
 
 

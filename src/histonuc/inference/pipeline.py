@@ -6,17 +6,18 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.inference.features import measure_features
-from histonuc.inference.parts import Part, PartResult
+from histonuc.inference.parts import Part, PartResult, PartStore
 from histonuc.inference.quality import flag_image
 from histonuc.inference.regions import Regions
 from histonuc.inference.runtime import Runtime
@@ -71,6 +72,12 @@ class Clock:
                 self._busy[name] -= 1
                 self._since[name] = end
                 self._add(name, end - start)
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Add what another clock measured."""
+        with self._lock:
+            for name, value in seconds.items():
+                self._add(name, value)
 
     def _add(self, name: str, seconds: float) -> None:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
@@ -216,6 +223,24 @@ def analyse(
                 yield waiting.popleft(), PartResult(tiles=tuple(found), skipped=tuple(skipped))
                 found, skipped = [], []
                 tiles_left = len(waiting[0].tiles) if waiting else 0
+
+
+def keep(store: PartStore, source: Path, part: Part, result: PartResult, clock: Clock) -> None:
+    """Write what was found of a part to disk.
+
+    A region that cannot be read is damage only while the rest can: a mount may be gone.
+
+    Raises:
+        OSError: the disk is full, or the slide's file cannot be read at all any more.
+    """
+    if result.skipped:
+        if source.is_dir():
+            next(source.iterdir())
+        else:
+            with source.open("rb") as stream:
+                stream.read(1)
+    with clock.part("keep"):
+        store.save(part, result)
 
 
 _Item = tuple[Tile, NDArray[np.uint8] | RegionError | None]

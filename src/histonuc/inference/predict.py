@@ -7,6 +7,7 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.geojson import write_geojson
+from histonuc.inference.cluster import Job, Remote, connect
 from histonuc.inference.engines import Precision, file_sha256, num_cores
 from histonuc.inference.inputs import (
     find_inputs,
@@ -67,6 +69,7 @@ def predict(
     scene: int | None = None,
     icc: bool = False,
     regions: Path | None = None,
+    cluster: str = "",
     overwrite: bool = False,
 ) -> PredictSummary:
     """Find, outline and classify the nuclei of images and slides.
@@ -84,11 +87,12 @@ def predict(
         scene: which picture of files that hold several.
         icc: turn colours into sRGB by the profile inside each file.
         regions: see `find_regions` and `read_regions`; analyse these instead of all tissue.
+        cluster: see `cluster.connect`; empty to work in this process.
         overwrite: do finished inputs again.
 
     Raises:
-        ValueError: no input, no such model, or an impossible value. A bad input among others does
-            not raise: see `PredictSummary.failed`.
+        ValueError: no input, no such cluster, no such model, or an impossible value. A bad input
+            among others does not raise: see `PredictSummary.failed`.
     """
     sources = find_inputs(paths)
     runtime = load_runtime(model, device, precision, streams=num_cores())
@@ -111,7 +115,7 @@ def predict(
         "settings": settings,
     }
     summary = PredictSummary(out=out)
-    with open_meter() as meter:
+    with open_meter() as meter, connect(cluster) if cluster else nullcontext() as client:
         for source, folder in zip(sources, name_folders(sources, out), strict=True):
             try:
                 key = fingerprint(source) | common
@@ -124,7 +128,22 @@ def predict(
                     summary.skipped.append(str(source))
                     summary.items.append(finished)
                     continue
-                summary.items.append(_predict_one(source, folder, runtime, settings, key, meter))
+                remote = None
+                if client is not None:
+                    job = Job(
+                        source=source.absolute(),
+                        folder=folder.absolute(),
+                        scene=scene,
+                        icc=icc,
+                        model=model,
+                        device=device,
+                        precision=precision,
+                        model_sha256=runtime.sha256,
+                        batch_size=batch_size,
+                    )
+                    remote = Remote(client=client, job=job)
+                item = _predict_one(source, folder, runtime, settings, key, meter, remote)
+                summary.items.append(item)
             except Exception as error:  # whatever ails one input must not cost the others
                 summary.failed.append({"source": str(source), "error": _reason(source, error)})
     write_json(summary.to_dict(), out / SUMMARY_FILE)
@@ -175,12 +194,13 @@ def _predict_one(
     settings: Mapping[str, Any],
     key: dict[str, Any],
     meter: Meter,
+    remote: Remote | None,
 ) -> dict[str, Any]:
     """Analyse one input and write its folder; `SUMMARY_FILE` comes last."""
     clock = Clock()
     opened = {"scene": settings["scene"], "icc": settings["icc"]}
     with clock.part("total"), open_slide(source, **opened) as slide:
-        facts = _analyse(slide, source, folder, runtime, settings, key, clock, meter)
+        facts = _analyse(slide, source, folder, runtime, settings, key, clock, meter, remote)
     record = {
         "source": str(source),
         "folder": str(folder),
@@ -203,6 +223,7 @@ def _analyse(
     key: Mapping[str, Any],
     clock: Clock,
     meter: Meter,
+    remote: Remote | None,
 ) -> dict[str, Any]:
     """Find the nuclei of an open slide and write everything but the summary: its facts."""
     warnings: list[str] = []
@@ -233,7 +254,15 @@ def _analyse(
         "model_sha256": runtime.sha256,
         "version": version("histonuc"),
     }
-    work = Work(slide=slide, source=source, runtime=runtime, plan=plan, store=store, clock=clock)
+    work = Work(
+        slide=slide,
+        source=source,
+        runtime=runtime,
+        plan=plan,
+        store=store,
+        clock=clock,
+        remote=remote,
+    )
     found = find_nuclei(
         work,
         folder / TABLE_FILE,

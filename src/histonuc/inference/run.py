@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.exports.table import open_table
+from histonuc.inference.cluster import Remote
 from histonuc.inference.engines import num_cores
 from histonuc.inference.features import FEATURES
 from histonuc.inference.parts import Part, PartResult, PartStore, make_parts
-from histonuc.inference.pipeline import Clock, Plan, analyse
+from histonuc.inference.pipeline import Clock, Plan, analyse, keep
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import Seams, TileNuclei
@@ -44,6 +45,7 @@ class Work:
         plan: of the slide.
         store: where finished parts are kept, opened.
         clock: where the time goes.
+        remote: the cluster that does it; None for this process.
     """
 
     slide: Slide
@@ -52,6 +54,7 @@ class Work:
     plan: Plan
     store: PartStore
     clock: Clock
+    remote: Remote | None = None
 
 
 @dataclass(kw_only=True)
@@ -144,15 +147,10 @@ def _results(
     """All parts in order: those on disk, and between them those that are analysed now."""
     on_disk = {part.name for part in parts if work.store.has(part)}
     missing = [part for part in parts if part.name not in on_disk]
-    analysed = analyse(
-        work.slide,
-        work.runtime,
-        work.plan,
-        missing,
-        batch_size=batch_size,
-        threads=num_cores(),
-        clock=work.clock,
-    )
+    if work.remote is not None:
+        analysed = work.remote.analyse(work.plan, missing, work.store, work.clock)
+    else:
+        analysed = _analyse_here(work, missing, batch_size)
     with closing(analysed):
         for part in parts:
             if part.name in on_disk:
@@ -160,24 +158,25 @@ def _results(
                 found.tiles_resumed += len(part.tiles)
             else:
                 _, result = next(analysed)
-                if result.skipped:
-                    _refuse_if_gone(work.source)
-                with work.clock.part("keep"):
-                    work.store.save(part, result)
             num_nuclei = sum(int(tile.owned.sum()) for tile in result.tiles)
             area_px = sum(math.prod(tile.core.size) for tile in part.tiles)
             progress(len(part.tiles), num_nuclei, area_px * (work.plan.mpp / 1000) ** 2)
             yield part, result
 
 
-def _refuse_if_gone(source: Path) -> None:
-    """A region that cannot be read is damage only while the rest can: a mount may be gone.
-
-    Raises:
-        OSError: the file cannot be read at all any more.
-    """
-    if source.is_dir():
-        next(source.iterdir())
-    else:
-        with source.open("rb") as stream:
-            stream.read(1)
+def _analyse_here(
+    work: Work, parts: list[Part], batch_size: int
+) -> Generator[tuple[Part, PartResult], None, None]:
+    analysed = analyse(
+        work.slide,
+        work.runtime,
+        work.plan,
+        parts,
+        batch_size=batch_size,
+        threads=num_cores(),
+        clock=work.clock,
+    )
+    with closing(analysed):
+        for part, result in analysed:
+            keep(work.store, work.source, part, result, work.clock)
+            yield part, result

@@ -82,6 +82,7 @@ def load_runtime(
     device: str = "auto",
     precision: Precision = "auto",
     streams: int = 1,
+    threads: int = 0,
 ) -> Runtime:
     """A runtime for what the user calls a model.
 
@@ -91,6 +92,7 @@ def load_runtime(
         device: ``auto``, ``cpu`` or ``cuda:0``; exported models always run on the CPU.
         precision: of exported models' arithmetic; checkpoints run in fp32.
         streams: forward passes of an exported model at a time, see `GraphRuntime`.
+        threads: of an exported model, see `GraphRuntime`.
 
     Raises:
         ValueError: nothing of that name; the message lists what there is.
@@ -100,10 +102,10 @@ def load_runtime(
     path = Path(model)
     if name in shipped:
         _refuse_gpu(name, device)
-        return GraphRuntime(shipped[name], name=name, precision=precision, streams=streams)
+        return GraphRuntime(shipped[name], threads, name, precision, streams)
     if path.is_file() and path.suffix in GRAPH_SUFFIXES:
         _refuse_gpu(model, device)
-        return GraphRuntime(path, precision=precision, streams=streams)
+        return GraphRuntime(path, threads, precision=precision, streams=streams)
     checkpoint = find_checkpoint(path)
     if checkpoint is not None:
         return TorchRuntime(checkpoint, device, name=model)

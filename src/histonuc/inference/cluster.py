@@ -1,0 +1,182 @@
+"""The parts of a slide as tasks on a Dask cluster: one machine's processes, or many machines.
+
+A task analyses one part and writes its file to the result's folder, which all workers share; the
+client reads the files in order and joins them as ever. Dask runs the tasks of a dead worker again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histonuc.extras import require
+from histonuc.inference.engines import Precision, num_cores
+from histonuc.inference.parts import Part, PartResult, PartStore
+from histonuc.inference.pipeline import Clock, Plan, analyse, keep
+from histonuc.inference.runtime import Runtime, load_runtime
+from histonuc.inference.slides import Slide, open_slide
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+LOCAL = "local"
+RETRIES = 3
+"""Times a task is begun again after an error, as of storage that was away for a moment."""
+_AHEAD = 3
+"""Tasks for each thread of the cluster that are handed out before the first is done."""
+_CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a worker needs to know of one slide, but the plan; small and hashable.
+
+    Attributes:
+        source: file or folder that every worker can read.
+        folder: of the result, where every worker can write.
+        scene, icc: see `open_slide`.
+        model, device, precision: see `load_runtime`.
+        model_sha256: of the client's model, which the worker's must be.
+        batch_size: tiles a forward pass.
+    """
+
+    source: Path
+    folder: Path
+    scene: int | None
+    icc: bool
+    model: str
+    device: str
+    precision: Precision
+    model_sha256: str
+    batch_size: int
+
+
+@contextmanager
+def connect(address: str) -> Iterator[Client]:
+    """A client of a running scheduler, or of a cluster of this machine's processes.
+
+    Args:
+        address: of a Dask scheduler, as ``tcp://host:8786``; or ``local:N`` for N processes that
+            share this machine's cores and end with the block.
+
+    Raises:
+        ValueError: no such address, nobody there, or the extra ``cluster`` is not installed.
+    """
+    require("cluster", "histonuc predict --cluster")
+    from distributed import Client, LocalCluster
+
+    kind, _, count = address.partition(":")
+    if kind != LOCAL:
+        try:
+            client = Client(address, timeout=_CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"--cluster {address}: no Dask scheduler answers there ({error}): expected an "
+                "address as tcp://host:8786, or local:4"
+            ) from None
+        with client:
+            yield client
+        return
+    if not count.isdigit() or int(count) < 1:
+        raise ValueError(f"--cluster {address}: expected a number of processes, as in local:4")
+    workers = int(count)
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=max(1, num_cores() // workers),
+            processes=True,
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs=logging.ERROR,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """One slide on a cluster.
+
+    Attributes:
+        client: of the cluster.
+        job: the slide.
+    """
+
+    client: Client
+    job: Job
+
+    def analyse(
+        self, plan: Plan, parts: Sequence[Part], store: PartStore, clock: Clock
+    ) -> Generator[tuple[Part, PartResult], None, None]:
+        """As `pipeline.analyse`; each part has been kept when it comes.
+
+        Raises:
+            OSError, ValueError: what went wrong on a worker.
+        """
+        shared = self.client.scatter(plan, hash=False)
+        waiting = deque(parts)
+        running: deque[tuple[Part, Any]] = deque()
+        try:
+            while waiting or running:
+                threads = max(sum(self.client.nthreads().values()), 1)
+                while waiting and len(running) < _AHEAD * threads:
+                    part = waiting.popleft()
+                    task = self.client.submit(
+                        _work, self.job, shared, part, pure=False, retries=RETRIES
+                    )
+                    running.append((part, task))
+                part, task = running.popleft()
+                clock.add(task.result())
+                yield part, store.load(part)
+        finally:
+            self.client.cancel([task for _, task in running])
+
+
+_lock = threading.Lock()
+_runtimes: dict[tuple[str, str, str], Runtime] = {}
+_slides: dict[Job, Slide] = {}
+_OPEN_SLIDES = 4
+
+
+def _work(job: Job, plan: Plan, part: Part) -> Mapping[str, float]:
+    """Analyse and keep one part, in a worker: seconds by what they were spent on."""
+    with _lock:
+        runtime, slide = _runtime(job), _slide(job)
+    clock = Clock()
+    store = PartStore(job.folder, runtime.label_space, plan.mpp)
+    done = analyse(slide, runtime, plan, [part], batch_size=job.batch_size, threads=1, clock=clock)
+    for _, result in done:
+        keep(store, job.source, part, result, clock)
+    return clock.seconds
+
+
+def _runtime(job: Job) -> Runtime:
+    """This process's model, loaded once; each of its threads is a stream."""
+    from distributed import get_worker
+
+    key = job.model, job.device, job.precision
+    if key not in _runtimes:
+        threads = get_worker().state.nthreads
+        _runtimes[key] = load_runtime(*key, streams=threads, threads=threads)
+    if _runtimes[key].sha256 != job.model_sha256:
+        raise ValueError(
+            f"--model {job.model} is another model on this worker than on the client: "
+            "expected the same histonuc, or a file all workers share"
+        )
+    return _runtimes[key]
+
+
+def _slide(job: Job) -> Slide:
+    """The open slide, which tasks of the same slide share; the oldest ones are let go."""
+    if job not in _slides:
+        while len(_slides) >= _OPEN_SLIDES:
+            _slides.pop(next(iter(_slides)))
+        _slides[job] = open_slide(job.source, scene=job.scene, icc=job.icc)
+    return _slides[job]
