@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from histonuc.exports import read_table
+from histonuc.inference.clock import Clock
 from histonuc.inference.parts import PartStore
-from histonuc.inference.pipeline import Clock, make_plan
+from histonuc.inference.plan import make_plan
 from histonuc.inference.run import Work, find_nuclei
 from histonuc.representations import Representation, build_representation
 from histonuc.taxonomy import LABEL_SPACES, LabelSpace

@@ -8,7 +8,8 @@ import pytest
 import skimage.data
 
 from histonuc.inference.predict import predict
-from histonuc.inference.quality import DIAMETER_UM, REASONS, flag_image, scale_warning
+from histonuc.inference.quality import REASONS, flag_image
+from histonuc.inference.scale import DIAMETER_UM, scale_warning
 
 
 def read(path) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histonuc.inference.pipeline import VIEW_STEP_PX, Plan
+from histonuc.inference.plan import VIEW_STEP_PX, Plan
 from histonuc.inference.tiles import make_grid
 from histonuc.inference.tissue import TissueMask
 

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histonuc.extras import require
+from histonuc.inference.clock import Clock
 from histonuc.inference.engines import Precision, num_cores
 from histonuc.inference.parts import Part, PartResult, PartStore
-from histonuc.inference.pipeline import Clock, Plan, analyse, keep
+from histonuc.inference.pipeline import analyse, keep
+from histonuc.inference.plan import Plan
 from histonuc.inference.runtime import Runtime, load_runtime
 from histonuc.inference.slides import Slide, open_slide
 

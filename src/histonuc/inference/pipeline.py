@@ -2,181 +2,31 @@
 
 from __future__ import annotations
 
-import math
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.inference.clock import Clock
 from histonuc.inference.features import measure_features
 from histonuc.inference.parts import Part, PartResult, PartStore
+from histonuc.inference.plan import Plan, View
 from histonuc.inference.quality import flag_image
-from histonuc.inference.regions import Regions
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import TileNuclei, own
-from histonuc.inference.tiles import Box, Grid, Tile, make_grid
-from histonuc.inference.tissue import TissueMask, find_tissue, is_blank
+from histonuc.inference.tiles import Tile
+from histonuc.inference.tissue import is_blank
 from histonuc.nuclei import Nuclei
-
-VIEW_STEP_PX = 128
-"""Where only part of a window is tissue, the network's input shrinks to it in steps of this many
-pixels: few shapes, which the engine prepares for once each."""
-SMALL_IMAGE_PIXELS = 1 << 24
-"""Plain images up to this size are analysed throughout, but for tiles that are blank."""
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-@dataclass
-class Clock:
-    """Seconds spent by part of the work, summed over threads: parts overlap."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _busy: dict[str, int] = field(default_factory=dict)
-    _since: dict[str, float] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Add the time the block takes to the part `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._add(name, time.perf_counter() - start)
-
-    @contextmanager
-    def watched(self, name: str) -> Iterator[None]:
-        """As `part`, and ``NAME_idle`` adds the time between blocks when no thread is in one."""
-        start = time.perf_counter()
-        with self._lock:
-            idle = self._busy.get(name, 0) == 0
-            self._add(f"{name}_idle", start - self._since.get(name, start) if idle else 0.0)
-            self._busy[name] = self._busy.get(name, 0) + 1
-        try:
-            yield
-        finally:
-            end = time.perf_counter()
-            with self._lock:
-                self._busy[name] -= 1
-                self._since[name] = end
-                self._add(name, end - start)
-
-    def add(self, seconds: Mapping[str, float]) -> None:
-        """Add what another clock measured."""
-        with self._lock:
-            for name, value in seconds.items():
-                self._add(name, value)
-
-    def _add(self, name: str, seconds: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How a slide is going to be analysed.
-
-    Attributes:
-        grid: all tiles.
-        tiles: those to analyse.
-        tissue: where tissue is.
-        input_px: width and height of the network's input for a whole window.
-        margin_px: halo in level-0 pixels.
-        mpp: microns per level-0 pixel.
-        skip_blank: drop tiles that turn out blank when read.
-        regions: where nuclei are wanted; None for everywhere.
-    """
-
-    grid: Grid
-    tiles: tuple[Tile, ...]
-    tissue: TissueMask
-    input_px: tuple[int, int]
-    margin_px: int
-    mpp: float
-    skip_blank: bool
-    regions: Regions | None = None
-
-    def view(self, tile: Tile) -> View:
-        """What to read of a tile's window: all of it, or what holds its tissue and a margin."""
-        window = tile.window
-        bounds = None if self.skip_blank else self.tissue.bounds(window)
-        if bounds is None:
-            return View(box=window, input_px=self.input_px)
-        spans = []
-        for axis in (0, 1):
-            length, low = self.input_px[axis], window[axis]
-            scale = window.size[axis] / length
-            first = (bounds[axis] - self.margin_px - low) / scale / VIEW_STEP_PX
-            last = (bounds[axis + 2] + self.margin_px - low) / scale / VIEW_STEP_PX
-            start = max(0, math.floor(first) * VIEW_STEP_PX)
-            stop = min(length, math.ceil(last) * VIEW_STEP_PX)
-            spans.append((low + round(start * scale), low + round(stop * scale), stop - start))
-        (x0, x1, width), (y0, y1, height) = spans
-        return View(box=Box(x0, y0, x1, y1), input_px=(width, height))
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """The part of a tile's window that the network sees.
-
-    Attributes:
-        box: in level-0 pixels.
-        input_px: width and height of the network's input for it.
-    """
-
-    box: Box
-    input_px: tuple[int, int]
-
-
-def make_plan(
-    slide: Slide,
-    *,
-    mpp: float,
-    model_mpp: float,
-    tile_px: int,
-    margin_um: float,
-    regions: Regions | None = None,
-) -> Plan:
-    """Find the tissue and lay the tiles.
-
-    Args:
-        slide: open slide.
-        mpp: microns per level-0 pixel.
-        model_mpp: microns per pixel of the network's input.
-        tile_px: side of the network's input.
-        margin_um: halo around each core.
-        regions: taken instead of the tissue.
-    """
-    scale = model_mpp / mpp  # level-0 pixels per pixel of the network's input
-    margin_px = round(margin_um / mpp)
-    grid = make_grid(slide.size, round(tile_px * scale), margin_px)
-    tissue = find_tissue(slide) if regions is None else regions.tissue
-    small = (
-        regions is None and slide.is_plain and slide.size[0] * slide.size[1] <= SMALL_IMAGE_PIXELS
-    )
-    wanted = (tile for tile in grid if (tissue.mask.any() if small else tissue.touches(tile.core)))
-    width, height = grid.window_size
-    return Plan(
-        grid=grid,
-        tiles=tuple(wanted),
-        tissue=tissue,
-        input_px=(max(1, round(width / scale)), max(1, round(height / scale))),
-        margin_px=margin_px,
-        mpp=mpp,
-        skip_blank=small,
-        regions=regions,
-    )
 
 
 def analyse(

@@ -16,6 +16,7 @@ import numpy as np
 
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.geojson import write_geojson
+from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import Job, Remote, connect
 from histonuc.inference.engines import Precision, file_sha256, num_cores
 from histonuc.inference.inputs import (
@@ -26,12 +27,13 @@ from histonuc.inference.inputs import (
 )
 from histonuc.inference.overview import write_detail, write_overview
 from histonuc.inference.parts import PartStore, remove_parts
-from histonuc.inference.pipeline import Clock, Plan, make_plan
+from histonuc.inference.plan import Plan, make_plan
 from histonuc.inference.progress import Meter, open_meter
-from histonuc.inference.quality import REASONS, scale_warning
+from histonuc.inference.quality import REASONS
 from histonuc.inference.regions import find_regions, read_regions
 from histonuc.inference.run import Found, Work, find_nuclei
 from histonuc.inference.runtime import Runtime, load_runtime
+from histonuc.inference.scale import resolve_mpp, scale_warning
 from histonuc.inference.slides import PLAUSIBLE_MPP, Slide, open_slide
 from histonuc.inference.summary import (
     DETAIL_FILE,
@@ -47,12 +49,8 @@ log = logging.getLogger(__name__)
 
 RESULT_FORMAT = 2
 """Raised when the files of a result change: older results are then made anew."""
-SQUARE, NEARLY_SQUARE = 1.02, 1.1
-"""Pixels longer along one axis by more than these factors are worth a note, or refused."""
 MANY_FLAGGED = 0.1
 """A larger share of flagged regions is worth a note."""
-COARSE = 2.2
-"""An image this many times coarser than the model's resolution lacks what the model looks for."""
 
 
 def predict(
@@ -227,7 +225,7 @@ def _analyse(
 ) -> dict[str, Any]:
     """Find the nuclei of an open slide and write everything but the summary: its facts."""
     warnings: list[str] = []
-    mpp, mpp_source = _resolve_mpp(slide, source, settings["mpp"], runtime, warnings)
+    mpp, mpp_source = resolve_mpp(slide, source, settings["mpp"], runtime, warnings)
     with clock.part("plan"):
         regions = None
         if settings["regions"] is not None:
@@ -306,40 +304,3 @@ def _quality_warnings(found: Found, plan: Plan) -> Iterator[str]:
         area_um2 = float(np.median(found.tally.area_px)) * plan.mpp**2
         if warning := scale_warning(area_um2, len(found.tally), plan.mpp):
             yield warning
-
-
-def _resolve_mpp(
-    slide: Slide, source: Path, given: float | None, runtime: Runtime, warnings: list[str]
-) -> tuple[float, str]:
-    """Microns per level-0 pixel and where they come from: ``given``, ``file`` or ``assumed``."""
-    stated = given if given is not None else slide.mpp
-    if stated is not None and stated > COARSE * runtime.mpp:
-        warnings.append(
-            f"at {stated:.3g} mpp the image is {stated / runtime.mpp:.1f} times coarser than the "
-            f"model's {runtime.mpp:g}: expect nuclei to be missed and merged"
-        )
-    if given is not None:
-        if slide.mpp is not None and abs(math.log(given / slide.mpp)) > 0.1:
-            warnings.append(f"the file states {slide.mpp:.4g} mpp, --mpp says {given:.4g}")
-        return given, "given"
-    if slide.mpp is not None and slide.mpp_xy is not None:
-        ratio = max(slide.mpp_xy) / min(slide.mpp_xy)
-        both = " x ".join(f"{value:.4g}" for value in slide.mpp_xy)
-        if ratio > NEARLY_SQUARE:
-            raise ValueError(
-                f"{source.name} has pixels of {both} microns, expected square ones: "
-                "give --mpp if one of the two is wrong, or resample the image"
-            )
-        if ratio > SQUARE:
-            warnings.append(f"pixels of {both} microns are taken as squares of {slide.mpp:.4g}")
-        return slide.mpp, "file"
-    if not slide.is_plain:
-        raise ValueError(
-            f"{source.name} does not state its microns per pixel: "
-            "give --mpp, e.g. --mpp 0.25 for 40x or --mpp 0.5 for 20x"
-        )
-    warnings.append(
-        f"the image does not state its microns per pixel: assumed the model's {runtime.mpp:g}; "
-        "areas and densities depend on it; give --mpp if you know better"
-    )
-    return runtime.mpp, "assumed"

@@ -34,9 +34,6 @@ MIN_SHARPNESS = 0.16
 """Contrast finer than 1 px over that from 1 to 4 px, of what is no glass."""
 NO_GLASS = 215
 """Grey value below which a pixel shows more than glass."""
-DIAMETER_UM = (3.0, 10.0)
-"""Median diameters of a slide's nuclei outside this range are no tissue's: the scale is wrong."""
-_ENOUGH_NUCLEI = 50
 
 
 def flag_image(image: NDArray[np.uint8]) -> str:
@@ -72,17 +69,3 @@ def _sharpness(image: NDArray[np.uint8]) -> float:
         return float("inf")
     sharp, soft = (cv2.mean(cv2.absdiff(*pair), seen)[0] for pair in ((grey, fine), (fine, coarse)))
     return sharp / max(soft, 1e-3)
-
-
-def scale_warning(median_area_um2: float, num_nuclei: int, mpp: float) -> str:
-    """A sentence when a slide's nuclei have a size that no tissue's have; empty otherwise."""
-    if num_nuclei < _ENOUGH_NUCLEI:
-        return ""
-    diameter = 2 * np.sqrt(median_area_um2 / np.pi)
-    low, high = DIAMETER_UM
-    if low <= diameter <= high:
-        return ""
-    return (
-        f"half of the nuclei measure under {diameter:.1f} µm across, expected {low:g} to {high:g}: "
-        f"are the pixels really {mpp:.3g} microns? if not, give --mpp"
-    )

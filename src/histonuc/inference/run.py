@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.exports.table import open_table
+from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import Remote
 from histonuc.inference.engines import num_cores
 from histonuc.inference.features import FEATURES
 from histonuc.inference.parts import Part, PartResult, PartStore, make_parts
-from histonuc.inference.pipeline import Clock, Plan, analyse, keep
+from histonuc.inference.pipeline import analyse, keep
+from histonuc.inference.plan import Plan
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import Seams, TileNuclei

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.files import write_text
-from histonuc.inference.pipeline import Plan
+from histonuc.inference.plan import Plan
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 

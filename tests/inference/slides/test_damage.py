@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from histonuc.inference import predict as predict_module
-from histonuc.inference.pipeline import make_plan
+from histonuc.inference.plan import make_plan
 from histonuc.inference.slides import RegionError, open_slide
 
 from .conftest import KINDS, levels_of, write_dicom, write_ome, write_pyramid, write_slide

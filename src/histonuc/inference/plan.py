@@ -1,0 +1,113 @@
+"""What of a slide is going to be analysed: its tissue, its tiles, and what is read of each."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from histonuc.inference.regions import Regions
+from histonuc.inference.slides import Slide
+from histonuc.inference.tiles import Box, Grid, Tile, make_grid
+from histonuc.inference.tissue import TissueMask, find_tissue
+
+VIEW_STEP_PX = 128
+"""Where only part of a window is tissue, the network's input shrinks to it in steps of this many
+pixels: few shapes, which the engine prepares for once each."""
+SMALL_IMAGE_PIXELS = 1 << 24
+"""Plain images up to this size are analysed throughout, but for tiles that are blank."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a slide is going to be analysed.
+
+    Attributes:
+        grid: all tiles.
+        tiles: those to analyse.
+        tissue: where tissue is.
+        input_px: width and height of the network's input for a whole window.
+        margin_px: halo in level-0 pixels.
+        mpp: microns per level-0 pixel.
+        skip_blank: drop tiles that turn out blank when read.
+        regions: where nuclei are wanted; None for everywhere.
+    """
+
+    grid: Grid
+    tiles: tuple[Tile, ...]
+    tissue: TissueMask
+    input_px: tuple[int, int]
+    margin_px: int
+    mpp: float
+    skip_blank: bool
+    regions: Regions | None = None
+
+    def view(self, tile: Tile) -> View:
+        """What to read of a tile's window: all of it, or what holds its tissue and a margin."""
+        window = tile.window
+        bounds = None if self.skip_blank else self.tissue.bounds(window)
+        if bounds is None:
+            return View(box=window, input_px=self.input_px)
+        spans = []
+        for axis in (0, 1):
+            length, low = self.input_px[axis], window[axis]
+            scale = window.size[axis] / length
+            first = (bounds[axis] - self.margin_px - low) / scale / VIEW_STEP_PX
+            last = (bounds[axis + 2] + self.margin_px - low) / scale / VIEW_STEP_PX
+            start = max(0, math.floor(first) * VIEW_STEP_PX)
+            stop = min(length, math.ceil(last) * VIEW_STEP_PX)
+            spans.append((low + round(start * scale), low + round(stop * scale), stop - start))
+        (x0, x1, width), (y0, y1, height) = spans
+        return View(box=Box(x0, y0, x1, y1), input_px=(width, height))
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The part of a tile's window that the network sees.
+
+    Attributes:
+        box: in level-0 pixels.
+        input_px: width and height of the network's input for it.
+    """
+
+    box: Box
+    input_px: tuple[int, int]
+
+
+def make_plan(
+    slide: Slide,
+    *,
+    mpp: float,
+    model_mpp: float,
+    tile_px: int,
+    margin_um: float,
+    regions: Regions | None = None,
+) -> Plan:
+    """Find the tissue and lay the tiles.
+
+    Args:
+        slide: open slide.
+        mpp: microns per level-0 pixel.
+        model_mpp: microns per pixel of the network's input.
+        tile_px: side of the network's input.
+        margin_um: halo around each core.
+        regions: taken instead of the tissue.
+    """
+    scale = model_mpp / mpp  # level-0 pixels per pixel of the network's input
+    margin_px = round(margin_um / mpp)
+    grid = make_grid(slide.size, round(tile_px * scale), margin_px)
+    tissue = find_tissue(slide) if regions is None else regions.tissue
+    small = (
+        regions is None and slide.is_plain and slide.size[0] * slide.size[1] <= SMALL_IMAGE_PIXELS
+    )
+    wanted = (tile for tile in grid if (tissue.mask.any() if small else tissue.touches(tile.core)))
+    width, height = grid.window_size
+    return Plan(
+        grid=grid,
+        tiles=tuple(wanted),
+        tissue=tissue,
+        input_px=(max(1, round(width / scale)), max(1, round(height / scale))),
+        margin_px=margin_px,
+        mpp=mpp,
+        skip_blank=small,
+        regions=regions,
+    )

@@ -1,0 +1,68 @@
+"""Microns per pixel of an input: where they come from, and whether they can be right."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from histonuc.inference.runtime import Runtime
+from histonuc.inference.slides import Slide
+
+SQUARE, NEARLY_SQUARE = 1.02, 1.1
+"""Pixels longer along one axis by more than these factors are worth a note, or refused."""
+COARSE = 2.2
+"""An image this many times coarser than the model's resolution lacks what the model looks for."""
+DIAMETER_UM = (3.0, 10.0)
+"""Median diameters of a slide's nuclei outside this range are no tissue's: the scale is wrong."""
+_ENOUGH_NUCLEI = 50
+
+
+def resolve_mpp(
+    slide: Slide, source: Path, given: float | None, runtime: Runtime, warnings: list[str]
+) -> tuple[float, str]:
+    """Microns per level-0 pixel and where they come from: ``given``, ``file`` or ``assumed``."""
+    stated = given if given is not None else slide.mpp
+    if stated is not None and stated > COARSE * runtime.mpp:
+        warnings.append(
+            f"at {stated:.3g} mpp the image is {stated / runtime.mpp:.1f} times coarser than the "
+            f"model's {runtime.mpp:g}: expect nuclei to be missed and merged"
+        )
+    if given is not None:
+        if slide.mpp is not None and abs(math.log(given / slide.mpp)) > 0.1:
+            warnings.append(f"the file states {slide.mpp:.4g} mpp, --mpp says {given:.4g}")
+        return given, "given"
+    if slide.mpp is not None and slide.mpp_xy is not None:
+        ratio = max(slide.mpp_xy) / min(slide.mpp_xy)
+        both = " x ".join(f"{value:.4g}" for value in slide.mpp_xy)
+        if ratio > NEARLY_SQUARE:
+            raise ValueError(
+                f"{source.name} has pixels of {both} microns, expected square ones: "
+                "give --mpp if one of the two is wrong, or resample the image"
+            )
+        if ratio > SQUARE:
+            warnings.append(f"pixels of {both} microns are taken as squares of {slide.mpp:.4g}")
+        return slide.mpp, "file"
+    if not slide.is_plain:
+        raise ValueError(
+            f"{source.name} does not state its microns per pixel: "
+            "give --mpp, e.g. --mpp 0.25 for 40x or --mpp 0.5 for 20x"
+        )
+    warnings.append(
+        f"the image does not state its microns per pixel: assumed the model's {runtime.mpp:g}; "
+        "areas and densities depend on it; give --mpp if you know better"
+    )
+    return runtime.mpp, "assumed"
+
+
+def scale_warning(median_area_um2: float, num_nuclei: int, mpp: float) -> str:
+    """A sentence when a slide's nuclei have a size that no tissue's have; empty otherwise."""
+    if num_nuclei < _ENOUGH_NUCLEI:
+        return ""
+    diameter = 2 * math.sqrt(median_area_um2 / math.pi)
+    low, high = DIAMETER_UM
+    if low <= diameter <= high:
+        return ""
+    return (
+        f"half of the nuclei measure under {diameter:.1f} µm across, expected {low:g} to {high:g}: "
+        f"are the pixels really {mpp:.3g} microns? if not, give --mpp"
+    )
