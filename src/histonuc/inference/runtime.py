@@ -22,7 +22,7 @@ from histonuc.inference.engines import (
 from histonuc.representations import Representation
 from histonuc.taxonomy import LabelSpace
 
-DEFAULT_MODEL = "compact-offset-1"
+DEFAULT_MODEL = "compact-offset-2"
 """The shipped model that ``--model default`` means."""
 
 
