@@ -60,7 +60,15 @@ def measure_features(
     n = len(nuclei)
     density = -np.log10(np.maximum(np.arange(256), 1) / 255)
     unmix = np.linalg.inv(np.array(STAIN_OD) / np.linalg.norm(STAIN_OD, axis=1, keepdims=True))
-    sums, bins = _sums(labels, image, density, unmix, n, ENTROPY_BINS, ENTROPY_RANGE)
+    sums, bins = _sums(
+        np.pad(labels - 1, 1, constant_values=-1),
+        image,
+        density,
+        unmix,
+        n,
+        ENTROPY_BINS,
+        ENTROPY_RANGE,
+    )
     (count, x, y, xx, yy, xy, sides, diagonals, red, green, blue) = sums[:11]
     (stain, stain_squared, difference, pairs, eosin) = sums[11:]
     x, y = x / count, y / count
@@ -108,7 +116,7 @@ def _solidity(nuclei: Nuclei) -> NDArray[np.float64]:
 
 @compiled
 def _sums(
-    labels: NDArray[np.int32],
+    padded: NDArray[np.int32],
     image: NDArray[np.uint8],
     density: NDArray[np.float64],
     unmix: NDArray[np.float64],
@@ -118,18 +126,20 @@ def _sums(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Sums (16, n) over the pixels of each nucleus, and its histogram (n, bins).
 
+    `padded` holds the number of the nucleus, -1 elsewhere, with a border of one pixel.
+
     Rows: pixels, x, y, x², y², xy (relative to the first pixel met), sides and diagonals that lead
     out, density of red, green, blue, haematoxylin and its square, its differences to the left and
     upper neighbour, their number, eosin.
     """
-    height, width = labels.shape
+    height, width = image.shape[:2]
     sums = np.zeros((16, n))
     bins = np.zeros((n, num_bins))
     first = np.full((n, 2), -1)
     stains = np.zeros((height, width))
     for i in range(height):
         for j in range(width):
-            k = labels[i, j] - 1
+            k = padded[i + 1, j + 1]
             if k < 0:
                 continue
             if first[k, 0] < 0:
@@ -141,13 +151,11 @@ def _sums(
             sums[3, k] += x * x
             sums[4, k] += y * y
             sums[5, k] += x * y
-            for di in range(-1, 2):
-                for dj in range(-1, 2):
-                    a, b = i + di, j + dj
-                    inside = 0 <= a < height and 0 <= b < width
-                    if inside and labels[a, b] - 1 == k:
-                        continue
-                    sums[6 if di == 0 or dj == 0 else 7, k] += 1
+            above, here, below = padded[i], padded[i + 1], padded[i + 2]
+            sides = (above[j + 1] != k) + (below[j + 1] != k) + (here[j] != k) + (here[j + 2] != k)
+            corners = (above[j] != k) + (above[j + 2] != k) + (below[j] != k) + (below[j + 2] != k)
+            sums[6, k] += sides
+            sums[7, k] += corners
             red = density[image[i, j, 0]]
             green = density[image[i, j, 1]]
             blue = density[image[i, j, 2]]
@@ -158,10 +166,10 @@ def _sums(
             sums[10, k] += blue
             sums[11, k] += stain
             sums[12, k] += stain * stain
-            if j > 0 and labels[i, j - 1] - 1 == k:
+            if here[j] == k:
                 sums[13, k] += abs(stain - stains[i, j - 1])
                 sums[14, k] += 1
-            if i > 0 and labels[i - 1, j] - 1 == k:
+            if above[j + 1] == k:
                 sums[13, k] += abs(stain - stains[i - 1, j])
                 sums[14, k] += 1
             sums[15, k] += red * unmix[0, 1] + green * unmix[1, 1] + blue * unmix[2, 1]
