@@ -14,7 +14,9 @@ def touch(*paths, content=b"x"):
 
 def finish(folder, source):
     """Leave behind what a finished prediction of `source` leaves behind."""
-    touch(*(folder / name for name in ("nuclei.parquet", "overview.jpg", "detail.jpg")))
+    touch(
+        *(folder / name for name in ("nuclei.parquet", "overview.jpg", "detail.jpg", "density.jpg"))
+    )
     (folder / "summary.json").write_text(json.dumps({"fingerprint": fingerprint(source)}))
 
 

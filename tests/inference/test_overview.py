@@ -5,8 +5,10 @@ from PIL import Image
 from histonuc.exports import write_table
 from histonuc.inference.overview import (
     densest_window,
+    density_map,
     draw_nuclei,
     with_legend,
+    write_density,
     write_detail,
     write_overview,
 )
@@ -128,3 +130,20 @@ def test_damage_in_the_detail_costs_only_the_picture(tmp_path):
     write_detail(slide, table, tally, tmp_path / "detail.jpg", "slide")
     with Image.open(tmp_path / "detail.jpg") as detail:
         assert detail.width == 1200
+
+
+def test_density_is_nuclei_a_mm2_where_they_are(tmp_path):
+    grid = np.stack(np.meshgrid(np.arange(5, 2000, 40), np.arange(5, 4000, 40)), -1).reshape(-1, 2)
+    tally = Tally(label_space=PANNUKE, mpp=0.25)
+    tally.add(squares(grid))  # the left half of a slide: one in 10 µm x 10 µm
+    found = density_map(tally, (4000, 4000), (400, 400))
+    assert found[:, :100].mean() == pytest.approx(10_000, rel=0.02)
+    assert found[:, 350:].max() < 1
+    assert found.sum() * (10 * 0.25e-3) ** 2 == pytest.approx(len(grid), rel=0.01)
+    assert density_map(Tally(label_space=PANNUKE, mpp=0.25), (40, 30), (8, 6)).max() == 0
+    slide = PlainImage(np.full((4000, 4000, 3), 255, np.uint8))
+    write_density(slide, tally, tmp_path / "density.jpg", "half")
+    picture = np.asarray(Image.open(tmp_path / "density.jpg"))
+    left, right = picture[1000, 500], picture[1000, 2300]
+    assert left.min() < 100
+    assert right.min() > 240

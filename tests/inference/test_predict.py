@@ -12,7 +12,14 @@ from histonuc.inference.pipeline import in_order
 from histonuc.inference.predict import predict
 from histonuc.inference.slides import PlainImage
 
-FILES = {"nuclei.parquet", "nuclei.geojson", "overview.jpg", "detail.jpg", "summary.json"}
+FILES = {
+    "nuclei.parquet",
+    "nuclei.geojson",
+    "overview.jpg",
+    "detail.jpg",
+    "density.jpg",
+    "summary.json",
+}
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 
 from histonuc.exports import TABLE_FILE
 from histonuc.inference.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
-from histonuc.inference.summary import DETAIL_FILE, OVERVIEW_FILE, SUMMARY_FILE
+from histonuc.inference.summary import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, SUMMARY_FILE
 
 
 def find_inputs(paths: Sequence[Path]) -> list[Path]:
@@ -101,7 +101,8 @@ def _one_a_series(files: Iterator[Path]) -> Iterator[Path]:
 def _is_input(file: Path) -> bool:
     if file.name.startswith(".") or file.suffix.lower() not in KNOWN_SUFFIXES:
         return False
-    is_result = file.name in (OVERVIEW_FILE, DETAIL_FILE) and (file.parent / TABLE_FILE).is_file()
+    pictures = (OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE)
+    is_result = file.name in pictures and (file.parent / TABLE_FILE).is_file()
     return not is_result
 
 

@@ -1,4 +1,4 @@
-"""Two pictures of a prediction: the whole slide, and its densest place enlarged."""
+"""Pictures of a prediction: the whole slide, its densest place enlarged, and a map of density."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ DETAIL_UM = 100.0
 DETAIL_PX = 1200
 SMALLEST_OUTLINE_PX = 6.0
 """Nuclei that appear smaller are filled: an outline would be a blot anyway."""
+DENSITY_UM = 50.0
+"""Standard deviation of the Gaussian that densities are averaged with."""
 _SUBPIXEL = 4  # fractional bits of cv2's fixed-point coordinates
 _DARK, _GREY = (30, 30, 30), (110, 110, 110)
 
@@ -59,6 +61,55 @@ def write_detail(slide: Slide, table: Path, tally: Tally, path: Path, title: str
     caption = f"{title} at x {box.x0}, y {box.y0}: {width} x {height} px"
     drawn = draw_nuclei(image, near, box, side)
     _write(with_legend(drawn, tally.label_space, counts, caption), path)
+
+
+def write_density(slide: Slide, tally: Tally, path: Path, title: str) -> None:
+    """Nuclei a mm² over the whole slide, as JPEG with a scale."""
+    image = slide.thumbnail(OVERVIEW_PX)
+    density = density_map(tally, slide.size, (image.shape[1], image.shape[0]))
+    top = _round_up(float(density.max(initial=0)))
+    ramp = np.arange(256, dtype=np.uint8)[:, None]
+    scale = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]  # RGB (256, 3)
+    colours = scale[np.clip(density / top * 255, 0, 255).astype(np.uint8)]
+    # Where nothing is the picture stays; from a tenth of the scale on the colour covers it.
+    cover = np.clip(density / top * 10, 0, 0.8)[..., None]
+    mixed = (image * (1 - cover) + colours * cover).astype(np.uint8)
+    entries = [
+        ((int(r), int(g), int(b)), f"{top * share:,.0f} per square mm")
+        for share in (0, 0.25, 0.5, 0.75, 1)
+        for r, g, b in [scale[round(255 * share)]]
+    ]
+    _write(_above(mixed, f"{title}: density of nuclei", entries), path)
+
+
+def density_map(
+    tally: Tally, size: tuple[int, int], picture: tuple[int, int]
+) -> NDArray[np.float32]:
+    """Nuclei a mm², smoothed by `DENSITY_UM`: float32 (H, W) for a picture of so many pixels.
+
+    Args:
+        tally: of all nuclei.
+        size: width and height of the slide in level-0 pixels.
+        picture: W and H.
+    """
+    width, height = picture
+    x, y = np.floor(tally.centroid * (np.array(picture) / size)).astype(np.int64).T
+    count = np.zeros((height, width), np.float32)
+    np.add.at(count, (y.clip(0, height - 1), x.clip(0, width - 1)), 1)
+    um_per_px = size[0] * tally.mpp / width
+    sigma = max(DENSITY_UM / um_per_px, 1.0)
+    smooth = cv2.GaussianBlur(count, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return np.asarray(smooth / (um_per_px / 1000) ** 2, np.float32)
+
+
+def _round_up(value: float) -> float:
+    """The next round number; 1 for nothing."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(value))
+    return float(
+        next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value)
+    )
 
 
 def densest_window(centroid: NDArray[np.floating], size: tuple[int, int], side_px: int) -> Box:
@@ -128,9 +179,16 @@ def with_legend(
         (colour, f"{name}  {count:,}")
         for name, colour, count in zip(space.classes, space.colours, counts, strict=True)
     ]
+    return _above(image, f"{title}: {sum(counts):,} nuclei", entries)
+
+
+def _above(
+    image: NDArray[np.uint8], title: str, entries: Sequence[tuple[tuple[int, int, int], str]]
+) -> NDArray[np.uint8]:
+    """An RGB image with a strip below it: a title, and colours with what they mean."""
     width = max(image.shape[1], 360)
     size = int(np.clip(width / 60, 14, 30))
-    strip = _strip(width, size, f"{title}: {sum(counts):,} nuclei", entries)
+    strip = _strip(width, size, title, entries)
     missing = width - image.shape[1]
     padded = np.pad(image, ((0, 0), (0, missing), (0, 0)), constant_values=255)
     return np.concatenate([padded, strip])

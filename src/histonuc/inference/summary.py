@@ -21,7 +21,7 @@ from histonuc.taxonomy import LabelSpace
 
 SUMMARY_FILE = "summary.json"
 """Written last: a folder that holds it is finished."""
-OVERVIEW_FILE, DETAIL_FILE = "overview.jpg", "detail.jpg"
+OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE = "overview.jpg", "detail.jpg", "density.jpg"
 
 
 @dataclass(frozen=True, kw_only=True)
