@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: write beside the place, then rename."""
+"""Files are written whole or not at all, and what others wrote is read with distrust."""
 
 from __future__ import annotations
 
@@ -57,3 +57,39 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Whatever goes wrong while a file of others is read, as one clear ValueError of one line.
+
+    Decoders trust what files say about themselves, so damage ends in any error at all. A ValueError
+    that names the file passes as it is.
+
+    Args:
+        path: the file.
+        kind: what it should hold, after "no": "GeoJSON of polygons".
+
+    Raises:
+        ValueError: no such file, or the block failed.
+
+    >>> with reading(Path("/"), "folder of slides"):
+    ...     {}["slide"]
+    Traceback (most recent call last):
+    ValueError: / is damaged or no folder of slides: KeyError 'slide'
+    """
+    if not path.exists():
+        raise ValueError(f"no file at {path}")
+    try:
+        yield
+    except Exception as error:
+        if type(error) is ValueError and path.name in str(error):  # not one of a library
+            raise
+        is_bare = isinstance(error, LookupError)  # these only quote what is missing
+        reason = f"{type(error).__name__} {one_line(error)}" if is_bare else one_line(error)
+        raise ValueError(f"{path} is damaged or no {kind}: {reason}") from None
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, or its kind where it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -72,7 +72,7 @@ def test_a_file_of_others_needs_only_polygons_and_categories(tmp_path):
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"annotations": [{}], "categories": []}'])
 def test_what_is_no_coco_is_said_to_be_none(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(ValueError, match=r"is no (JSON|COCO)"):
+    with pytest.raises(ValueError, match="no COCO file"):
         read_coco(tmp_path / "a.json", label_space=PANNUKE)
 
 

@@ -24,5 +24,5 @@ def test_contours_move_to_pixel_corners_and_types_get_names(tmp_path):
 @pytest.mark.parametrize("content", ["", "[]", '{"nuc": {"1": {}}}', '{"nuc": 3}'])
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "a.json").write_text(content)
-    with pytest.raises(ValueError, match=r"is no JSON"):
+    with pytest.raises(ValueError, match="no JSON of HoVer-Net"):
         read_hovernet_json(tmp_path / "a.json", label_space=CONSEP, types={})

@@ -61,5 +61,5 @@ def test_errors_say_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="damaged"):
         read_table(tmp_path / "bad.parquet")
     pq.write_table(pa.table({"x": [1]}), tmp_path / "other.parquet")
-    with pytest.raises(ValueError, match="not a table of nuclei"):
+    with pytest.raises(ValueError, match="no table of nuclei"):
         read_table(tmp_path / "other.parquet")

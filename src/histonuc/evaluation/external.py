@@ -24,6 +24,7 @@ from histonuc.data.npy import inspect_npy
 from histonuc.evaluation.loop import score_predictions
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.scorer import Prediction
+from histonuc.files import reading
 from histonuc.metrics.official import flatten_channels
 from histonuc.taxonomy import LabelSpace
 
@@ -183,7 +184,7 @@ def _find(folder: Path, name: str) -> Path:
 
 def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     """Whole numbers (H, W) from 0."""
-    try:
+    with reading(file, "label image"):
         if file.suffix == ".npy":
             pixels = np.load(file, allow_pickle=False)
         elif file.suffix in (".tif", ".tiff"):
@@ -195,8 +196,6 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
 
             with Image.open(file) as image:
                 pixels = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ValueError(f"{file} cannot be read ({error}): write it again") from None
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu" or pixels.min(initial=0) < 0:
         raise ValueError(
             f"{file}: expected one channel of whole numbers from 0, got {pixels.shape} "
@@ -210,17 +209,12 @@ def _read_json(file: Path, shape: tuple[int, ...], types: _Types) -> Prediction:
     """Paint the contours: OpenCV's, through pixel centres, so filling includes the outline."""
     if not file.is_file():
         raise ValueError(f"--predictions: no {file}: every tile that is scored needs one")
-    try:
+    with reading(file, "JSON of HoVer-Net (nuc) or CellViT (cells) with a contour each"):
         content = json.loads(file.read_text())
         nuclei = content["nuc"].values() if "nuc" in content else content["cells"]
         outlines = [np.asarray(nucleus["contour"], np.float64) for nucleus in nuclei]
         raw = [nucleus.get("type") for nucleus in nuclei]
         names = {str(k): v for k, v in (content.get("type_map") or {}).items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{file}: expected HoVer-Net's JSON (nuc) or CellViT's (cells) with a contour each, "
-            f"got something else ({error!r})"
-        ) from None
     labels = np.zeros(shape, np.int32)
     for i, outline in enumerate(outlines):
         if outline.ndim != 2 or outline.shape[1] != 2 or not np.isfinite(outline).all():

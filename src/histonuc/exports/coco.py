@@ -24,13 +24,12 @@ from histonuc.exports.reading import (
     choose_mpp,
     choose_space,
     largest,
-    load_json,
     to_nuclei,
     to_ring,
 )
 from histonuc.exports.source import Batch, Source, as_source
 from histonuc.exports.table import to_facts
-from histonuc.files import replacing
+from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -163,8 +162,8 @@ def read_coco(
     Raises:
         ValueError: no COCO file of polygons of one image, or a class that is not known.
     """
-    content = load_json(path)
-    try:
+    with reading(path, "COCO file of polygons"):
+        content = json.loads(path.read_bytes())
         facts = content.get("info", {}).get("histonuc")
         names = {row["id"]: row["name"] for row in content["categories"]}
         if len({row["image_id"] for row in content["annotations"]}) > 1:
@@ -173,15 +172,13 @@ def read_coco(
         outlines = [
             _outlined(row, names[row["category_id"]], space) for row in content["annotations"]
         ]
-    except (AttributeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no COCO file of polygons: {error!r}") from None
-    return to_nuclei(
-        outlines,
-        label_space=space,
-        class_map=class_map,
-        mpp=choose_mpp(mpp, facts),
-        origin=path.name,
-    )
+        return to_nuclei(
+            outlines,
+            label_space=space,
+            class_map=class_map,
+            mpp=choose_mpp(mpp, facts),
+            origin=path.name,
+        )
 
 
 def _outlined(row: Mapping[str, Any], class_name: str, space: LabelSpace) -> Outlined:

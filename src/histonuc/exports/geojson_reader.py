@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,7 @@ from histonuc.exports.reading import (
     to_nuclei,
     to_ring,
 )
+from histonuc.files import reading
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -55,24 +55,18 @@ def read_geojson(
     Raises:
         ValueError: no GeoJSON of polygons, or a class that is not known.
     """
-    if not path.is_file():
-        raise ValueError(f"no file at {path}")
-    try:
+    with reading(path, "GeoJSON of polygons"):
         with _open_text(path) as stream:
             facts, features = _head_and_features(stream)
             space = choose_space(label_space, facts, path)
             outlines = [_outlined(feature, space) for feature in features]
-    except (json.JSONDecodeError, UnicodeDecodeError, gzip.BadGzipFile, EOFError, zlib.error):
-        raise ValueError(f"{path} is damaged or no GeoJSON") from None
-    except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f"{path} is no GeoJSON of polygons: {error!r}") from None
-    return to_nuclei(
-        outlines,
-        label_space=space,
-        class_map=class_map,
-        mpp=choose_mpp(mpp, facts),
-        origin=path.name,
-    )
+        return to_nuclei(
+            outlines,
+            label_space=space,
+            class_map=class_map,
+            mpp=choose_mpp(mpp, facts),
+            origin=path.name,
+        )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from histonuc.exports.reading import Outlined, choose_mpp, choose_space, largest, to_nuclei
 from histonuc.exports.source import Batch, Source, as_source, plain_columns
 from histonuc.exports.table import METADATA_KEY, schema_facts, to_facts
-from histonuc.files import replacing
+from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -116,42 +116,34 @@ def read_geoparquet(
     Raises:
         ValueError: no GeoParquet of classified polygons, or a class that is not known.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        raise ValueError(f"no file at {path}")
-    try:
+    with reading(path, "GeoParquet of classified polygons"):
         table = pq.read_table(path)
         geometry = json.loads((table.schema.metadata or {})[b"geo"])["primary_column"]
         rings = _rings(table[geometry])
         names = [name or "" for name in table["class"].to_pylist()]
-    except (pa.ArrowException, KeyError) as error:
-        raise ValueError(f"{path} is no GeoParquet of classified polygons: {error!r}") from None
-    own = METADATA_KEY in table.schema.metadata
-    facts = schema_facts(table.schema) if own else None
-    space = choose_space(label_space, facts, path)
-    outlines = [
-        Outlined(ring=ring, class_name=name, **values)
-        for ring, name, values in zip(rings, names, _values(table, space), strict=True)
-    ]
-    return to_nuclei(
-        outlines,
-        label_space=space,
-        class_map=class_map,
-        mpp=choose_mpp(mpp, facts),
-        origin=path.name,
-    )
+        own = METADATA_KEY in table.schema.metadata
+        facts = schema_facts(table.schema) if own else None
+        space = choose_space(label_space, facts, path)
+        outlines = [
+            Outlined(ring=ring, class_name=name, **values)
+            for ring, name, values in zip(rings, names, _values(table, space), strict=True)
+        ]
+        return to_nuclei(
+            outlines,
+            label_space=space,
+            class_map=class_map,
+            mpp=choose_mpp(mpp, facts),
+            origin=path.name,
+        )
 
 
 def _rings(column: pa.ChunkedArray) -> list[NDArray[np.float64]]:
     """Outer ring of each polygon; the largest one of several."""
     import shapely
 
-    try:
-        geometries = shapely.from_wkb(column.to_numpy())
-    except (shapely.GEOSException, TypeError) as error:
-        raise ValueError(f"expected geometries in WKB: {error}") from None
+    geometries = shapely.from_wkb(column.to_numpy())
     return [
         largest([shapely.get_coordinates(part.exterior) for part in shapely.get_parts(shape)])
         for shape in geometries

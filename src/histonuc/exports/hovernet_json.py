@@ -7,10 +7,12 @@ by half a pixel and stay half a pixel smaller all around than ours.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from histonuc.exports.reading import Outlined, load_json, to_nuclei, to_ring
+from histonuc.exports.reading import Outlined, to_nuclei, to_ring
+from histonuc.files import reading
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -33,22 +35,19 @@ def read_hovernet_json(
     Raises:
         ValueError: no such JSON, or a type that `types` lacks.
     """
-    content = load_json(path)
-    try:
+    with reading(path, "JSON of HoVer-Net"):
         outlines = [
             Outlined(
                 ring=to_ring(row["contour"]) + 0.5,
                 class_name=str(row["type"]),
                 score=1.0 if row.get("type_prob") is None else float(row["type_prob"]),
             )
-            for row in content["nuc"].values()
+            for row in json.loads(path.read_bytes())["nuc"].values()
         ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no JSON of HoVer-Net: {error!r}") from None
-    return to_nuclei(
-        outlines,
-        label_space=label_space,
-        class_map={str(number): name for number, name in types.items()},
-        mpp=mpp,
-        origin=path.name,
-    )
+        return to_nuclei(
+            outlines,
+            label_space=label_space,
+            class_map={str(number): name for number, name in types.items()},
+            mpp=mpp,
+            origin=path.name,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.exports.reading import class_indices
+from histonuc.files import reading
 from histonuc.nuclei import Instances, Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -58,16 +58,12 @@ def _read(path: Path) -> NDArray[Any]:
     import tifffile
     from PIL import Image
 
-    if not path.is_file():
-        raise ValueError(f"no file at {path}")
-    try:
+    with reading(path, "image"):
         if path.suffix.lower() in (".tif", ".tiff"):
             image = tifffile.imread(path)
         else:
             with Image.open(path) as picture:
                 image = np.asarray(picture)
-    except (OSError, ValueError, struct.error, tifffile.TiffFileError) as error:
-        raise ValueError(f"{path} is damaged or no image: {error}") from None
     if image.ndim != 2 or image.dtype.kind not in "ui":
         raise ValueError(
             f"{path} is no label image: expected whole numbers in two dimensions, got "

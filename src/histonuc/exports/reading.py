@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from histonuc.exports.table import from_facts
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
+FARTHEST_PX = 2**31
+"""No slide is that wide: a coordinate beyond it is damage."""
 SAME_AREA = 0.01
 """An outline whose area left the stored one by more than this share was changed by hand."""
 
@@ -61,7 +62,7 @@ def to_nuclei(
 
     Raises:
         ValueError: a class that neither `label_space` nor `class_map` knows, or an outline of fewer
-            than three different points.
+            than three different points or with one that is nowhere.
     """
     classes = class_indices(
         [outline.class_name for outline in outlines], label_space, class_map, origin
@@ -73,6 +74,8 @@ def to_nuclei(
             "expected polygons; was it exported with --centroids?"
         )
     points = np.concatenate([np.zeros((0, 2)), *rings])
+    if not (np.abs(points) < FARTHEST_PX).all():
+        raise ValueError(f"{origin}: an outline with a point that is no position in a slide")
     offsets = np.cumsum([0, *map(len, rings)]).astype(np.int64)
     points = _clockwise(points, offsets)
     probabilities = np.array(
@@ -133,20 +136,6 @@ def to_ring(coordinates: Any) -> NDArray[np.float64]:
         return np.array(coordinates, np.float64)[:, :2]
     except (IndexError, ValueError) as error:
         raise TypeError(f"no ring of points: {error}") from None
-
-
-def load_json(path: Path) -> Any:
-    """Content of a JSON file.
-
-    Raises:
-        ValueError: no such file, or no JSON.
-    """
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise ValueError(f"no file at {path}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
 
 
 def class_indices(

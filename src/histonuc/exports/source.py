@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.exports.table import from_facts, from_table, schema_facts, to_table
+from histonuc.files import reading
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -153,16 +154,12 @@ def _to_batch(record: pa.RecordBatch, schema: pa.Schema, extra_names: tuple[str,
 
 @contextmanager
 def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
         raise ValueError(f"no nuclei at {path}: run `histonuc predict` first")
-    try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
-            yield file
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} is damaged or no Parquet file: {error}") from None
+    with reading(path, "table of nuclei"), pq.ParquetFile(path, pre_buffer=False) as file:
+        yield file
 
 
 def _extra_names(schema: pa.Schema, space: LabelSpace) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histonuc.files import replacing
+from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -103,7 +103,7 @@ def schema_facts(schema: pa.Schema) -> dict[str, Any]:
     """
     metadata = schema.metadata or {}
     if METADATA_KEY not in metadata:
-        raise ValueError("not a table of nuclei: its schema has no metadata 'histonuc'")
+        raise ValueError("the schema has no metadata 'histonuc'")
     facts: dict[str, Any] = json.loads(metadata[METADATA_KEY])
     return facts
 
@@ -169,12 +169,9 @@ def read_table(path: Path) -> Nuclei:
     Raises:
         ValueError: no such file, no Parquet, or not a table of nuclei.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     if not path.is_file():
         raise ValueError(f"no nuclei at {path}: run `histonuc predict` first")
-    try:
+    with reading(path, "table of nuclei"):
         return from_table(pq.read_table(path))
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} is damaged or no Parquet file: {error}") from None

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.files import reading
 from histonuc.inference.tissue import THUMBNAIL_PX, TissueMask
 
 if TYPE_CHECKING:
@@ -77,7 +78,9 @@ def read_regions(path: Path, size: tuple[int, int]) -> Regions:
     Raises:
         ValueError: no such content, no region inside the slide, or a mask of another shape.
     """
-    regions = _read_mask(path, size) if path.suffix == ".png" else _read_geojson(path, size)
+    is_mask = path.suffix == ".png"
+    with reading(path, "PNG" if is_mask else "GeoJSON of polygons"):
+        regions = _read_mask(path, size) if is_mask else _read_geojson(path, size)
     if not regions.tissue.mask.any():
         raise ValueError(
             f"{path} has no region inside the slide's {size[0]} x {size[1]} pixels: "
@@ -102,15 +105,12 @@ def _read_mask(path: Path, size: tuple[int, int]) -> Regions:
 def _read_geojson(path: Path, size: tuple[int, int]) -> Regions:
     import shapely
 
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        features = content["features"] if isinstance(content, dict) else content
-        shapes = [
-            shapely.make_valid(shapely.from_geojson(json.dumps(feature["geometry"])))
-            for feature in features
-        ]
-    except (ValueError, TypeError, KeyError, shapely.errors.ShapelyError) as error:
-        raise ValueError(f"{path} is no GeoJSON of polygons: {error}") from None
+    content = json.loads(path.read_text(encoding="utf-8-sig"))
+    features = content["features"] if isinstance(content, dict) else content
+    shapes = [
+        shapely.make_valid(shapely.from_geojson(json.dumps(feature["geometry"])))
+        for feature in features
+    ]
     whole = shapely.box(0, 0, *size)
     area = shapely.intersection(shapely.union_all(shapes), whole)
     scale = min(1.0, THUMBNAIL_PX / max(size))

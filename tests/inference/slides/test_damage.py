@@ -13,6 +13,7 @@ from histonuc.inference import predict as predict_module
 from histonuc.inference.plan import make_plan
 from histonuc.inference.slides import RegionError, open_slide
 
+from ...fuzzing import mutate_bytes
 from .conftest import KINDS, levels_of, write_dicom, write_ome, write_pyramid, write_slide
 
 NUM_MUTATIONS = 40
@@ -21,17 +22,6 @@ NUM_MUTATIONS = 40
 @pytest.fixture
 def levels():
     return levels_of(300, 200, (1, 2, 4))
-
-
-def mutate(content, rng):
-    """Truncated, or with some bits flipped, mostly where the metadata is."""
-    data = bytearray(content)
-    if rng.random() < 0.3:
-        return bytes(data[: rng.randrange(len(data))])
-    span = len(data) if rng.random() < 0.5 else min(len(data), 600)
-    for _ in range(rng.choice((1, 2, 8, 64))):
-        data[rng.randrange(span)] ^= 1 << rng.randrange(8)
-    return bytes(data)
 
 
 def only_value_errors(read, *args):
@@ -80,7 +70,7 @@ def test_mutated_files_give_an_error_or_pixels(tmp_path, levels, kind):
         if target.is_dir():  # any file of a Zarr folder; sizes in its metadata stay as they are
             files = [file for file in target.rglob("*") if file.is_file()]
             target = rng.choice(sorted(files))
-        target.write_bytes(mutate(target.read_bytes(), rng))
+        target.write_bytes(mutate_bytes(target.read_bytes(), rng))
         read_all(folder / source.name)
         shutil.rmtree(folder)
 

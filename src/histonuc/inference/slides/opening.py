@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from histonuc.extras import is_installed, require
+from histonuc.files import one_line
 from histonuc.inference.slides.colour import with_srgb
 from histonuc.inference.slides.dicom_reader import open_dicom
 from histonuc.inference.slides.image_reader import open_image
 from histonuc.inference.slides.openslide_reader import open_with_openslide
 from histonuc.inference.slides.pixels import pick_scene
 from histonuc.inference.slides.protocol import Contents, RefusedError, Slide
-from histonuc.inference.slides.pyramid import Pyramid, one_line
+from histonuc.inference.slides.pyramid import Pyramid
 from histonuc.inference.slides.tiff_reader import open_tiff
 from histonuc.inference.slides.zarr_reader import is_zarr, open_zarr
 

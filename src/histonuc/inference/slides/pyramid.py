@@ -14,6 +14,7 @@ from typing import Self
 import cv2
 import numpy as np
 
+from histonuc.files import one_line
 from histonuc.inference.slides.protocol import RGB, Contents, Level, RegionError
 
 STRIP_PIXELS = 1 << 24
@@ -233,8 +234,3 @@ def _cuts(length: int, num: int) -> Sequence[tuple[int, int]]:
     num = max(1, min(num, length))
     ends = [round(i * length / num) for i in range(num + 1)]
     return list(itertools.pairwise(ends))
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, or its kind where it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__
