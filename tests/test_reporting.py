@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import yaml
 from histonuc import reporting
 from histonuc.data.store import Store, StoreWriter, TileRecord
 from histonuc.evaluation import evaluate, write_scores
+from histonuc.evaluation.rotations import OFFICIAL, spread_text, summarise_rotations
+from histonuc.inspection import describe
 from histonuc.reporting import figures, page, report
 from histonuc.reporting.inputs import load_runs, load_score_sets
 from histonuc.reporting.pictures import class_colour, outline_paths
@@ -174,6 +177,26 @@ def test_every_section_is_there(html: str) -> None:
         assert name in html
     assert "gpu.count" in html
     assert "augment.flip" in html
+
+
+def test_a_cross_validation_shows_mean_and_spread(
+    folders: tuple[Path, list[Path]], tmp_path: Path
+) -> None:
+    folder, scores = tmp_path / "cv", []
+    for rotation, run in zip(OFFICIAL, folders[1], strict=False):
+        shutil.copytree(run, folder / rotation.folder)
+        scores.append(json.loads((run / "scores" / "scores.json").read_text()))
+    summary = {"format": 1, "scheme": "official", **summarise_rotations(OFFICIAL[:2], scores)}
+    (folder / "crossval.json").write_text(json.dumps(summary))
+    text = report([folder], tmp_path / "report.html").read_text()
+    Page(text)
+    for expected in ("Cross-validation", "1/2/3, 2/1/3", "Scores: rotation-1-2-3"):
+        assert expected in text
+    assert spread_text(summary["overall"]["bpq"]) in text
+    assert spread_text(summary["per_tissue"]["Colon"]["bpq"]) in text
+    facts = describe(folder)
+    assert facts["kind"] == "cross-validation"
+    assert facts["bpq"] == spread_text(summary["overall"]["bpq"])
 
 
 def test_names_from_files_are_escaped(html: str) -> None:

@@ -14,6 +14,7 @@ from histonuc.data.formats import prepare_folder
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate
 from histonuc.inference.runtime import DEFAULT_MODEL, list_shipped, load_runtime
+from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
 
 WEIGHTS = Path(str(files("histonuc.weights")))
 MODELS = sorted(WEIGHTS.glob("*.onnx"))
@@ -60,3 +61,36 @@ def test_predicting_needs_no_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def real_store(shared_data, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("real") / "store"
+    prepare_folder(shared_data, folder, only=["nucls15", "pannuke3"], label_space="three")
+    return folder
+
+
+def test_its_checkpoint_and_its_int8_graph_find_what_the_shipped_file_finds(
+    real_store, tmp_path
+) -> None:
+    pytest.importorskip("torch")
+    from histonuc.inference.model_export import export_model
+
+    rows = Store.open(real_store)
+    shipped, out = load_runtime(DEFAULT_MODEL, precision="fp32"), tmp_path / "int8.onnx"
+    parity = export_model(
+        Path(DEFAULT_MODEL), out, precision="int8", data=real_store, folds=[1, 2, 3]
+    )
+    assert parity.num_tiles == len(rows.tiles)
+    assert parity.agreement["fp32"] > 0.85
+    trained = load_runtime(str(WEIGHTS / f"{DEFAULT_MODEL}.safetensors"), device="cpu")
+    assert trained.representation == shipped.representation
+    counts = PanopticCounts.zero(0)
+    for row in range(len(rows.tiles)):
+        image = rows.image(row)
+        one, other = (
+            shipped.representation.decode(model.maps(image[None])[0]).labels
+            for model in (trained, shipped)
+        )
+        counts += panoptic_counts(one, other)
+    assert counts.pq[0] > 0.98

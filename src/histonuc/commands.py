@@ -122,15 +122,16 @@ def synth(
     )
 
 
-def info(path: Path) -> Outcome:
+def info(path: Path, *, scene: int | None = None) -> Outcome:
     """Say what a path is: a slide or image, a store, a run, a checkpoint, a prediction.
 
     Args:
         path: What to look at.
+        scene: Which picture of a slide that holds several.
     """
     from histonuc.inspection import describe
 
-    facts = describe(path)
+    facts = describe(path, scene=scene)
     return Outcome(lines=[f"{key}: {value}" for key, value in facts.items()], data=facts)
 
 
@@ -304,7 +305,7 @@ def report(
     """Write one self-contained HTML of runs and their scores.
 
     Args:
-        runs: Run folders of `histonuc train`.
+        runs: Run folders of `histonuc train`, or folders of `histonuc crossval`.
         out: HTML file to write.
         scores: Score folders of `histonuc evaluate`; those inside the runs are found by themselves.
         data: Store, for the preview of the data.
@@ -411,7 +412,7 @@ def export_model(
     model: Path,
     *,
     out: Path,
-    to: Literal["onnx", "openvino"] = "onnx",
+    to: Literal["onnx", "openvino", "safetensors"] = "onnx",
     precision: Literal["fp32", "fp16", "int8"] = "fp32",
     data: Path | None = None,
     folds: tuple[int, ...] = (),
@@ -420,9 +421,9 @@ def export_model(
     """Turn a trained model into a file that predicts without torch, and compare the two.
 
     Args:
-        model: A run folder or a checkpoint.
+        model: A run folder, a checkpoint or a shipped model's name.
         out: File to write, *.onnx, or *.xml (with *.bin beside it) for openvino.
-        to: Format of the file.
+        to: Format of the file; safetensors is one to train on from, and needs torch.
         precision: Number format of the stored weights; fp16 halves the file and changes nothing
             else, int8 is arithmetic too and needs --data.
         data: Store with real tiles, for int8's ranges and for the comparison.

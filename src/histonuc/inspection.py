@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from histonuc.evaluation.rotations import CROSSVAL_FILE, SHOWN, spread_text
 
-def describe(path: Path) -> dict[str, Any]:
+
+def describe(path: Path, *, scene: int | None = None) -> dict[str, Any]:
     """Facts about a slide, image, store, run, checkpoint, model file or prediction.
+
+    Args:
+        path: file or folder.
+        scene: which picture of a slide that holds several.
 
     Raises:
         ValueError: nothing is there, or it is none of these.
@@ -19,18 +26,20 @@ def describe(path: Path) -> dict[str, Any]:
     readers: list[tuple[bool, Callable[[Path], dict[str, Any]]]] = [
         ((path / "store.json").is_file(), _store),
         ((path / "metrics.jsonl").is_file(), _run),
+        ((path / CROSSVAL_FILE).is_file(), _crossval),
         ((path / "summary.json").is_file(), _prediction),
         ((path / "scores.json").is_file(), _scores),
         ((path / "model.safetensors").is_file() or path.suffix == ".safetensors", _checkpoint),
         (path.suffix == ".onnx", _model_file),
-        (path.is_file() or _is_slide_folder(path), _slide),
+        (path.is_file() or _is_slide_folder(path), partial(_slide, scene=scene)),
     ]
     for matches, read in readers:
         if matches:
             return read(path)
     raise ValueError(
         f"{path} is a folder, but no store (store.json), run (metrics.jsonl), checkpoint "
-        "(model.safetensors), scores (scores.json) or prediction (summary.json)"
+        "(model.safetensors), scores (scores.json), cross-validation (crossval.json) or "
+        "prediction (summary.json)"
     )
 
 
@@ -67,6 +76,16 @@ def _scores(path: Path) -> dict[str, Any]:
     scores = json.loads((path / "scores.json").read_text())
     wanted = ("model", "data", "num_tiles", "num_nuclei", "overall")
     return {"kind": "scores", **{key: scores[key] for key in wanted if key in scores}}
+
+
+def _crossval(path: Path) -> dict[str, Any]:
+    summary = json.loads((path / CROSSVAL_FILE).read_text())
+    return {
+        "kind": "cross-validation",
+        "scheme": summary["scheme"],
+        "rotations": [row["folder"] for row in summary["rotations"]],
+        **{name: spread_text(summary["overall"][name]) for name in SHOWN},
+    }
 
 
 def _checkpoint(path: Path) -> dict[str, Any]:
@@ -107,10 +126,10 @@ def _is_slide_folder(path: Path) -> bool:
     return is_slide_folder(path)
 
 
-def _slide(path: Path) -> dict[str, Any]:
+def _slide(path: Path, scene: int | None) -> dict[str, Any]:
     from histonuc.inference.slides import open_slide
 
-    with open_slide(path) as slide:
+    with open_slide(path, scene=scene) as slide:
         width, height = slide.size
         facts: dict[str, Any] = {
             "kind": "slide or image",

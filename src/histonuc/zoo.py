@@ -222,12 +222,13 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> NucleusModel:
     return NucleusModel(spec, build_trunk(spec.trunk, pretrained=pretrained, **spec.trunk_options))
 
 
-def save_model(model: NucleusModel, path: Path) -> Path:
+def save_model(model: NucleusModel, path: Path, *, half: bool = False) -> Path:
     """Write weights and spec as safetensors; the file appears whole or not at all.
 
     Args:
         model: the model; its weights may be on any device.
         path: the file (``*.safetensors``), or a folder that shall hold ``model.safetensors``.
+        half: round weights to float16, for half the size.
 
     Returns:
         The file written.
@@ -236,6 +237,8 @@ def save_model(model: NucleusModel, path: Path) -> Path:
 
     file = _model_file(path)
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     with replacing(file) as draft:
         save_file(state, draft, metadata={SPEC_KEY: json.dumps(model.spec.to_dict())})
     return file
@@ -255,7 +258,7 @@ def load_model(path: Path) -> NucleusModel:
     try:
         with safe_open(file, framework="pt") as stored:
             metadata = stored.metadata() or {}
-            state = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+            state = {key: _full(stored.get_tensor(key)) for key in stored.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{file} is damaged or no safetensors file: {error}") from None
     if SPEC_KEY not in metadata:
@@ -268,6 +271,11 @@ def load_model(path: Path) -> NucleusModel:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{file} cannot be loaded by this version of histonuc: {error}") from None
     return model.eval()
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """In the format that models compute in, whatever the file rounds to."""
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def start_from(model: NucleusModel, other: NucleusModel) -> None:

@@ -20,7 +20,12 @@ CONVENTIONS = {
 }
 
 _SECTIONS = ("overall", "per_class", "per_tissue", "per_source")
-_SHOWN = {"bpq": "bPQ", "mpq": "mPQ", "dice": "Dice", "foreground_dice": "nucleus Dice"}
+SHOWN = {"bpq": "bPQ", "mpq": "mPQ", "dice": "Dice", "foreground_dice": "nucleus Dice"}
+SHOWN_BY = (
+    ("class", "per_class", ("pq_images", "pq", "dice")),
+    ("tissue", "per_tissue", ("bpq", "mpq", "foreground_dice")),
+)
+"""Tables for people: what a row is, the section of the summary, its scores."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,24 +116,26 @@ def rotation_lines(summary: Mapping[str, Any]) -> list[str]:
     overall = summary["overall"]
     lines = [
         f"train/validate/test {rotations}: mean ± sd",
-        "   ".join(f"{label} {_text(overall[name])}" for name, label in _SHOWN.items()),
+        "   ".join(f"{label} {spread_text(overall[name])}" for name, label in SHOWN.items()),
     ]
-    for title, section, names in (
-        ("class", "per_class", ("pq_images", "pq", "dice")),
-        ("tissue", "per_tissue", ("bpq", "mpq", "foreground_dice")),
-    ):
+    for title, section, names in SHOWN_BY:
         if section == "per_class" and summary["no_classes"]:
             lines.append(f"no class scores: {summary['no_classes']}")
             continue
         lines.append(f"{title:<26}" + "".join(f"{name:>18}" for name in names))
         lines += [
-            f"{key or 'unknown':<26}" + "".join(f"{_text(row[name]):>18}" for name in names)
+            f"{key or 'unknown':<26}" + "".join(f"{spread_text(row[name]):>18}" for name in names)
             for key, row in summary[section].items()
         ]
     return lines
 
 
-def _text(score: Mapping[str, Any]) -> str:
+def spread_text(score: Mapping[str, Any]) -> str:
+    """Mean ± standard deviation, as far as there are such.
+
+    >>> spread_text({"mean": 0.5, "sd": 0.01, "values": [0.51, 0.5, 0.49]})
+    '0.5000 ± 0.0100'
+    """
     if score["mean"] is None:
         return "-"
     return f"{score['mean']:.4f}" + ("" if score["sd"] is None else f" ± {score['sd']:.4f}")

@@ -123,7 +123,8 @@ class TorchRuntime:
         import torch
 
         height, width = images.shape[1:3]
-        padded = torch.from_numpy(pad_to(images, self._min_size)).to(self._device)
+        pixels = np.require(pad_to(images, self._min_size), requirements="W")
+        padded = torch.from_numpy(pixels).to(self._device)
         with self._lock, torch.inference_mode():  # one pass fills the device
             logits = self._model(padded.permute(0, 3, 1, 2))
             maps = self.representation.activate(logits)[..., :height, :width]

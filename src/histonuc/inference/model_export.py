@@ -20,9 +20,11 @@ from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
 if TYPE_CHECKING:
     from histonuc.inference.runtime import Runtime
 
+Target = Literal["onnx", "openvino", "safetensors"]
+"""Format of the file; all but ``safetensors`` predict without torch."""
 Stored = Literal["fp32", "fp16", "int8"]
 """Number format of the weights in the file; int8 also of the arithmetic."""
-SUFFIX = {"onnx": ".onnx", "openvino": ".xml"}
+SUFFIX = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
 _NUM_TILES = 64
 """Tiles that int8 ranges and the comparison are taken from."""
 _SIDE_PX = 512
@@ -62,18 +64,19 @@ def export_model(
     model: Path,
     out: Path,
     *,
-    to: Literal["onnx", "openvino"] = "onnx",
+    to: Target = "onnx",
     precision: Stored = "fp32",
     representation_options: Mapping[str, Any] | None = None,
     data: Path | None = None,
     folds: Sequence[int] = (),
 ) -> Parity:
-    """Write a trained model as one file that predicts without torch, and compare the two.
+    """Write a trained model as one file, and compare the two.
 
     Args:
-        model: run folder, checkpoint folder or ``.safetensors`` file.
-        out: file to write, ``*.onnx``, or ``*.xml`` with its weights in ``*.bin`` beside it;
-            appears whole or not at all.
+        model: run folder, checkpoint folder, ``.safetensors`` file or a shipped model's name.
+        out: file to write, ``*.onnx``, or ``*.xml`` with its weights in ``*.bin`` beside it, which
+            predict without torch, or ``*.safetensors`` to train on from; appears whole or not at
+            all.
         to: format of the file.
         precision: of its weights. ``fp16`` halves the file, arithmetic stays what the runtime
             chooses; ``int8`` needs `data` for the ranges of the activations.
@@ -87,7 +90,7 @@ def export_model(
     """
     require("train", "histonuc export-model")
     from histonuc.onnx_export import export_onnx, quantise
-    from histonuc.zoo import load_model
+    from histonuc.zoo import load_model, save_model
 
     checkpoint = find_checkpoint(model)
     if checkpoint is None:
@@ -96,10 +99,15 @@ def export_model(
         raise ValueError(f"--out {out}: expected a file that ends in {SUFFIX[to]}")
     if precision == "int8" and data is None:
         raise ValueError("--precision int8: expected --data STORE, whose tiles give the ranges")
+    if precision == "int8" and to == "safetensors":
+        raise ValueError("--to safetensors: expected --precision fp32 or fp16, got int8")
     network = load_model(checkpoint)
     if representation_options:
         network.set_representation_options(representation_options)
     images = [] if data is None else _tiles(data, folds, network.spec.mpp)
+    if to == "safetensors":
+        save_model(network, out, half=precision == "fp16")
+        return _compare(TorchRuntime(checkpoint, "cpu"), out, images)
     half = precision == "fp16" and to == "onnx"
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "graph.onnx"
@@ -132,11 +140,12 @@ def _write_openvino(graph: Path, out: Path, *, compress: bool) -> None:
 
 
 def _compare(trained: TorchRuntime, out: Path, images: list[NDArray[np.uint8]]) -> Parity:
-    exact = GraphRuntime(out, precision="fp32")
+    is_graph = out.suffix != SUFFIX["safetensors"]
+    exact: Runtime = GraphRuntime(out, precision="fp32") if is_graph else TorchRuntime(out, "cpu")
     side = 129  # odd: the padding inside is tested too
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
-    engines: dict[str, GraphRuntime] = {"fp32": exact}
-    if (native := GraphRuntime(out)).precision != "fp32":
+    engines: dict[str, Runtime] = {"fp32": exact}
+    if is_graph and (native := GraphRuntime(out)).precision != "fp32":
         engines[native.precision] = native
     counts = {name: PanopticCounts.zero(0) for name in engines}
     for image in images:

@@ -89,7 +89,8 @@ def load_runtime(
     Args:
         model: a shipped model's name, an exported model (``.onnx``, ``.xml``), a run folder (its
             best checkpoint), a checkpoint folder, or a ``.safetensors`` file.
-        device: ``auto``, ``cpu`` or ``cuda:0``; exported models always run on the CPU.
+        device: ``auto``, ``cpu`` or ``cuda:0``; exported models always run on the CPU, shipped ones
+            by torch (extra ``train``) where another device is asked for.
         precision: of exported models' arithmetic; checkpoints run in fp32.
         streams: forward passes of an exported model at a time, see `GraphRuntime`.
         threads: of an exported model, see `GraphRuntime`.
@@ -100,15 +101,16 @@ def load_runtime(
     shipped = _shipped_files()
     name = DEFAULT_MODEL if model == "default" else model
     path = Path(model)
-    if name in shipped:
-        _refuse_gpu(name, device)
+    if name in shipped and device in ("auto", "cpu"):
         return GraphRuntime(shipped[name], threads, name, precision, streams)
+    if name in shipped:
+        path = Path(name)
     if path.is_file() and path.suffix in GRAPH_SUFFIXES:
         _refuse_gpu(model, device)
         return GraphRuntime(path, threads, precision=precision, streams=streams)
     checkpoint = find_checkpoint(path)
     if checkpoint is not None:
-        return TorchRuntime(checkpoint, device, name=model)
+        return TorchRuntime(checkpoint, device, name=name)
     raise ValueError(
         f"--model {model}: no such model; shipped are {sorted(shipped) or 'none'}, or give a run "
         "folder, a checkpoint folder, a .safetensors or an .onnx file"
@@ -116,7 +118,11 @@ def load_runtime(
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """The checkpoint folder or file that `path` stands for; None when there is none."""
+    """The checkpoint folder or file of a run, or of a shipped model's name; None without one."""
+    name = DEFAULT_MODEL if str(path) == "default" else str(path)
+    shipped = _shipped_files().get(name)
+    if shipped is not None and shipped.with_suffix(".safetensors").is_file():
+        return shipped.with_suffix(".safetensors")
     if path.is_file() and path.suffix == ".safetensors":
         return path
     for folder in (path / "checkpoints" / "best", path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.evaluation import Panel, load_panels
+from histonuc.evaluation.rotations import CROSSVAL_FILE
 from histonuc.evaluation.scores import PANELS_FILE, SCORES_FILE
 from histonuc.taxonomy import LabelSpace
 
@@ -56,6 +57,31 @@ class ScoreSet:
     def label_space(self) -> LabelSpace:
         """Classes of the scores, with their colours."""
         return LabelSpace.from_dict(self.scores["label_space"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RotationSet:
+    """A finished folder of `histonuc crossval`.
+
+    Attributes:
+        name: of the folder.
+        summary: content of crossval.json.
+    """
+
+    name: str
+    summary: Mapping[str, Any]
+
+
+def load_rotations(folders: Sequence[Path]) -> tuple[list[RotationSet], list[Path]]:
+    """The cross-validations among some folders, and all the run folders: each rotation is a run."""
+    found, runs = [], []
+    for folder in folders:
+        inside = sorted(file.parent for file in folder.glob("rotation-*/metrics.jsonl"))
+        if (folder / CROSSVAL_FILE).is_file():
+            summary = _read_json(folder / CROSSVAL_FILE)
+            found.append(RotationSet(name=folder.resolve().name, summary=summary))
+        runs += inside or [folder]
+    return found, runs
 
 
 def load_runs(folders: Sequence[Path]) -> list[Run]:

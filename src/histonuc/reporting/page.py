@@ -10,10 +10,19 @@ from typing import Any
 
 from histonuc import __version__
 from histonuc.evaluation import Panel
+from histonuc.evaluation.rotations import SHOWN, SHOWN_BY, spread_text
 from histonuc.extras import require
 from histonuc.files import write_text
 from histonuc.reporting import figures
-from histonuc.reporting.inputs import Run, ScoreSet, flatten, load_runs, load_score_sets
+from histonuc.reporting.inputs import (
+    RotationSet,
+    Run,
+    ScoreSet,
+    flatten,
+    load_rotations,
+    load_runs,
+    load_score_sets,
+)
 from histonuc.reporting.nuclei import confusions, draw_nuclei, error_rows, headlines
 from histonuc.reporting.pictures import Picture, jpeg_uri, legend, outline_paths
 from histonuc.reporting.preview import preview_data
@@ -53,7 +62,8 @@ def report(
     """Write one self-contained HTML page about runs, their scores, and the data.
 
     Args:
-        runs: folders of `histonuc train`; scores inside them are found by themselves.
+        runs: folders of `histonuc train`, whose scores are found by themselves, and of `histonuc
+            crossval`, each of whose rotations is a run.
         out: file to write.
         scores: further folders of `histonuc evaluate`.
         data: store, for the preview of the data.
@@ -66,7 +76,8 @@ def report(
             ``report`` is not installed.
     """
     require("report", "histonuc report")
-    loaded = load_runs(runs)
+    rotations, folders = load_rotations(runs)
+    loaded = load_runs(folders)
     score_sets = load_score_sets(loaded, scores)
     if not loaded and not score_sets and data is None:
         raise ValueError("nothing to report: give run folders, --scores folders, or --data")
@@ -80,6 +91,7 @@ def report(
         runs=[_view_run(run) for run in loaded],
         score_sets=[_view_scores(index, item) for index, item in enumerate(score_sets)],
         comparison=_compare(score_sets),
+        rotations=[_view_rotations(item) for item in rotations],
         conventions=score_sets[0].scores["conventions"] if score_sets else {},
     )
     write_text(out, page)
@@ -241,6 +253,32 @@ def _compare(score_sets: Sequence[ScoreSet]) -> dict[str, Any] | None:
     if len(classed) < 2:
         return None
     return {"classes": classes, "bars": figures.draw_comparison_bars(classed)}
+
+
+def _view_rotations(item: RotationSet) -> dict[str, Any]:
+    """Mean ± standard deviation of the scores that `histonuc crossval` prints."""
+    summary = item.summary
+    tables = [
+        {
+            "title": title,
+            "names": names,
+            "rows": [
+                (key or "unknown", [spread_text(row[name]) for name in names])
+                for key, row in summary[section].items()
+            ],
+        }
+        for title, section, names in SHOWN_BY
+        if not (section == "per_class" and summary["no_classes"])
+    ]
+    overall = [spread_text(summary["overall"][name]) for name in SHOWN]
+    tables.insert(0, {"title": "", "names": [*SHOWN.values()], "rows": [("all tiles", overall)]})
+    return {
+        "name": item.name,
+        "rotations": [
+            f"{row['train']}/{row['validate']}/{row['test']}" for row in summary["rotations"]
+        ],
+        "tables": tables,
+    }
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
