@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from pathlib import Path
 
@@ -9,10 +10,17 @@ import pytest
 import yaml
 
 from histonuc.data.augment import AugmentConfig
+from histonuc.data.pannuke import prepare_pannuke
+from histonuc.data.synthetic import write_synthetic
+from histonuc.inference.runtime import find_checkpoint
+from histonuc.inference.scoring import score_model
 from histonuc.representations import build_representation
+from histonuc.taxonomy import PANNUKE
+from histonuc.training.loop import train
 from histonuc.training.config import TrainConfig, commented_yaml
-from histonuc.zoo import build_trunk
+from histonuc.zoo import build_trunk, load_model
 
+DEFAULT = Path("default")
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 
 
@@ -32,6 +40,45 @@ def test_configs_parse_and_build(path: Path) -> None:
     build_representation(config.representation, 5, **config.representation_options)
     first_lines = path.read_text().splitlines()[:6]
     assert any(f"histonuc train --config configs/{path.name}" in line for line in first_lines)
+
+
+def test_the_pannuke_config_trains_on_synthetic_folds(tmp_path: Path) -> None:
+    data = _folds(tmp_path)
+    run = _train("compact_pannuke", data, tmp_path / "run", pretrained=False, max_lr=5e-3)
+    scores = score_model(str(run), data, tmp_path / "scores", folds=[3])[1]
+    assert set(scores["per_class"]) == set(PANNUKE.classes)
+    assert scores["overall"]["foreground_dice"] is not None
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in steps if row["event"] == "step"]
+    assert losses[-1] < losses[0]
+
+
+def test_fine_tuning_starts_from_the_shipped_model(tmp_path: Path) -> None:
+    data = _folds(tmp_path)
+    run = _train("fine_tune", data, tmp_path / "run", max_lr=1e-9, min_lr=1e-10)
+    tuned, shipped = load_model(run / "checkpoints" / "best"), load_model(find_checkpoint(DEFAULT))
+    for (name, ours), theirs in zip(
+        tuned.trunk.state_dict().items(), shipped.trunk.state_dict().values(), strict=True
+    ):
+        if "running" not in name and ours.is_floating_point():
+            assert (ours - theirs).abs().max() < 1e-5, name
+
+
+def _folds(folder: Path) -> Path:
+    write_synthetic(folder / "raw", tiles=6, seed=0)
+    prepare_pannuke(folder / "raw", folder / "store")
+    return folder / "store"
+
+
+def _train(name: str, data: Path, out: Path, **changes: object) -> Path:
+    """A few steps with the settings of a file."""
+    record = yaml.safe_load((CONFIGS[0].parent / f"{name}.yaml").read_text())
+    short = {"epochs": 4, "first_cycle_epochs": 4, "warmup_epochs": 1, "validate_every": 4}
+    few = {"samples_per_epoch": 8, "batch_size": 4, "workers": 0, "tile_px": 128, "log_every": 1}
+    folds = {"folds": [1], "val_folds": [2], "accelerator": "cpu", "precision": "32"}
+    record |= {**short, **few, **folds, **changes, "data": str(data), "out": str(out)}
+    train(TrainConfig.from_dict(record))
+    return out
 
 
 def test_the_printed_config_holds_every_default_and_comment() -> None:
