@@ -16,8 +16,8 @@ from histonuc.inference.runtime import find_checkpoint
 from histonuc.inference.scoring import score_model
 from histonuc.representations import build_representation
 from histonuc.taxonomy import PANNUKE
-from histonuc.training.loop import train
 from histonuc.training.config import TrainConfig, commented_yaml
+from histonuc.training.loop import train
 from histonuc.zoo import build_trunk, load_model
 
 DEFAULT = Path("default")

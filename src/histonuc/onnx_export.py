@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 from collections.abc import Sequence
@@ -142,7 +143,8 @@ class _Padded(nn.Module):
 
     def __init__(self, model: NucleusModel) -> None:
         super().__init__()
-        self.model = model
+        self.model = copy.deepcopy(model).eval()
+        self.model.trunk = model.trunk.for_inference()
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.model.forward_padded(images.permute(0, 3, 1, 2))
@@ -155,22 +157,17 @@ def _export_padded(model: NucleusModel) -> Any:
     # Sizes as multiples of a symbol: torch can then prove that up-sampled features meet the skips.
     steps = [torch.export.Dim(name, min=smallest // multiple) for name in ("rows", "columns")]
     batch = torch.export.Dim("batch", min=1)
-    training = model.training
-    wrapped = _Padded(model).eval()
     example = torch.zeros(2, 2 * smallest, 3 * smallest, 3, dtype=torch.uint8)
-    try:
-        program = torch.onnx.export(
-            wrapped,
-            (example.to(model.mean.device),),
-            dynamo=True,
-            dynamic_shapes={"images": {0: batch, 1: multiple * steps[0], 2: multiple * steps[1]}},
-            input_names=["padded"],
-            output_names=["padded_maps"],
-            opset_version=OPSET,
-            verbose=False,
-        )
-    finally:
-        model.train(training)
+    program = torch.onnx.export(
+        _Padded(model).eval(),
+        (example.to(model.mean.device),),
+        dynamo=True,
+        dynamic_shapes={"images": {0: batch, 1: multiple * steps[0], 2: multiple * steps[1]}},
+        input_names=["padded"],
+        output_names=["padded_maps"],
+        opset_version=OPSET,
+        verbose=False,
+    )
     assert program is not None
     proto = program.model_proto
     for part in [*proto.graph.node, *proto.graph.initializer]:

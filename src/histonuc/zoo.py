@@ -190,10 +190,22 @@ class NucleusModel(nn.Module):
         """Up-sample logits to the size of `x`; after the 1x1 head this costs a fraction."""
         coarse = coarse.to(self.mean.dtype)  # bf16 would leave steps in the up-sampled logits
         if coarse.shape[1] != self.representation.channels:
-            coarse = nn.functional.pixel_shuffle(coarse, self.trunk.shuffle)
+            coarse = _shuffle(coarse, self.trunk.shuffle)
         if coarse.shape[-2:] == x.shape[-2:]:
             return coarse
         return nn.functional.interpolate(coarse, x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _shuffle(x: Tensor, scale: int) -> Tensor:
+    """`torch.nn.functional.pixel_shuffle`, spelled out.
+
+    Exported, this leaves the maps of each channel in one piece, where ONNX's DepthToSpace leaves
+    channels side by side: taking those apart for the activation costs more than the whole head.
+    """
+    batch, channels, height, width = x.shape
+    x = x.view(batch, channels // scale**2, scale, scale, height, width)
+    x = x.permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(batch, channels // scale**2, height * scale, width * scale)
 
 
 def _crop(logits: Tensor, images: Tensor) -> Tensor:

@@ -117,3 +117,22 @@ def test_wrong_options() -> None:
         Compact(shuffle=4)
     with pytest.raises(ValueError, match="expected five or six widths"):
         Compact(widths=[8, 8])
+
+
+def test_the_copy_for_inference_computes_the_same_and_leaves_the_trunk_alone() -> None:
+    torch.manual_seed(0)
+    trunk = Compact(stem_stride=4, widths=[16, 12, 10, 8, 8, 6], repeats=2, fine=[4, 6]).train()
+    for norm in trunk.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(norm.running_mean, -0.5, 0.5)
+            torch.nn.init.uniform_(norm.running_var, 0.5, 2)
+            torch.nn.init.uniform_(norm.bias, -0.5, 0.5)
+    before = {name: value.clone() for name, value in trunk.state_dict().items()}
+    lean = trunk.for_inference()
+    images = torch.randn(2, 3, 128, 64)
+    assert trunk.training
+    assert not lean.training
+    with torch.no_grad():
+        torch.testing.assert_close(lean(images).main, trunk.eval()(images).main)
+    for name, value in trunk.state_dict().items():
+        assert torch.equal(value, before[name]), name

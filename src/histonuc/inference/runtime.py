@@ -101,14 +101,13 @@ def load_runtime(
     shipped = _shipped_files()
     name = DEFAULT_MODEL if model == "default" else model
     path = Path(model)
-    if name in shipped and device in ("auto", "cpu"):
+    if name in shipped and (device in ("auto", "cpu") or find_checkpoint(Path(name)) is None):
+        _refuse_gpu(name, device)
         return GraphRuntime(shipped[name], threads, name, precision, streams)
-    if name in shipped:
-        path = Path(name)
     if path.is_file() and path.suffix in GRAPH_SUFFIXES:
         _refuse_gpu(model, device)
         return GraphRuntime(path, threads, precision=precision, streams=streams)
-    checkpoint = find_checkpoint(path)
+    checkpoint = find_checkpoint(Path(name))
     if checkpoint is not None:
         return TorchRuntime(checkpoint, device, name=name)
     raise ValueError(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from histonuc.trunks.base import Trunk, TrunkFeatures, conv_bn_relu, init_weights, upsample
 
@@ -86,7 +88,7 @@ class Compact(Trunk):
             skips = [fine[-1], *skips]
         self.bottom = conv_bn_relu(skips[-1], widths[0], 1)
         steps = zip(widths[:-1], widths[1:], reversed(skips[:-1]), strict=True)
-        self.merge = nn.ModuleList(_merge(wide, skip, out, repeats) for wide, out, skip in steps)
+        self.merge = nn.ModuleList(_Merge(wide, skip, out, repeats) for wide, out, skip in steps)
         init_weights(self)
         if pretrained:
             self.encoder.load_state_dict(imagenet_encoder_state(stem_stride))
@@ -98,8 +100,14 @@ class Compact(Trunk):
             skips = [self.fine(x), *skips]
         y = self.bottom(skips.pop())
         for merge in self.merge:
-            y = merge(torch.cat([upsample(y, 2), skips.pop()], dim=1))
+            y = merge(y, skips.pop())
         return TrunkFeatures(y)
+
+    def for_inference(self) -> Trunk:
+        """A copy whose decoder convolves before it up-samples."""
+        other = cast("Compact", super().for_inference())
+        other.merge = nn.ModuleList(_LeanMerge(cast("_Merge", merge)) for merge in other.merge)
+        return other
 
 
 def _fine(channels: Sequence[int], stride: int) -> nn.Sequential:
@@ -109,10 +117,42 @@ def _fine(channels: Sequence[int], stride: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _merge(wide: int, skip: int, out: int, repeats: int) -> nn.Sequential:
-    return nn.Sequential(
-        conv_bn_relu(wide + skip, out, 1), *(conv_bn_relu(out, out, 3) for _ in range(repeats))
-    )
+class _Merge(nn.Sequential):
+    """A step of the decoder: features from below, up-sampled, with those of the encoder."""
+
+    def __init__(self, wide: int, skip: int, out: int, repeats: int) -> None:
+        super().__init__(
+            conv_bn_relu(wide + skip, out, 1), *(conv_bn_relu(out, out, 3) for _ in range(repeats))
+        )
+        self.wide = wide
+
+    def forward(self, y: Tensor, skip: Tensor) -> Tensor:
+        return cast("Tensor", super().forward(torch.cat([upsample(y, 2), skip], dim=1)))
+
+
+class _LeanMerge(nn.Module):
+    """What `_Merge` computes in evaluation, with a quarter of the products on what is up-sampled.
+
+    A 1x1 convolution of two stacked features is the sum of one of each, and bilinear up-sampling,
+    whose weights sum to 1, may come after it. Nothing is stacked, which costs a processor as much
+    as the convolution itself.
+    """
+
+    def __init__(self, merge: _Merge) -> None:
+        super().__init__()
+        first = cast("nn.Sequential", merge[0])
+        fused = fuse_conv_bn_eval(cast("nn.Conv2d", first[0]), cast("nn.BatchNorm2d", first[1]))
+        sizes = [merge.wide, fused.in_channels - merge.wide]
+        self.below = nn.Conv2d(sizes[0], fused.out_channels, 1)
+        self.skip = nn.Conv2d(sizes[1], fused.out_channels, 1, bias=False)
+        below, skip = fused.weight.detach().split(sizes, 1)
+        self.below.weight = nn.Parameter(below.contiguous())
+        self.skip.weight = nn.Parameter(skip.contiguous())
+        self.below.bias = fused.bias
+        self.rest = nn.Sequential(*list(first)[2:], *list(merge)[1:])
+
+    def forward(self, y: Tensor, skip: Tensor) -> Tensor:
+        return cast("Tensor", self.rest(upsample(self.below(y), 2) + self.skip(skip)))
 
 
 def build_encoder(stem_stride: int = 2) -> nn.Module:
