@@ -117,17 +117,19 @@ def _fine(channels: Sequence[int], stride: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class _Merge(nn.Sequential):
+class _Merge(nn.ModuleList):
     """A step of the decoder: features from below, up-sampled, with those of the encoder."""
 
     def __init__(self, wide: int, skip: int, out: int, repeats: int) -> None:
-        super().__init__(
-            conv_bn_relu(wide + skip, out, 1), *(conv_bn_relu(out, out, 3) for _ in range(repeats))
-        )
+        layers = [conv_bn_relu(wide + skip, out, 1)]
+        super().__init__(layers + [conv_bn_relu(out, out, 3) for _ in range(repeats)])
         self.wide = wide
 
     def forward(self, y: Tensor, skip: Tensor) -> Tensor:
-        return cast("Tensor", super().forward(torch.cat([upsample(y, 2), skip], dim=1)))
+        y = torch.cat([upsample(y, 2), skip], dim=1)
+        for layer in self:
+            y = layer(y)
+        return y
 
 
 class _LeanMerge(nn.Module):
@@ -145,7 +147,7 @@ class _LeanMerge(nn.Module):
         sizes = [merge.wide, fused.in_channels - merge.wide]
         self.below = nn.Conv2d(sizes[0], fused.out_channels, 1)
         self.skip = nn.Conv2d(sizes[1], fused.out_channels, 1, bias=False)
-        below, skip = fused.weight.detach().split(sizes, 1)
+        below, skip = torch.split(fused.weight.detach(), sizes, 1)
         self.below.weight = nn.Parameter(below.contiguous())
         self.skip.weight = nn.Parameter(skip.contiguous())
         self.below.bias = fused.bias
