@@ -89,7 +89,7 @@ def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> P
 
     Weights are int8, one scale an output channel; activations uint8, with the ranges they have on
     `images`. The first convolution, which sees the raw image, and the last, which makes the maps,
-    stay in floating point, as does whatever is no convolution, addition or concatenation.
+    stay in floating point, as do the maps and whatever is no convolution, addition or concatenation.
 
     Args:
         source: the fp32 file.
@@ -106,6 +106,7 @@ def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> P
         raise ValueError("int8 needs real tiles for its ranges: expected images, got none")
     graph = onnx.load_model(str(source)).graph
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+    last = [node.name for node in graph.node if "padded_maps" in node.output]
     root = logging.getLogger()  # the quantiser's: it recommends a pass our graphs have behind them
     level = root.level
     root.setLevel(logging.ERROR)
@@ -120,7 +121,7 @@ def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> P
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 op_types_to_quantize=["Conv", "Clip", "Relu", "Add", "Concat"],
-                nodes_to_exclude=[convolutions[0], convolutions[-1]],
+                nodes_to_exclude=[convolutions[0], convolutions[-1], *last],
             )
     finally:
         root.setLevel(level)
