@@ -89,7 +89,8 @@ def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> P
 
     Weights are int8, one scale an output channel; activations uint8, with the ranges they have on
     `images`. The first convolution, which sees the raw image, and the last, which makes the maps,
-    stay in floating point, as do the maps and whatever is no convolution, addition or concatenation.
+    stay in floating point, as do the maps and whatever is no convolution, addition or
+    concatenation.
 
     Args:
         source: the fp32 file.

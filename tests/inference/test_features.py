@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
 from histonuc.inference.features import FEATURES, STAIN_OD, measure_features
 from histonuc.nuclei import Instances, Nuclei
+from histonuc.representations.regions import tidy
 from histonuc.taxonomy import NUCLEUS
 
 
@@ -54,6 +57,21 @@ def test_circles_squares_and_crescents_differ():
     assert hollow["solidity"][0] < 0.8
     assert pixel["major_axis_um"][0] == pytest.approx(4 * np.sqrt(1 / 12) * 0.5)
     assert all(np.isfinite(values).all() for values in pixel.values())
+
+
+@given(st.integers(0, 10_000))
+def test_solidity_is_the_area_over_that_of_the_convex_hull(seed):
+    rng = np.random.default_rng(seed)
+    labels = (cv2.GaussianBlur(rng.random((40, 50)), (0, 0), 1.5) > 0.5).astype(np.int32)
+    labels = np.kron(tidy(labels, 1)[0], np.ones((1, 2), np.int32)).astype(np.int32)
+    if not labels.any():
+        return
+    found = measure(labels)["solidity"]
+    for number, solidity in enumerate(found, 1):
+        y, x = np.nonzero(labels == number)
+        corners = [np.stack([x + right, y + down], 1) for down in (0, 1) for right in (0, 1)]
+        hull = shapely.MultiPoint(np.concatenate(corners)).convex_hull
+        assert solidity == pytest.approx(len(x) / hull.area, rel=1e-6)
 
 
 @pytest.mark.parametrize("amount", [0.2, 0.6])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import Instances, TileLabels
-from histonuc.representations.regions import pool
+from histonuc.representations.regions import pool, renumber
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -154,7 +154,7 @@ def to_instances(
     """Labels with class probabilities and scores pooled over each nucleus's pixels.
 
     Args:
-        labels: int32 (H, W), tidy ids 1..num.
+        labels: int32 (H, W), tidy ids 1..num; written over.
         num: number of nuclei.
         maps: float32 (1 + G + C, H, W).
         num_classes: C, the last channels.
@@ -171,7 +171,8 @@ def to_instances(
     if not keep.all():
         number = np.zeros(num + 1, np.int32)
         number[1:][keep] = np.arange(1, keep.sum() + 1)
-        labels, mean = number[labels], mean[keep]
+        renumber(labels, number)
+        mean = mean[keep]
     classes = np.maximum(mean[:, 1:], 1e-9) ** (1 / temperature)
     return Instances(
         labels=labels,

@@ -72,6 +72,16 @@ def pool(
 
 
 @compiled
+def renumber(labels: Ints, number: Ints) -> None:
+    """Give each label, in place, its new number (num + 1,); a third of the time of an index."""
+    for y in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            label = labels[y, x]
+            if label and number[label] != label:
+                labels[y, x] = number[label]
+
+
+@compiled
 def _top(parent: Ints, item: int) -> int:
     """Root of an item, with its path shortened."""
     while parent[item] != item:
