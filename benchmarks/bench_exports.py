@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/bench_exports.py --nuclei 20000 --to geojson csv
 
 Contours have 44 vertices on half-pixel steps, one nucleus to 32 x 32 px in random order of rows
-within a strip, six extra measurement columns. ``json.dump`` is the plain version: one dict a
+within a strip, and the measurements that `histonuc predict` makes. ``json.dump`` is the plain version: one dict a
 nucleus, written as GeoJSON.
 """
 
@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from histonuc.exports import TABLE_FILE, as_source, export_folder, to_table
 from histonuc.exports.table import ROWS
+from histonuc.inference.features import FEATURES
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import PANNUKE
 
@@ -75,8 +76,8 @@ def write_drawn(num: int, path: Path) -> None:
         table = to_table(part, {"image_size": size})
         ids = pa.array(np.arange(first + 1, first + 1 + len(part)), pa.uint32())
         table = table.set_column(0, "id", ids)
-        for name in ("perimeter", "eccentricity", "solidity", "od_mean", "od_std", "entropy"):
-            table = table.append_column(name, pa.array(part.score.astype(float) * len(name)))
+        for name in FEATURES:
+            table = table.append_column(name, pa.array(part.score * len(name)))
         writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
         writer.write_table(table, row_group_size=ROWS)
     if writer is not None:

@@ -222,6 +222,7 @@ def evaluate(
     binary_only: bool = False,
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    flips: bool = False,
 ) -> Outcome:
     """Score a model, or predictions made elsewhere, on folds of a store and write scores.json.
 
@@ -237,6 +238,7 @@ def evaluate(
         binary_only: Leave classes out, so that any model can be scored on any store.
         device: auto, cpu or cuda:0.
         precision: As for `histonuc predict`.
+        flips: As for `histonuc predict`.
     """
     if bool(model) == bool(predictions):
         raise ValueError("expected either a model or --predictions PATH to evaluate")
@@ -266,6 +268,7 @@ def evaluate(
             binary_only=binary_only,
             device=device,
             precision=precision,
+            flips=flips,
         )
     return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
 
@@ -324,6 +327,7 @@ def predict(
     model: str = "default",
     device: str = "auto",
     precision: Literal["auto", "fp32", "bf16"] = "auto",
+    flips: bool = False,
     mpp: float | None = None,
     tile_px: int = 1024,
     batch_size: int = 1,
@@ -342,6 +346,7 @@ def predict(
         device: auto, cpu or cuda:0.
         precision: Arithmetic of exported and shipped models; auto is bf16 where the processor
             has it, else fp32.
+        flips: Average over four mirrorings: a little better, at four times the network's time.
         mpp: Microns per pixel at level 0; needed where a slide does not state it.
         tile_px: Side of the network's input, at the model's mpp.
         batch_size: Tiles a forward pass; raise it on a GPU.
@@ -360,6 +365,7 @@ def predict(
         model=model,
         device=device,
         precision=precision,
+        flips=flips,
         mpp=mpp,
         tile_px=tile_px,
         batch_size=batch_size,

@@ -43,7 +43,7 @@ class Job:
         source: file or folder that every worker can read.
         folder: of the result, where every worker can write.
         scene, icc: see `open_slide`.
-        model, device, precision: see `load_runtime`.
+        model, device, precision, flips: see `load_runtime`.
         model_sha256: of the client's model, which the worker's must be.
         batch_size: tiles a forward pass.
     """
@@ -55,6 +55,7 @@ class Job:
     model: str
     device: str
     precision: Precision
+    flips: bool
     model_sha256: str
     batch_size: int
 
@@ -142,7 +143,7 @@ class Remote:
 
 
 _lock = threading.Lock()
-_runtimes: dict[tuple[str, str, str], Runtime] = {}
+_runtimes: dict[tuple[str, str, str, bool], Runtime] = {}
 _slides: dict[Job, Slide] = {}
 _OPEN_SLIDES = 4
 
@@ -163,10 +164,12 @@ def _runtime(job: Job) -> Runtime:
     """This process's model, loaded once; each of its threads is a stream."""
     from distributed import get_worker
 
-    key = job.model, job.device, job.precision
+    key = job.model, job.device, job.precision, job.flips
     if key not in _runtimes:
         threads = get_worker().state.nthreads
-        _runtimes[key] = load_runtime(*key, streams=threads, threads=threads)
+        _runtimes[key] = load_runtime(
+            job.model, job.device, job.precision, threads, threads, flips=job.flips
+        )
     if _runtimes[key].sha256 != job.model_sha256:
         raise ValueError(
             f"--model {job.model} is another model on this worker than on the client: "

@@ -61,6 +61,7 @@ def predict(
     model: str = "default",
     device: str = "auto",
     precision: Precision = "auto",
+    flips: bool = False,
     mpp: float | None = None,
     tile_px: int = 1024,
     batch_size: int = 1,
@@ -79,6 +80,7 @@ def predict(
         model: see `load_runtime`.
         device: see `load_runtime`.
         precision: see `load_runtime`.
+        flips: see `load_runtime`.
         mpp: microns per level-0 pixel of all inputs, instead of what they state.
         tile_px: side of the network's input.
         batch_size: tiles a forward pass.
@@ -94,8 +96,9 @@ def predict(
             among others does not raise: see `PredictSummary.failed`.
     """
     sources = find_inputs(paths)
-    runtime = load_runtime(model, device, precision, streams=num_cores())
+    runtime = load_runtime(model, device, precision, streams=num_cores(), flips=flips)
     settings = {
+        "flips": flips,
         "mpp": mpp,
         "tile_px": tile_px,
         "batch_size": batch_size,
@@ -137,6 +140,7 @@ def predict(
                         model=model,
                         device=device,
                         precision=precision,
+                        flips=flips,
                         model_sha256=runtime.sha256,
                         batch_size=batch_size,
                     )

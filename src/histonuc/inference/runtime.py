@@ -83,6 +83,8 @@ def load_runtime(
     precision: Precision = "auto",
     streams: int = 1,
     threads: int = 0,
+    *,
+    flips: bool = False,
 ) -> Runtime:
     """A runtime for what the user calls a model.
 
@@ -94,10 +96,15 @@ def load_runtime(
         precision: of exported models' arithmetic; checkpoints run in fp32.
         streams: forward passes of an exported model at a time, see `GraphRuntime`.
         threads: of an exported model, see `GraphRuntime`.
+        flips: average over four mirrorings of the image, at four times the cost.
 
     Raises:
         ValueError: nothing of that name; the message lists what there is.
     """
+    if flips:
+        from histonuc.inference.mirrors import Mirrored
+
+        return Mirrored(load_runtime(model, device, precision, streams, threads))
     shipped = _shipped_files()
     name = DEFAULT_MODEL if model == "default" else model
     path = Path(model)

@@ -22,6 +22,7 @@ def score_model(
     binary_only: bool = False,
     device: str = "auto",
     precision: Precision = "auto",
+    flips: bool = False,
 ) -> tuple[Evaluation, dict[str, Any]]:
     """Score a model on folds of a store and write its score folder.
 
@@ -34,11 +35,12 @@ def score_model(
         binary_only: leave classes out.
         device: as `load_runtime` takes it.
         precision: as `load_runtime` takes it.
+        flips: as `load_runtime` takes it.
 
     Returns:
         The evaluation, and the content of its ``scores.json``.
     """
-    runtime = load_runtime(model, device, precision)
+    runtime = load_runtime(model, device, precision, flips=flips)
     store = Store.open(data)
     evaluation = evaluate(
         store,
@@ -55,6 +57,7 @@ def score_model(
         model={
             "name": runtime.name,
             "precision": runtime.precision,
+            "flips": flips,
             "classes": list(runtime.label_space.classes),
         },
         data={"store": str(data), "folds": list(folds), "sources": list(sources)},

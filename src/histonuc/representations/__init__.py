@@ -7,6 +7,8 @@ A representation is a frozen dataclass built for a number of classes:
 - ``loss(logits, targets) -> (loss, parts)``: torch, batched;
 - ``activate(logits) -> maps``: torch, the cheap last step that goes into exported graphs;
 - ``decode(maps) -> Instances``: NumPy, no torch, float32 (C, H, W) maps of one tile to nuclei;
+- ``mirror(maps, down=, right=)``: NumPy, the maps (B, C, H, W) of the image that is mirrored top to
+  bottom, left to right, or both;
 - ``pixel_probabilities(maps)``: NumPy, the same maps to probabilities (1 + classes, H, W) of
   background and every class, for the pixel scores.
 """
@@ -43,6 +45,10 @@ class Representation(Protocol):
     def activate(self, logits: Tensor) -> Tensor: ...  # noqa: D102
 
     def decode(self, maps: NDArray[np.float32]) -> Instances: ...  # noqa: D102
+
+    def mirror(  # noqa: D102
+        self, maps: NDArray[np.float32], *, down: bool, right: bool
+    ) -> NDArray[np.float32]: ...
 
     def pixel_probabilities(  # noqa: D102
         self, maps: NDArray[np.float32]

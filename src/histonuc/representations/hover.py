@@ -117,6 +117,13 @@ class Hover(Nuclear):
         """Maps (B, 3 + C, H, W) from logits."""
         return activate_nuclear(logits, geometry=logits[:, 1:3].float())
 
+    def mirror_geometry(
+        self, geometry: NDArray[np.float32], *, down: bool, right: bool
+    ) -> NDArray[np.float32]:
+        """Distances (x, y) change sign along the axes mirrored."""
+        signs = np.array([-1 if right else 1, -1 if down else 1], np.float32)
+        return geometry * signs[:, None, None]
+
     def decode(self, maps: NDArray[np.float32]) -> Instances:
         """Markers where both slopes are gentle, grown down to where they break, within the mask.
 

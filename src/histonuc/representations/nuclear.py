@@ -6,6 +6,7 @@ probabilities given that the pixel is nucleus.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nuclear:
+class Nuclear(ABC):
     """Options that every instance representation has, and what follows from them.
 
     Attributes:
@@ -47,6 +48,20 @@ class Nuclear:
             raise ValueError(
                 f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
             )
+
+    @abstractmethod
+    def mirror_geometry(
+        self, geometry: NDArray[np.float32], *, down: bool, right: bool
+    ) -> NDArray[np.float32]:
+        """Values of geometry (B, G, H, W) after mirroring, their places being changed already."""
+
+    def mirror(self, maps: NDArray[np.float32], *, down: bool, right: bool) -> NDArray[np.float32]:
+        """Maps (B, 1 + G + C, H, W) of the mirrored image."""
+        axes = tuple(axis for axis, flipped in ((2, down), (3, right)) if flipped)
+        maps = np.flip(maps, axes).copy()
+        geometry = slice(1, maps.shape[1] - self.num_classes)
+        maps[:, geometry] = self.mirror_geometry(maps[:, geometry], down=down, right=right)
+        return maps
 
     def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Background and class probabilities (1 + C, H, W) of the maps."""

@@ -105,6 +105,13 @@ class Offset(Nuclear):
         """Maps (B, 3 + C, H, W) from logits."""
         return activate_nuclear(logits, geometry=logits[:, 1:3].float() * _UNIT_PX)
 
+    def mirror_geometry(
+        self, geometry: NDArray[np.float32], *, down: bool, right: bool
+    ) -> NDArray[np.float32]:
+        """Vectors (y, x) turn round along the axes mirrored."""
+        signs = np.array([-1 if down else 1, -1 if right else 1], np.float32)
+        return geometry * signs[:, None, None]
+
     def decode(self, maps: NDArray[np.float32]) -> Instances:
         """Nuclei by `votes_to_labels`; classes and scores pooled over their pixels.
 

@@ -92,6 +92,12 @@ class Semantic:
         """Probabilities (B, 1 + C, H, W) that sum to 1 over channels."""
         return logits.float().softmax(1)
 
+    def mirror(self, maps: NDArray[np.float32], *, down: bool, right: bool) -> NDArray[np.float32]:
+        """Maps (B, 1 + C, H, W) of the mirrored image."""
+        return np.flip(
+            maps, tuple(axis for axis, flipped in ((2, down), (3, right)) if flipped)
+        ).copy()
+
     def decode(self, maps: NDArray[np.float32]) -> Instances:
         """Arg-max, then 4-connected components per class; holes are filled.
 

@@ -126,6 +126,15 @@ class Star(Nuclear):
         rays = logits[:, 1 : 1 + RAYS].float().clamp(min=0) * _UNIT_PX
         return activate_nuclear(logits, geometry=rays)
 
+    def mirror_geometry(
+        self, geometry: NDArray[np.float32], *, down: bool, right: bool
+    ) -> NDArray[np.float32]:
+        """Rays change places."""
+        ray = np.arange(RAYS)
+        ray = -ray if down else ray
+        ray = RAYS // 2 - ray if right else ray
+        return geometry[:, ray % RAYS]
+
     def decode(self, maps: NDArray[np.float32]) -> Instances:
         """Propose polygons, suppress those that overlap better ones, give nuclear pixels an owner.
 
