@@ -212,18 +212,10 @@ def _pool(
     sums: NDArray[np.float64],
     area: NDArray[np.int64],
 ) -> None:
-    inside = np.empty(labels.size, np.int32)  # flat indices of nuclear pixels
-    owners = np.empty(labels.size, np.int32)
-    count = 0
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
-            if labels[y, x]:
-                inside[count] = y * labels.shape[1] + x
-                owners[count] = labels[y, x]
-                count += 1
-    for index in range(count):
-        area[owners[index]] += 1
-    for column in range(len(channels)):
-        flat = maps[channels[column]].ravel()
-        for index in range(count):
-            sums[owners[index], column] += flat[inside[index]]
+            label = labels[y, x]
+            if label:
+                area[label] += 1
+                for column in range(len(channels)):
+                    sums[label, column] += maps[channels[column], y, x]

@@ -66,8 +66,7 @@ def votes_to_labels(
     centres = _centres(votes, number, maxima, scale, min_area_px)
     true = _nearest(_follow(centres, nuclear, offsets), centres, shape)
     centres = centres[true == np.arange(1, len(centres) + 1)]
-    labels = np.zeros(shape, np.int32)
-    labels.ravel()[pixels] = _nearest(places, centres, shape)[landing]
+    labels = _assign(_nearest(places, centres, shape), pixels, landing, shape)
     labels, num = tidy(labels, min_area_px)
     _grow(labels, num, pixels, landing, places)
     return labels, num
@@ -81,8 +80,13 @@ def _blurred(density: Floats, sigma: float) -> Floats:
 def _descending(density: Floats) -> NDArray[np.intp]:
     """Flat indices of the cells that count, from the highest down."""
     flat = density.ravel()
-    cells = np.flatnonzero(flat > _LEAST_DENSITY)
-    return cells[np.argsort(-flat[cells], kind="stable")]
+    cells = np.flatnonzero(flat > _LEAST_DENSITY).astype(np.uint64)
+    # The bits of positive floats rise with them. With the index below, equals keep their order, and
+    # whole numbers are sorted four times as fast as floats with their indices.
+    falling = ~flat[cells].view(np.uint32)
+    keys = falling.astype(np.uint64) << np.uint64(32) | cells
+    keys.sort()
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.intp)
 
 
 @compiled
@@ -263,6 +267,16 @@ def _nearest(places: Floats, centres: Floats, shape: tuple[int, int]) -> Ints:
                         nearest[index] = centre
                     centre = before[centre]
     return nearest
+
+
+@compiled
+def _assign(owners: Ints, pixels: Ints, landing: Ints, shape: tuple[int, int]) -> Ints:
+    """Labels of `shape`: each nuclear pixel has the owner of the place it landed on."""
+    labels = np.zeros(shape, np.int32)
+    flat = labels.ravel()
+    for index in range(len(pixels)):
+        flat[pixels[index]] = owners[landing[index]]
+    return labels
 
 
 @compiled
