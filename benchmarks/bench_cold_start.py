@@ -3,8 +3,8 @@
     python benchmarks/bench_cold_start.py [--repeats 7]
 
 ``histonuc predict tile.png`` (512 x 512 px of the demo's kind) in a process of its own each time,
-compiled kernels cached as after any first run; beside it, in turn, processes that only import NumPy,
-and torch where it is installed. Medians of wall time, and the largest resident memory.
+compiled kernels cached as after any first run; beside it, in turn, processes that only import
+NumPy, and torch where it is installed. Medians of wall time, and the largest resident memory.
 """
 
 from __future__ import annotations

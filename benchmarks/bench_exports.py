@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/bench_exports.py --nuclei 20000 --to geojson csv
 
 Contours have 44 vertices on half-pixel steps, one nucleus to 32 x 32 px in random order of rows
-within a strip, and the measurements that `histonuc predict` makes. ``json.dump`` is the plain version: one dict a
-nucleus, written as GeoJSON.
+within a strip, and the measurements that `histonuc predict` makes. ``json.dump`` is the plain
+version: one dict a nucleus, written as GeoJSON.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python benchmarks/bench_front.py [MODEL ...] [--images 12]
 
 Every model in fp32, bf16 (where the processor multiplies it natively) and int8 (made here of its
-checkpoint, ranges from training folds), each on the same images of fold 3 of ../shared/data: binary
-PQ over tissues, the network's Mpx/s on one core (1024 px, the formats in turn, medians), and what it
-finds against what fp32 finds. Without MODEL: the shipped ones.
+checkpoint, ranges from training folds), each on the same images of fold 3 of ../shared/data:
+binary PQ over tissues, and the network's Mpx/s on one core (1024 px, the formats in turn, medians).
+Without MODEL: the shipped ones.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def store(tmp_path_factory) -> Store:
                     fold=1 + tile % 2,
                     name=f"tile{tile}",
                     tissue="Liver" if tile == 3 else "Breast",
-                    source="a",
+                    source="b" if tile == 9 else "a",
                     mpp=0.25,
                 )
             )
@@ -107,6 +107,23 @@ def test_balancing_draws_rare_tissues_and_classes_more_often(store) -> None:
     # Dead is 1 of 80 nuclei; the commonest rarest class (2) is 39 of 80: 39 times likelier.
     assert share(7, (0, 1, 0)) == pytest.approx(39 / (39 + 39), abs=0.05)
     assert share(7, (0, 0.5, 0)) == pytest.approx(39**0.5 / (39**0.5 + 39), abs=0.03)
+
+
+def test_source_weights_change_how_often_data_sets_are_drawn(store) -> None:
+    def draw(**weights: float) -> np.ndarray:
+        return balanced_order(
+            store,
+            store.select(),
+            np.ones(40, np.int64),
+            num_samples=4000,
+            epoch=0,
+            seed=0,
+            balance=(0, 0, 0),
+            source_weights=weights,
+        )
+
+    assert np.mean(draw(b=39) == 9) == pytest.approx(1 / 2, abs=0.03)
+    assert set(draw(a=0)) == {9}
 
 
 def test_the_order_is_seeded_and_changes_with_the_epoch(store) -> None:

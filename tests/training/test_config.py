@@ -30,6 +30,9 @@ def config(**changes: object) -> TrainConfig:
         ({"batch_size": 0}, "--batch-size: expected above 0"),
         ({"ema_decay": 1.0}, "--ema-decay"),
         ({"class_power": 2.0}, "--class-power: expected 0..1"),
+        ({"source_weights": {"a": -1}}, "--source-weights.a: expected 0 or more, got -1"),
+        ({"source_weights": {"a": "much"}}, "--source-weights.a: expected a number"),
+        ({"source_weights": [2]}, r"--source-weights: expected numbers by name, got \[2\]"),
         ({"min_lr": 0.1, "max_lr": 0.01}, "--min-lr 0.1 is above --max-lr 0.01"),
         (
             {"warmup_epochs": 5.0, "first_cycle_epochs": 5.0},

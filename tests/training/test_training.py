@@ -236,3 +236,14 @@ def test_the_store_opens_in_another_process_without_its_pixels(data) -> None:
     store = Store.open(data)
     store.image(0)
     assert len(pickle.dumps(store)) < 1000
+
+
+def test_weights_of_data_sets_that_are_not_there_are_refused(data, tmp_path) -> None:
+    for flag, weight, message in (
+        ("nowhere", 2, "the training folds have no data set nowhere; they have test"),
+        ("test", 0, "every data set of the training folds has weight 0"),
+    ):
+        words = [*command(data, tmp_path / "run"), f"--source-weights.{flag}", str(weight)]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 2
+        assert message in done.stderr

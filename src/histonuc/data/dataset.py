@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +35,7 @@ class TileDataset(Dataset[dict[str, Any]]):
         augment: what to change.
         samples_per_epoch: crops an epoch; 0 for as many as cover every tile's area once.
         balance: powers of (tissue, class, source) balancing, see `balanced_order`.
+        source_weights: factors on how often data sets are drawn, 1 for those not named.
         seed: seed of order and crops.
     """
 
@@ -49,11 +50,12 @@ class TileDataset(Dataset[dict[str, Any]]):
         augment: AugmentConfig,
         samples_per_epoch: int = 0,
         balance: tuple[float, float, float] = (0.0, 0.0, 0.0),
+        source_weights: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
         self.store, self.tiles, self.encode = store, tiles, encode
         self.tile_px, self.mpp, self.augment, self.seed = tile_px, mpp, augment, seed
-        self.balance = balance
+        self.balance, self.source_weights = balance, dict(source_weights or {})
         self.zoom = np.array([_zoom(store.mpp(int(tile)), mpp) for tile in tiles])
         shapes = np.array([store.image(int(tile)).shape[:2] for tile in tiles], np.float64)
         area = shapes.prod(1) / (tile_px * self.zoom) ** 2
@@ -96,6 +98,7 @@ class TileDataset(Dataset[dict[str, Any]]):
             epoch=epoch,
             seed=self.seed,
             balance=self.balance,
+            source_weights=self.source_weights,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -141,12 +144,13 @@ def balanced_order(
     epoch: int,
     seed: int,
     balance: tuple[float, float, float],
+    source_weights: Mapping[str, float] | None = None,
 ) -> NDArray[np.int64]:
     """Which tile (index into `tiles`) each sample of an epoch is cut from.
 
     With no balancing every tile comes `crops` times before any comes again. With balancing samples
     are drawn with probability ∝ crops × tissue share^-p × (rarest class's share)^-q × source
-    share^-r, with replacement.
+    share^-r × the source's weight, with replacement.
 
     Args:
         store: for tissues, sources and class counts.
@@ -156,9 +160,10 @@ def balanced_order(
         epoch: epochs differ.
         seed: of the draw.
         balance: p, q, r in 0..1; 0 leaves shares as they are, 1 makes them equal.
+        source_weights: by source, 1 for those not named; 0 draws none of it.
     """
     rng = np.random.default_rng((seed, 0, epoch))
-    if not any(balance):
+    if not any(balance) and not source_weights:
         pool = np.repeat(np.arange(len(tiles)), crops)
         rounds = -(-num_samples // len(pool))
         return np.concatenate([rng.permutation(pool) for _ in range(rounds)])[:num_samples]
@@ -175,6 +180,7 @@ def balanced_order(
     rarest = np.where(counts > 0, share, np.inf).min(1)  # of the classes in the tile
     rarest[~np.isfinite(rarest)] = share.max()  # empty or unclassified tiles: as the commonest
     weight *= rarest**-class_power
+    weight *= [(source_weights or {}).get(source, 1.0) for source in sources]
     return rng.choice(len(tiles), num_samples, p=weight / weight.sum())
 
 

@@ -65,6 +65,8 @@ class TrainConfig:
     """Draw tiles with rare classes more often: 0 as they are, 1 inversely to their share."""
     source_power: float = 0.0
     """Balance data sets when sampling."""
+    source_weights: dict[str, float] = field(default_factory=dict)
+    """Draw a data set so many times as often: consep: 3, other data sets 1."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     """Augmentation."""
 
@@ -148,8 +150,14 @@ class TrainConfig:
                 raise ValueError(f"{flag(name)}: expected 0..1, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"--ema-decay: expected 0 or more and below 1, got {self.ema_decay}")
+        self._check_source_weights()
         self._check_rate()
         self._check_together()
+
+    def _check_source_weights(self) -> None:
+        for name, weight in self.source_weights.items():
+            if weight < 0:
+                raise ValueError(f"--source-weights.{name}: expected 0 or more, got {weight}")
 
     def _check_rate(self) -> None:
         """Refuse settings that make no schedule."""

@@ -38,6 +38,11 @@ def check_types(settings: Any, prefix: str = "") -> None:
             _check(prefix + name, hint, [value])
         elif get_origin(hint) is tuple:
             _check(prefix + name, get_args(hint)[0], value)
+        elif get_origin(hint) is dict and get_args(hint)[1] in _WORDS:
+            if not isinstance(value, dict):
+                raise ValueError(f"{flag(prefix + name)}: expected numbers by name, got {value!r}")
+            for key, item in value.items():
+                _check(f"{prefix}{name}.{key}", get_args(hint)[1], [item])
 
 
 def _check(name: str, kind: type, values: Iterable[Any]) -> None:

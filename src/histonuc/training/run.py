@@ -169,15 +169,18 @@ def _dataset(
 ) -> tuple[TileDataset, int]:
     """The training crops and the optimiser steps an epoch of them makes."""
     sources = config.sources or None
+    tiles = store.select(config.folds, sources)
+    _check_source_weights(config, {store.source(int(tile)) for tile in tiles})
     dataset = TileDataset(
         store,
-        store.select(config.folds, sources),
+        tiles,
         model.representation.encode,
         tile_px=config.tile_px,
         mpp=config.mpp,
         augment=config.augment,
         samples_per_epoch=config.samples_per_epoch,
         balance=(config.tissue_power, config.class_power, config.source_power),
+        source_weights=config.source_weights,
         seed=config.seed,
     )
     # Complain about the validation tiles now, not after the first epoch.
@@ -194,6 +197,18 @@ def _dataset(
             "lower --batch-size or raise --samples-per-epoch"
         )
     return dataset, len(dataset) // crops_per_step
+
+
+def _check_source_weights(config: TrainConfig, sources: set[str]) -> None:
+    """Refuse weights of data sets that are not there, and those that leave nothing to draw."""
+    unknown = sorted(set(config.source_weights) - sources)
+    if unknown:
+        raise ValueError(
+            f"--source-weights: the training folds have no data set {', '.join(unknown)}; "
+            f"they have {', '.join(sorted(sources))}"
+        )
+    if not any(config.source_weights.get(source, 1.0) for source in sources):
+        raise ValueError("--source-weights: every data set of the training folds has weight 0")
 
 
 def _open_on_first(fabric: Fabric, config: TrainConfig) -> TrainState | None:

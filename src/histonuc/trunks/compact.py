@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from histonuc.trunks.base import Trunk, TrunkFeatures, conv_bn_relu, init_weights, upsample
+from histonuc.trunks.depthwise import DepthwiseConv2d
 
 ENCODER_CHANNELS = (16, 24, 40, 112, 320)
 """Channels of the encoder's features at 1, 2, 4, 8, 16 times the stride of its stem."""
@@ -165,21 +166,33 @@ def build_encoder(stem_stride: int = 2) -> nn.Module:
         "tf_efficientnet_lite0", features_only=True, pretrained=False
     )
     for name, conv in list(encoder.named_modules()):
-        if isinstance(conv, nn.Conv2d) and conv.stride == (2, 2):
+        if isinstance(conv, nn.Conv2d):
             parent, _, child = name.rpartition(".")
-            setattr(encoder.get_submodule(parent), child, SameConv2d(conv))
+            setattr(encoder.get_submodule(parent), child, _fixed(conv))
     if stem_stride == 4:
         encoder.conv_stem = nn.Conv2d(3, 32, kernel_size=8, stride=4, padding=2, bias=False)
     return encoder
 
 
-class SameConv2d(nn.Conv2d):
-    """Stride-2 convolution, padded as TensorFlow's "same" pads inputs of even size.
+def _fixed(conv: nn.Conv2d) -> nn.Module:
+    """The convolution with padding that does not depend on its input's size.
 
-    An odd kernel needs ``kernel - 2`` rows in all; the one that is over goes to the bottom (right).
+    At stride 2 that is TensorFlow's "same" for inputs of even size: an odd kernel needs
+    ``kernel - 2`` rows in all, and the one that is over goes to the bottom (right).
     """
+    pads = (0, 0, 0, 0)
+    if conv.stride == (2, 2):
+        total = conv.kernel_size[0] - 2
+        pads = (total // 2, total - total // 2) * 2
+    if conv.groups > 1:
+        return DepthwiseConv2d(conv, pads)
+    return PaddedConv2d(conv, pads) if any(pads) else conv
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+
+class PaddedConv2d(nn.Conv2d):
+    """Convolution of an input with so many rows and columns of zeros (left, right, top, bottom)."""
+
+    def __init__(self, conv: nn.Conv2d, pads: tuple[int, int, int, int]) -> None:
         super().__init__(
             conv.in_channels,
             conv.out_channels,
@@ -188,8 +201,7 @@ class SameConv2d(nn.Conv2d):
             groups=conv.groups,
             bias=conv.bias is not None,
         )
-        before, total = (self.kernel_size[0] - 2) // 2, self.kernel_size[0] - 2
-        self.pads = (before, total - before) * 2
+        self.pads = pads
 
     def forward(self, x: Tensor) -> Tensor:
         """Pad, then convolve."""
