@@ -221,7 +221,7 @@ def evaluate(
     types: dict[str, str] | None = None,
     binary_only: bool = False,
     device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto",
     flips: bool = False,
 ) -> Outcome:
     """Score a model, or predictions made elsewhere, on folds of a store and write scores.json.
@@ -326,7 +326,7 @@ def predict(
     out: Path,
     model: str = "default",
     device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16"] = "auto",
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto",
     flips: bool = False,
     mpp: float | None = None,
     tile_px: int = 1024,
@@ -344,8 +344,9 @@ def predict(
         out: Folder for the results, one folder inside for each input.
         model: A shipped model's name, an exported file, a run folder or a checkpoint.
         device: auto, cpu or cuda:0.
-        precision: Arithmetic of exported and shipped models; auto is bf16 where the processor
-            has it, else fp32.
+        precision: Arithmetic of exported and shipped models; auto is int8 where the model has
+            an int8 version and the processor is an x86, else bf16 where the processor has it, else
+            fp32, which gives the same everywhere.
         flips: Average over four mirrorings: a little better, at four times the network's time.
         mpp: Microns per pixel at level 0; needed where a slide does not state it.
         tile_px: Side of the network's input, at the model's mpp.

@@ -151,3 +151,23 @@ def test_a_gpu_that_is_not_there_is_refused(checkpoint):
         pytest.skip("there is a GPU here")
     with pytest.raises(ValueError, match="--device cpu"):
         load_runtime(str(checkpoint), "cuda:0")
+
+
+def test_a_shipped_models_int8_version_is_taken_where_it_is_fast(onnx_model, tmp_path, monkeypatch):
+    plain, quantised = tmp_path / "m.onnx", tmp_path / "m.int8.onnx"
+    plain.write_bytes(onnx_model.read_bytes())
+    quantised.write_bytes(onnx_model.read_bytes())
+    for machine, precision, expected in (
+        ("x86_64", "auto", quantised),
+        ("AMD64", "auto", quantised),
+        ("arm64", "auto", plain),
+        ("arm64", "int8", quantised),
+        ("x86_64", "fp32", plain),
+        ("x86_64", "bf16", plain),
+    ):
+        monkeypatch.setattr(module.platform, "machine", lambda machine=machine: machine)
+        assert module._stored(plain, precision) == expected
+    quantised.unlink()
+    assert module._stored(plain, "int8") == plain  # which is then refused:
+    with pytest.raises(ValueError, match=r"--precision int8: .*stored in floating point"):
+        GraphRuntime(plain, precision="int8")

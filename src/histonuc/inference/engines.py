@@ -23,8 +23,11 @@ MIN_SIZE_KEY = "histonuc_min_size"
 """Key of the smallest height and width an exported graph takes."""
 GRAPH_SUFFIXES = (".onnx", ".xml")
 """Exported models: ONNX, and OpenVINO's format (with the weights in a ``.bin`` beside it)."""
-Precision = Literal["auto", "fp32", "bf16"]
-"""Arithmetic of a forward pass; ``auto`` is bf16 where the processor multiplies it natively."""
+INT8_SUFFIX = ".int8.onnx"
+"""Ending of a shipped model's int8 version, beside its ``.onnx``."""
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""Arithmetic of a forward pass: int8 where a shipped model has such a version (on x86) or the file
+is one, else bf16 where the processor multiplies it natively, is what ``auto`` means."""
 
 
 class GraphRuntime:
@@ -60,18 +63,28 @@ class GraphRuntime:
         self.name = name or path.stem
         self.sha256 = file_sha256(path if path.suffix == ".onnx" else path.with_suffix(".bin"))
         self.label_space, self.representation, self.mpp = read_spec(spec)
-        self.precision: str = _choose_precision(
-            precision, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        is_int8 = any(node.get_type_name() == "FakeQuantize" for node in graph.get_ordered_ops())
+        if precision == "int8" and not is_int8:
+            raise ValueError(
+                f"--precision int8: {path} is stored in floating point; write an int8 file with "
+                "`histonuc export-model MODEL --precision int8 --data DATA`"
+            )
+        # What an int8 graph leaves in floating point.
+        floating = _choose_precision(
+            "auto" if precision == "int8" else precision,
+            core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
         )
+        self.precision: str = "int8" if is_int8 else floating
         self._min_size = int(info.get(MIN_SIZE_KEY, 1))
-        self._multiple = _take_off_padding(graph)
+        # OpenVINO 2026 gives wrong maps where an int8 graph ends without the cropping.
+        self._multiple = 1 if is_int8 else _take_off_padding(graph)
         self._compiled = core.compile_model(
             graph,
             "CPU",
             {
                 "NUM_STREAMS": streams,
                 "INFERENCE_NUM_THREADS": threads or num_cores(),
-                "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[self.precision],
+                "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[floating],
                 "ENABLE_CPU_PINNING": False,  # several processes would all pin to the first cores
             },
         )
@@ -215,9 +228,7 @@ def _take_off_padding(graph: Any) -> int:
     """
     nodes = {node.get_friendly_name(): node for node in graph.get_ordered_ops()}
     found: list[Any] = [nodes.get(name) for name in ("padded", "maps", "size_multiple")]
-    # OpenVINO 2026 gives wrong maps where an int8 graph ends without the cropping.
-    is_int8 = any(node.get_type_name() == "FakeQuantize" for node in nodes.values())
-    if is_int8 or None in found:
+    if None in found:
         return 1
     pad, crop, multiple = found
     for node in (pad, crop):
@@ -227,7 +238,9 @@ def _take_off_padding(graph: Any) -> int:
     return int(multiple.data)
 
 
-def _choose_precision(wanted: Precision, capabilities: list[str]) -> Literal["fp32", "bf16"]:
+def _choose_precision(
+    wanted: Literal["auto", "fp32", "bf16"], capabilities: list[str]
+) -> Literal["fp32", "bf16"]:
     native = "BF16" in capabilities
     if wanted == "auto":
         return "bf16" if native else "fp32"

@@ -36,10 +36,12 @@ class Parity:
     """How the file differs from the checkpoint it was made of.
 
     Attributes:
-        max_difference: largest absolute difference of any map, both in fp32, on random input.
+        max_difference: largest absolute difference of any map, both in fp32 (but for what is
+            int8), on random input.
         num_tiles: real tiles compared; 0 without data.
-        agreement: by arithmetic (``fp32``, ``bf16`` where the processor has it): binary PQ of the
-            nuclei found by the file against those found by the checkpoint, on the real tiles.
+        agreement: by arithmetic (``fp32``, ``bf16`` where the processor has it; or ``int8``):
+            binary PQ of the nuclei found by the file against those found by the checkpoint, on the
+            real tiles.
     """
 
     max_difference: float
@@ -144,8 +146,9 @@ def _compare(trained: TorchRuntime, out: Path, images: list[NDArray[np.uint8]]) 
     exact: Runtime = GraphRuntime(out, precision="fp32") if is_graph else TorchRuntime(out, "cpu")
     side = 129  # odd: the padding inside is tested too
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
-    engines: dict[str, Runtime] = {"fp32": exact}
-    if is_graph and (native := GraphRuntime(out)).precision != "fp32":
+    engines: dict[str, Runtime] = {exact.precision: exact}
+    if is_graph:  # as it will run; what is int8 is so in both
+        native = GraphRuntime(out)
         engines[native.precision] = native
     counts = {name: PanopticCounts.zero(0) for name in engines}
     for image in images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from histonuc.inference.engines import (
     GRAPH_SUFFIXES,
+    INT8_SUFFIX,
     SPEC_KEY,
     GraphRuntime,
     Precision,
@@ -22,6 +24,7 @@ from histonuc.inference.engines import (
 from histonuc.representations import Representation
 from histonuc.taxonomy import LabelSpace
 
+_X86 = ("x86_64", "AMD64")
 DEFAULT_MODEL = "compact-offset-2"
 """The shipped model that ``--model default`` means."""
 
@@ -35,7 +38,7 @@ class Runtime(Protocol):
         label_space: its classes.
         representation: its decoder, built.
         mpp: microns per pixel of the images it wants.
-        precision: of its arithmetic, ``fp32`` or ``bf16``.
+        precision: of its arithmetic, ``fp32``, ``bf16`` or ``int8``.
     """
 
     name: str
@@ -110,7 +113,7 @@ def load_runtime(
     path = Path(model)
     if name in shipped and (device in ("auto", "cpu") or find_checkpoint(Path(name)) is None):
         _refuse_gpu(name, device)
-        return GraphRuntime(shipped[name], threads, name, precision, streams)
+        return GraphRuntime(_stored(shipped[name], precision), threads, name, precision, streams)
     if path.is_file() and path.suffix in GRAPH_SUFFIXES:
         _refuse_gpu(model, device)
         return GraphRuntime(path, threads, precision=precision, streams=streams)
@@ -156,7 +159,16 @@ def list_shipped() -> list[ShippedModel]:
 
 def _shipped_files() -> dict[str, Path]:
     folder = Path(str(files("histonuc.weights")))
-    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+    found = sorted(folder.glob("*.onnx"))
+    return {path.stem: path for path in found if not path.name.endswith(INT8_SUFFIX)}
+
+
+def _stored(path: Path, precision: Precision) -> Path:
+    """The file of a shipped model that serves a precision."""
+    quantised = path.with_suffix(INT8_SUFFIX)
+    # Elsewhere OpenVINO multiplies most of an int8 graph in floating point.
+    wanted = precision == "int8" or (precision == "auto" and platform.machine() in _X86)
+    return quantised if wanted and quantised.is_file() else path
 
 
 def _refuse_gpu(name: str, device: str) -> None:
