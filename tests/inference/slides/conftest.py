@@ -145,6 +145,35 @@ def write_dicom(path, level, *, frame=64, instance=1, series="1.2.3", compress=T
     pydicom.dcmwrite(path, facts, enforce_file_format=True)
 
 
+def write_sparse(path, side):
+    """BigTIFF of side × side tiles of one grey, which all lie at one place of the file."""
+    import struct
+
+    tile = np.full((256, 256, 3), 77, np.uint8).tobytes()
+    num = side * side
+    places, sizes = 16 + len(tile), 16 + len(tile) + 8 * num
+    tags = [  # code, type (3 short, 4 long, 16 long of 8 bytes), count, value or its place
+        (256, 4, 1, 256 * side),
+        (257, 4, 1, 256 * side),
+        (258, 3, 3, 8 | 8 << 16 | 8 << 32),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (277, 3, 1, 3),
+        (322, 4, 1, 256),
+        (323, 4, 1, 256),
+        (324, 16, num, places),
+        (325, 16, num, sizes),
+    ]
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<2sHHHQ", b"II", 43, 8, 0, sizes + 8 * num) + tile)
+        np.full(num, 16, np.uint64).tofile(stream)
+        np.full(num, len(tile), np.uint64).tofile(stream)
+        stream.write(struct.pack("<Q", len(tags)))
+        for tag in tags:
+            stream.write(struct.pack("<HHQQ", *tag))
+        stream.write(struct.pack("<Q", 0))
+
+
 def write_aperio(path, levels):
     """Aperio's order: the finest level, a thumbnail, then the other levels."""
     facts = {"description": "Aperio Image Library v1\r\n |AppMag = 40|MPP = 0.25", "metadata": None}

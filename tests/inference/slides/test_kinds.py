@@ -16,6 +16,7 @@ from .conftest import (
     write_ome,
     write_pyramid,
     write_slide,
+    write_sparse,
     write_zarr,
 )
 
@@ -149,7 +150,25 @@ def test_sparse_tiles_are_white(tmp_path):
     class File:
         size = 100
 
-    assert tiff_segments.SegmentReader(File()).segment(Left(), 0) is None
+    page, reader = Left(), tiff_segments.SegmentReader(File())
+    reader.take_index(page)
+    assert reader.segment(page, 0) is None
+
+
+def test_a_million_tiles_cost_few_bytes_each(tmp_path):
+    """A sparse pyramid of 65 gigapixels: all its tiles share the bytes of one."""
+    import tracemalloc
+
+    path, side = tmp_path / "sparse.tif", 1000
+    write_sparse(path, side)
+    tracemalloc.start()
+    with open_slide(path) as slide:
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert slide.size == (256 * side, 256 * side)
+        for x, y in ((0, 0), (128 * side, 9 * side), (256 * side - 300, 256 * side - 300)):
+            assert (slide.read(x, y, 300, 300, 300, 300) == 77).all()
+    assert held < 20 * side**2  # 12 bytes a tile and what else there is; were 80
 
 
 def test_a_huge_single_level_is_read_by_windows(tmp_path, monkeypatch, levels):
