@@ -101,7 +101,25 @@ def write_zarr(path, levels, *, version=2, channels=()):
     group.attrs.update(facts if version == 2 else {"ome": facts})
 
 
-def write_dicom(path, level, *, frame=64, instance=1, series="1.2.3", compress=True):
+def write_dicom(
+    path,
+    level,
+    *,
+    frame=64,
+    instance=1,
+    series="1.2.3",
+    compress=True,
+    part=None,
+    pieces=1,
+    table=True,
+    more=None,
+):
+    """A DICOM slide, or a part of one.
+
+    `part` is a range of its frames, the file's share of a concatenation; `pieces` is how many
+    fragments a frame comes in, `table` whether offsets say where it begins; `more` attributes
+    are set besides.
+    """
     pydicom = pytest.importorskip("pydicom")
     import imagecodecs
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -134,10 +152,16 @@ def write_dicom(path, level, *, frame=64, instance=1, series="1.2.3", compress=T
         for y in range(0, height, frame)
         for x in range(0, width, frame)
     ]
+    if part is not None:
+        facts.ConcatenationUID = "1.2.9"
+        facts.ConcatenationFrameOffsetNumber = part.start
+        frames = frames[part.start : part.stop]
+    for name, value in (more or {}).items():
+        setattr(facts, name, value)
     facts.NumberOfFrames = len(frames)
     if compress:
         codes = [imagecodecs.jpeg2k_encode(one, reversible=True) for one in frames]
-        facts.PixelData = encapsulate(codes)
+        facts.PixelData = encapsulate(codes, fragments_per_frame=pieces, has_bot=table)
         facts["PixelData"].VR = "OB"
     else:
         facts.PixelData = b"".join(one.tobytes() for one in frames)

@@ -16,6 +16,7 @@ EIGHT_BITS = (
     "the models know 8-bit bright-field RGB only, and the right scaling of more bits depends on "
     "the scanner; convert the image to 8 bits first"
 )
+BRIGHT_FIELD = "the models know bright-field RGB of H&E only; export that"
 _RGB_COLOURS = ("FF0000", "00FF00", "0000FF")
 
 
@@ -56,8 +57,7 @@ def check_channels(num: int, names: Sequence[str], colours: Sequence[str]) -> No
         return
     called = f" ({', '.join(names)})" if names else ""
     raise RefusedError(
-        f"it holds {num} separate channels{called}, as fluorescence does: the models know "
-        "bright-field RGB of H&E only"
+        f"it holds {num} separate channels{called}, as fluorescence does: {BRIGHT_FIELD}"
     )
 
 
