@@ -65,7 +65,10 @@ def write_zarr(path, levels, *, version=2, channels=()):
     group = zarr.open_group(str(path), mode="w", zarr_format=version)
     for index, level in enumerate(levels):
         array = group.create_array(
-            str(index), shape=(1, 3, 1, *level.shape[:2]), chunks=(1, 3, 1, 64, 64), dtype="uint8"
+            str(index),
+            shape=(1, 3, 1, *level.shape[:2]),
+            chunks=(1, 3, 1, 64, 64),
+            dtype=level.dtype,
         )
         array[0, :, 0] = np.moveaxis(level, -1, 0)
     facts = {
