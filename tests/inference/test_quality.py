@@ -8,8 +8,10 @@ import pytest
 import skimage.data
 
 from histonuc.inference.predict import predict
-from histonuc.inference.quality import REASONS, flag_image
+from histonuc.inference.quality import REASONS, flag_image, is_defocused
 from histonuc.inference.scale import DIAMETER_UM, scale_warning
+
+from .slides.conftest import write_ome
 
 
 def read(path) -> np.ndarray:
@@ -42,8 +44,34 @@ def test_every_flag_is_raised():
         "blurred": cv2.GaussianBlur(image, (0, 0), 3),
     }
     assert {name: flag_image(picture) for name, picture in found.items()} == {
-        name: name for name in REASONS
+        name: name for name in REASONS if name != "defocused"
     }
+
+
+def test_far_out_of_focus_is_told_from_in_focus_and_from_nothing(shared_data):
+    files = sorted(shared_data.glob("*/images/*"))[::24]
+    assert len(files) > 20
+    sharp = [read(path) for path in files]
+    assert not any(is_defocused(image, 0.25, 0.25) for image in sharp)
+    for sigma_px, share in ((8, 0.6), (12, 0.7)):
+        blurred = [cv2.GaussianBlur(image, (0, 0), sigma_px) for image in sharp]
+        assert np.mean([is_defocused(image, 0.25, 0.25) for image in blurred]) > share
+    assert not is_defocused(blurred[0], 0.25, 0.7)  # a coarse slide, enlarged
+    assert not is_defocused(np.full((900, 900, 3), 200, np.uint8), 0.25, 0.25)
+
+
+def test_a_region_of_a_slide_out_of_focus_is_left_out_and_listed(
+    tmp_path, pixel_runtime, monkeypatch
+):
+    monkeypatch.setattr("histonuc.inference.predict.load_runtime", lambda *_, **__: pixel_runtime)
+    image = hne((600, 1200))
+    image[:, :600] = cv2.GaussianBlur(image[:, :600], (0, 0), 10)
+    write_ome(tmp_path / "a.ome.tif", [image, image[::2, ::2]])
+    (item,) = predict([tmp_path / "a.ome.tif"], tmp_path / "out", tile_px=400).items
+    left_out = [one["box_xyxy"] for one in item["flagged_regions"] if one["flag"] == "defocused"]
+    assert left_out
+    assert all(x0 < 600 for x0, _, _, _ in left_out)
+    assert any("left out" in warning for warning in item["warnings"])
 
 
 def test_real_tissue_has_no_flag_until_it_is_blurred(shared_data):

@@ -1,9 +1,11 @@
+import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from histonuc.inference.slides import PlainImage, open_slide
 from histonuc.inference.tiles import Box
-from histonuc.inference.tissue import find_tissue, is_blank, tissue_mask
+from histonuc.inference.tissue import find_tissue, ink_mask, is_blank, tissue_mask
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,60 @@ def test_grey_images_are_judged_by_density_alone():
 def test_real_images(shared_slides, name, low, high):
     with open_slide(shared_slides / name) as slide:
         assert low <= find_tissue(slide).fraction <= high
+
+
+INKS = {
+    "green": (30, 150, 90),
+    "cyan": (40, 170, 160),
+    "blue": (37, 95, 160),
+    "violet": (60, 45, 190),
+    "red": (215, 25, 45),
+    "black": (25, 24, 28),
+}
+
+
+def drawn_over(picture, ink, width=90):
+    """A marker's stroke over a picture, as thick ink lies on glass, and where it is."""
+    stroke = np.zeros(picture.shape[:2], np.uint8)
+    height, across = stroke.shape
+    cv2.line(stroke, (0, height // 4), (across, 3 * height // 4), 255, width)
+    soft = cv2.GaussianBlur(stroke, (0, 0), 4)[..., None] / 255
+    density = -np.log10((np.array(ink) + 1) / 256)
+    light = (picture.astype(float) + 1) * 10 ** (-density * soft) - 1
+    return light.clip(0, 255).round().astype(np.uint8), stroke > 0
+
+
+@pytest.mark.parametrize("ink", INKS)
+@pytest.mark.parametrize("name", ["consep/images/train_5.jpg", "monuseg/images/*.jpg"])
+def test_ink_over_tissue_and_glass_is_left_out(shared_data, ink, name):
+    tile = np.asarray(Image.open(next(iter(sorted(shared_data.glob(name))))))
+    picture = np.full((1000, 2000, 3), 243, np.uint8)
+    picture[:, :1000] = tile[:1000, :1000]
+    with_ink, stroke = drawn_over(picture, INKS[ink])
+    before = find_tissue(PlainImage(picture)).mask
+    after = find_tissue(PlainImage(with_ink)).mask
+    on_tissue, on_glass = np.array_split(stroke, 2, axis=1)
+    assert after[:, 1000:][on_glass].mean() < 0.02
+    if ink != "violet":  # through which dense purple tissue shows as such
+        assert after[:, :1000][on_tissue].mean() < 0.4
+    away = cv2.dilate(stroke.view(np.uint8), np.ones((99, 99), np.uint8)) == 0
+    assert after[away & before].mean() > 0.99
+    assert after[away & ~before].mean() < 0.01
+
+
+def test_no_tissue_is_taken_for_ink(shared_data):
+    """Every eighth image, pale, dark and bloody ones among them; consep's are known to have ink."""
+    files = sorted(shared_data.glob("[!c]*/images/*.jpg"))[::8]
+    assert len(files) > 80
+    for file in files:
+        small = cv2.imread(str(file), cv2.IMREAD_REDUCED_COLOR_8)[..., ::-1]
+        assert not ink_mask(np.ascontiguousarray(small), 8).any(), file.name
+
+
+@pytest.mark.parametrize(("name", "share"), [("train_2", 0.14), ("train_12", 0.04)])
+def test_real_margin_ink(shared_data, name, share):
+    image = np.asarray(Image.open(shared_data / f"consep/images/{name}.jpg"))
+    assert ink_mask(image, 1).mean() == pytest.approx(share, rel=0.3)
 
 
 def test_boxes_are_asked_in_level_0_pixels():

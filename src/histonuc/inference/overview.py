@@ -28,6 +28,7 @@ SMALLEST_OUTLINE_PX = 6.0
 DENSITY_UM = 50.0
 """Standard deviation of the Gaussian that densities are averaged with."""
 _SUBPIXEL = 4  # fractional bits of cv2's fixed-point coordinates
+_STRIP_ROWS = 128
 _DARK, _GREY = (30, 30, 30), (110, 110, 110)
 
 
@@ -70,16 +71,19 @@ def write_density(slide: Slide, tally: Tally, path: Path, title: str) -> None:
     top = _round_up(float(density.max(initial=0)))
     ramp = np.arange(256, dtype=np.uint8)[:, None]
     scale = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS)[:, 0, ::-1]  # RGB (256, 3)
-    colours = scale[np.clip(density / top * 255, 0, 255).astype(np.uint8)]
-    # Where nothing is the picture stays; from a tenth of the scale on the colour covers it.
-    cover = np.clip(density / top * 10, 0, 0.8)[..., None]
-    mixed = (image * (1 - cover) + colours * cover).astype(np.uint8)
+    for start in range(0, len(image), _STRIP_ROWS):  # in float32 the whole would be 200 MB
+        strip = slice(start, start + _STRIP_ROWS)
+        share = density[strip] / top
+        colours = scale[np.clip(share * 255, 0, 255).astype(np.uint8)]
+        # Where nothing is the picture stays; from a tenth of the scale on the colour covers it.
+        cover = np.clip(share * 10, 0, 0.8)[..., None]
+        image[strip] = (image[strip] * (1 - cover) + colours * cover).astype(np.uint8)
     entries = [
         ((int(r), int(g), int(b)), f"{top * share:,.0f} per square mm")
         for share in (0, 0.25, 0.5, 0.75, 1)
         for r, g, b in [scale[round(255 * share)]]
     ]
-    _write(_above(mixed, f"{title}: density of nuclei", entries), path)
+    _write(_above(image, f"{title}: density of nuclei", entries), path)
 
 
 def density_map(

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.inference.clock import Clock
-from histonuc.inference.features import measure_features
+from histonuc.inference.features import FEATURES, measure_features
 from histonuc.inference.parts import Part, PartResult, PartStore
 from histonuc.inference.plan import Plan, View
-from histonuc.inference.quality import flag_image
+from histonuc.inference.quality import flag_image, is_defocused
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import TileNuclei, own
@@ -128,19 +128,37 @@ def _work(
     runtime: Runtime, plan: Plan, batch: list[_Item], clock: Clock
 ) -> list[TileNuclei | RegionError | None]:
     """What each item of a batch came to."""
+    band_px = plan.margin_px / 2
+    empty = Nuclei.empty(runtime.label_space, plan.mpp, FEATURES)
+    items = [
+        (
+            tile,
+            own(tile, empty, band_px, "defocused") if _is_left_out(image, runtime, plan) else image,
+        )
+        for tile, image in batch
+    ]
     outcome: list[TileNuclei | RegionError | None] = []
     maps = iter(
-        _maps(runtime, [image for _, image in batch if isinstance(image, np.ndarray)], clock)
+        _maps(runtime, [image for _, image in items if isinstance(image, np.ndarray)], clock)
     )
-    for tile, image in batch:
+    for tile, image in items:
         if not isinstance(image, np.ndarray):
             outcome.append(image)
             continue
         with clock.part("decode"):
             nuclei = _decode(runtime, next(maps), image, plan.view(tile), plan)
-            band_px = plan.margin_px / 2
             outcome.append(own(tile, nuclei, band_px, flag_image(image)))
     return outcome
+
+
+def _is_left_out(
+    image: NDArray[np.uint8] | RegionError | None, runtime: Runtime, plan: Plan
+) -> bool:
+    """Whether a tile of a slide is out of focus; single images and drawn regions are wanted."""
+    wanted = plan.skip_blank or plan.regions is not None
+    if wanted or not isinstance(image, np.ndarray):
+        return False
+    return is_defocused(image, runtime.mpp, plan.mpp)
 
 
 def _maps(

@@ -48,7 +48,7 @@ from histonuc.inference.summary import (
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 2
+RESULT_FORMAT = 3
 """Raised when the files of a result change: older results are then made anew."""
 MANY_FLAGGED = 0.1
 """A larger share of flagged regions is worth a note."""

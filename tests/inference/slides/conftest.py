@@ -65,7 +65,10 @@ def write_zarr(path, levels, *, version=2, channels=()):
     group = zarr.open_group(str(path), mode="w", zarr_format=version)
     for index, level in enumerate(levels):
         array = group.create_array(
-            str(index), shape=(1, 3, 1, *level.shape[:2]), chunks=(1, 3, 1, 64, 64), dtype="uint8"
+            str(index),
+            shape=(1, 3, 1, *level.shape[:2]),
+            chunks=(1, 3, 1, 64, 64),
+            dtype=level.dtype,
         )
         array[0, :, 0] = np.moveaxis(level, -1, 0)
     facts = {
@@ -101,7 +104,25 @@ def write_zarr(path, levels, *, version=2, channels=()):
     group.attrs.update(facts if version == 2 else {"ome": facts})
 
 
-def write_dicom(path, level, *, frame=64, instance=1, series="1.2.3", compress=True):
+def write_dicom(
+    path,
+    level,
+    *,
+    frame=64,
+    instance=1,
+    series="1.2.3",
+    compress=True,
+    part=None,
+    pieces=1,
+    table=True,
+    more=None,
+):
+    """A DICOM slide, or a part of one.
+
+    `part` is a range of its frames, the file's share of a concatenation; `pieces` is how many
+    fragments a frame comes in, `table` whether offsets say where it begins; `more` attributes
+    are set besides.
+    """
     pydicom = pytest.importorskip("pydicom")
     import imagecodecs
     from pydicom.dataset import Dataset, FileMetaDataset
@@ -134,15 +155,50 @@ def write_dicom(path, level, *, frame=64, instance=1, series="1.2.3", compress=T
         for y in range(0, height, frame)
         for x in range(0, width, frame)
     ]
+    if part is not None:
+        facts.ConcatenationUID = "1.2.9"
+        facts.ConcatenationFrameOffsetNumber = part.start
+        frames = frames[part.start : part.stop]
+    for name, value in (more or {}).items():
+        setattr(facts, name, value)
     facts.NumberOfFrames = len(frames)
     if compress:
         codes = [imagecodecs.jpeg2k_encode(one, reversible=True) for one in frames]
-        facts.PixelData = encapsulate(codes)
+        facts.PixelData = encapsulate(codes, fragments_per_frame=pieces, has_bot=table)
         facts["PixelData"].VR = "OB"
     else:
         facts.PixelData = b"".join(one.tobytes() for one in frames)
         facts["PixelData"].VR = "OB"
     pydicom.dcmwrite(path, facts, enforce_file_format=True)
+
+
+def write_sparse(path, side):
+    """BigTIFF of side × side tiles of one grey, which all lie at one place of the file."""
+    import struct
+
+    tile = np.full((256, 256, 3), 77, np.uint8).tobytes()
+    num = side * side
+    places, sizes = 16 + len(tile), 16 + len(tile) + 8 * num
+    tags = [  # code, type (3 short, 4 long, 16 long of 8 bytes), count, value or its place
+        (256, 4, 1, 256 * side),
+        (257, 4, 1, 256 * side),
+        (258, 3, 3, 8 | 8 << 16 | 8 << 32),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (277, 3, 1, 3),
+        (322, 4, 1, 256),
+        (323, 4, 1, 256),
+        (324, 16, num, places),
+        (325, 16, num, sizes),
+    ]
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<2sHHHQ", b"II", 43, 8, 0, sizes + 8 * num) + tile)
+        np.full(num, 16, np.uint64).tofile(stream)
+        np.full(num, len(tile), np.uint64).tofile(stream)
+        stream.write(struct.pack("<Q", len(tags)))
+        for tag in tags:
+            stream.write(struct.pack("<HHQQ", *tag))
+        stream.write(struct.pack("<Q", 0))
 
 
 def write_aperio(path, levels):

@@ -16,6 +16,7 @@ from .conftest import (
     write_ome,
     write_pyramid,
     write_slide,
+    write_sparse,
     write_zarr,
 )
 
@@ -89,6 +90,56 @@ def test_fluorescence_is_refused_with_its_channels(tmp_path, dtype, num):
         open_slide(tmp_path / "a.ome.tif")
 
 
+@pytest.mark.parametrize("kind", ["generic.tif", "strips.tif", "ome.tif", "v2.zarr", "v3.zarr"])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_more_than_8_bits_is_refused_by_every_reader(tmp_path, levels, kind, dtype):
+    deep = [level.astype(dtype) * 257 for level in levels]
+    with pytest.raises(ValueError, match=rf"{np.dtype(dtype)} pixels, expected uint8.*convert"):
+        open_slide(write_slide(kind, tmp_path, deep))
+
+
+@pytest.mark.parametrize("name", ["rgb.png", "grey.png", "rgb.jp2"])
+def test_more_than_8_bits_is_refused_in_plain_images(tmp_path, levels, name):
+    import imagecodecs
+
+    deep = levels[0].astype(np.uint16) * 257
+    deep = deep[..., 0] if name == "grey.png" else deep
+    encode = imagecodecs.png_encode if name.endswith("png") else imagecodecs.jpeg2k_encode
+    (tmp_path / name).write_bytes(encode(np.ascontiguousarray(deep)))
+    with pytest.raises(ValueError, match=r"bits a channel.*convert"):
+        open_slide(tmp_path / name)
+
+
+def test_one_coloured_channel_is_fluorescence_and_a_grey_one_is_not(tmp_path, levels):
+    grey = levels[0][..., 0]
+    for name, colour in (("dapi.ome.tif", 0x0000FFFF), ("grey.ome.tif", -1)):  # RGBA
+        facts = {"axes": "YX", "Channel": {"Name": "DAPI", "Color": colour}}
+        tifffile.imwrite(tmp_path / name, grey, ome=True, metadata=facts)
+    with pytest.raises(ValueError, match=r"1 separate channel shown in 0000FF \(DAPI\).*export"):
+        open_slide(tmp_path / "dapi.ome.tif")
+    with open_slide(tmp_path / "grey.ome.tif") as slide:
+        assert (slide.read(0, 0, 9, 9, 9, 9) == grey[:9, :9, None]).all()
+
+
+def test_transparent_places_of_a_tiff_are_white(tmp_path, levels):
+    alpha = np.full((200, 300, 1), 255, np.uint8)
+    alpha[:, :100] = 0
+    picture = np.concatenate([levels[0], alpha], -1)
+    write_pyramid(tmp_path / "a.tif", [picture, picture[::2, ::2]], extrasamples=["unassalpha"])
+    with open_slide(tmp_path / "a.tif") as slide:
+        shown = slide.read(0, 0, 300, 200, 300, 200)
+    assert (shown[:, :100] == 255).all()
+    assert np.array_equal(shown[:, 100:], levels[0][:, 100:])
+
+
+def test_a_profile_in_a_pyramid_is_used_when_asked_for(tmp_path, levels):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    write_pyramid(tmp_path / "a.tif", levels, iccprofile=profile)
+    with open_slide(tmp_path / "a.tif", icc=True) as slide:
+        shown = slide.read(0, 0, 300, 200, 300, 200).astype(int)
+    assert np.abs(shown - levels[0]).max() <= 1  # sRGB to sRGB
+
+
 def test_three_channels_count_as_rgb_unless_they_say_otherwise(tmp_path, levels):
     colours = [("Red", "FF0000"), ("Green", "00FF00"), ("Blue", "0000FF")]
     write_zarr(tmp_path / "rgb.zarr", levels, channels=colours)
@@ -149,7 +200,25 @@ def test_sparse_tiles_are_white(tmp_path):
     class File:
         size = 100
 
-    assert tiff_segments.SegmentReader(File()).segment(Left(), 0) is None
+    page, reader = Left(), tiff_segments.SegmentReader(File())
+    reader.take_index(page)
+    assert reader.segment(page, 0) is None
+
+
+def test_a_million_tiles_cost_few_bytes_each(tmp_path):
+    """A sparse pyramid of 65 gigapixels: all its tiles share the bytes of one."""
+    import tracemalloc
+
+    path, side = tmp_path / "sparse.tif", 1000
+    write_sparse(path, side)
+    tracemalloc.start()
+    with open_slide(path) as slide:
+        held, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert slide.size == (256 * side, 256 * side)
+        for x, y in ((0, 0), (128 * side, 9 * side), (256 * side - 300, 256 * side - 300)):
+            assert (slide.read(x, y, 300, 300, 300, 300) == 77).all()
+    assert held < 20 * side**2  # 12 bytes a tile and what else there is; were 80
 
 
 def test_a_huge_single_level_is_read_by_windows(tmp_path, monkeypatch, levels):

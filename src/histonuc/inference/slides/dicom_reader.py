@@ -18,12 +18,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.inference.slides.pixels import EIGHT_BITS, plausible_mpp, to_rgb
+from histonuc.inference.slides.dicom_frames import UNCOMPRESSED, Spans, find_places, find_spans
+from histonuc.inference.slides.pixels import BRIGHT_FIELD, EIGHT_BITS, plausible_mpp, to_rgb
 from histonuc.inference.slides.protocol import RGB, Contents, Level, RefusedError
 
 _WSI = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _BESIDE = ("LABEL", "OVERVIEW", "LOCALIZER", "THUMBNAIL")
-_UNCOMPRESSED = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,11 @@ class _Instance:
         syntax: UID of the compression.
         is_rgb: the frames are stored as RGB, as far as the attributes say.
         is_planar: samples of uncompressed frames come one plane after another.
-        spans: offset and length of each frame in the file.
+        spans: of each frame in the file.
         places: left and top (n, 2) of each frame in the whole picture.
+        reference: UID of the frame of reference; empty when none is stated.
+        concatenation: UID that the files share whose frames make one picture; empty without.
+        is_full: frames cover the whole picture, those of a sparse one only where tissue is.
     """
 
     kind: str
@@ -47,16 +50,22 @@ class _Instance:
     syntax: str
     is_rgb: bool
     is_planar: bool
-    spans: Sequence[tuple[int, int]]
+    spans: Spans
     places: NDArray[np.int64]
     mpp_xy: tuple[float, float] | None
+    reference: str
+    concatenation: str
+    is_full: bool
     properties: Mapping[str, str]
     stream: BinaryIO
     lock: threading.Lock
 
 
 def open_dicom(path: Path) -> Contents:
-    """Open a DICOM slide: the file, and those beside it of the same series as further levels.
+    """Open a DICOM slide: the file, and those beside it of the same series.
+
+    They are further levels where they have the same frame of reference, parts of one level where
+    they are one concatenation, or pictures beside the tissue.
 
     Raises:
         RefusedError: no whole-slide image, or of a kind that cannot be decoded.
@@ -65,21 +74,47 @@ def open_dicom(path: Path) -> Contents:
         first = _open(path, stack)
         others = [_open(file, stack) for file in _siblings(path)]
         volume = [one for one in (first, *others) if one.kind not in _BESIDE] or [first]
-        by_size = {one.size: one for one in volume}
-        levels = [by_size[size] for size in sorted(by_size, reverse=True)]
+        levels = _levels([one for one in volume if one.reference in ("", volume[0].reference)])
         beside = {one.kind.lower(): one for one in others if one.kind in _BESIDE}
         return _contents(levels, beside, stack.pop_all().close)
 
 
+def _levels(volume: Sequence[_Instance]) -> list[list[_Instance]]:
+    """The files of each level, the finest level first; of copies the first counts."""
+    levels: dict[tuple[int, int], list[_Instance]] = {}
+    for one in volume:
+        parts = levels.setdefault(one.size, [])
+        if not parts or (one.concatenation and one.concatenation == parts[0].concatenation):
+            parts.append(one)
+    for size, parts in levels.items():
+        if parts[0].concatenation:
+            _check_complete(size, parts)
+    return [levels[size] for size in sorted(levels, reverse=True)]
+
+
+def _check_complete(size: tuple[int, int], parts: Sequence[_Instance]) -> None:
+    """Refuse a concatenation of which a file is missing: its place would read as glass."""
+    rows, columns, _ = parts[0].frame
+    needed = -(-size[0] // columns) * -(-size[1] // rows)
+    num = len(np.unique(np.concatenate([one.places for one in parts]), axis=0))
+    if parts[0].is_full and num < needed:
+        raise RefusedError(
+            f"the level of {size[0]} x {size[1]} is spread over several files and {needed - num} "
+            f"of its {needed} frames are in none of them: put all files of the series in one folder"
+        )
+
+
 def _contents(
-    levels: Sequence[_Instance], beside: Mapping[str, _Instance], close: Callable[[], None]
+    levels: Sequence[Sequence[_Instance]],
+    beside: Mapping[str, _Instance],
+    close: Callable[[], None],
 ) -> Contents:
     return Contents(
-        levels=tuple(Level(size=one.size, read=partial(_window, one)) for one in levels),
+        levels=tuple(Level(size=parts[0].size, read=partial(_window, parts)) for parts in levels),
         reader="pydicom",
-        mpp_xy=levels[0].mpp_xy,
-        properties=levels[0].properties,
-        associated={name: partial(_window, one, 0, 0, *one.size) for name, one in beside.items()},
+        mpp_xy=levels[0][0].mpp_xy,
+        properties=levels[0][0].properties,
+        associated={name: partial(_window, [one], 0, 0, *one.size) for name, one in beside.items()},
         close=close,
     )
 
@@ -93,16 +128,32 @@ def _open(path: Path, stack: contextlib.ExitStack) -> _Instance:
         facts = dcmread(stream, stop_before_pixels=True)
         if str(facts.get("SOPClassUID")) != _WSI:
             raise RefusedError("no DICOM whole-slide image")
-        if facts.BitsAllocated != 8:
-            raise RefusedError(f"it holds {facts.BitsAllocated}-bit pixels: {EIGHT_BITS}")
+        _check_kind(facts)
         return _instance(facts, stream)
+
+
+def _check_kind(facts: Any) -> None:
+    """Refuse what is no single plane of 8-bit bright-field RGB."""
+    paths = facts.get("OpticalPathSequence") or ()
+    names = ", ".join(str(path.get("OpticalPathDescription", "unnamed")) for path in paths)
+    num = max(int(facts.get("NumberOfOpticalPaths", 1)), len(paths))
+    if num > 1:
+        raise RefusedError(f"it holds {num} optical paths ({names}), expected one: {BRIGHT_FIELD}")
+    lights = [code for path in paths for code in path.get("IlluminationTypeCodeSequence") or ()]
+    if any("fluorescence" in str(code.get("CodeMeaning", "")).lower() for code in lights):
+        raise RefusedError(f"it shows fluorescence ({names}): {BRIGHT_FIELD}")
+    planes = int(facts.get("TotalPixelMatrixFocalPlanes", 1))
+    if planes > 1:
+        raise RefusedError(f"it has {planes} planes of focus, expected one: export one")
+    if facts.BitsAllocated != 8:
+        raise RefusedError(f"it holds {facts.BitsAllocated}-bit pixels, expected 8: {EIGHT_BITS}")
 
 
 def _instance(facts: Any, stream: BinaryIO) -> _Instance:
     frame = (int(facts.Rows), int(facts.Columns), int(facts.SamplesPerPixel))
     if min(frame) < 1:
         raise ValueError("frames without pixels")
-    spans, places = _spans(stream, facts), _places(facts)
+    spans, places = find_spans(stream, facts), find_places(facts)
     if len(places) > len(spans):
         raise ValueError(f"expected {len(places)} frames, got {len(spans)}")
     image_type = [str(part).upper() for part in facts.get("ImageType", ())]
@@ -117,6 +168,9 @@ def _instance(facts: Any, stream: BinaryIO) -> _Instance:
         spans=spans,
         places=places,
         mpp_xy=_mpp(facts),
+        reference=str(facts.get("FrameOfReferenceUID", "")),
+        concatenation=str(facts.get("ConcatenationUID", "")),
+        is_full="PerFrameFunctionalGroupsSequence" not in facts,
         properties={f"dicom.{name}": str(facts.get(name)) for name in named if name in facts},
         stream=stream,
         lock=threading.Lock(),
@@ -144,75 +198,30 @@ def series_uid(path: Path) -> bytes | None:
     return head[place + 8 : place + 8 + length].strip(b"\0 ")
 
 
-def _spans(stream: BinaryIO, facts: Any) -> list[tuple[int, int]]:
-    """Offset and length of each frame in the file, which stands at its pixel data."""
-    from pydicom.encaps import parse_basic_offsets, parse_fragments
-
-    start = stream.tell()
-    explicit = stream.read(6)[4:6].isalpha()  # the tag, then OB or OW, two bytes, four of length
-    header = 12 if explicit else 8
-    num = int(facts.get("NumberOfFrames", 1))
-    if facts.file_meta.TransferSyntaxUID in _UNCOMPRESSED:
-        length = int(facts.Rows) * int(facts.Columns) * int(facts.SamplesPerPixel)
-        return [(start + header + i * length, length) for i in range(num)]
-    stream.seek(start + header)
-    parse_basic_offsets(stream)
-    _, offsets = parse_fragments(stream)
-    if len(offsets) != num:
-        raise RefusedError(f"expected a fragment a frame, got {len(offsets)} for {num} frames")
-    spans = []
-    for offset in offsets:
-        stream.seek(offset + 4)
-        spans.append((offset + 8, int.from_bytes(stream.read(4), "little")))
-    return spans
-
-
-def _places(facts: Any) -> NDArray[np.int64]:
-    """Left and top (n, 2) of each frame in the whole picture."""
-    functional = facts.get("PerFrameFunctionalGroupsSequence")
-    if functional and "PlanePositionSlideSequence" in functional[0]:
-        positions = [group.PlanePositionSlideSequence[0] for group in functional]
-        return np.array(
-            [
-                (
-                    p.ColumnPositionInTotalImagePixelMatrix - 1,
-                    p.RowPositionInTotalImagePixelMatrix - 1,
-                )
-                for p in positions
-            ],
-            np.int64,
-        )
-    columns = range(0, int(facts.TotalPixelMatrixColumns), int(facts.Columns))
-    rows = range(0, int(facts.TotalPixelMatrixRows), int(facts.Rows))
-    if len(columns) * len(rows) > int(facts.get("NumberOfFrames", 1)):
-        raise ValueError("fewer frames than the picture needs")
-    return np.array([(x, y) for y in rows for x in columns], np.int64)
-
-
-def _window(one: _Instance, x: int, y: int, w: int, h: int) -> RGB:
-    """RGB of a window; where no frame lies it is white."""
+def _window(parts: Sequence[_Instance], x: int, y: int, w: int, h: int) -> RGB:
+    """RGB of a window of one level; where no frame lies it is white."""
     out = np.full((h, w, 3), 255, np.uint8)
-    rows, columns, _ = one.frame
-    ends = one.places + np.array([columns, rows])
-    touching = (one.places < (x + w, y + h)).all(1) & (ends > (x, y)).all(1)
-    for index in np.flatnonzero(touching).tolist():
-        left, top = one.places[index].tolist()
-        pixels = _decode(one, index)
-        x0, y0 = max(x, left), max(y, top)
-        x1, y1 = min(x + w, left + columns), min(y + h, top + rows)
-        out[y0 - y : y1 - y, x0 - x : x1 - x] = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+    for one in parts:
+        rows, columns, _ = one.frame
+        ends = one.places + np.array([columns, rows])
+        touching = (one.places < (x + w, y + h)).all(1) & (ends > (x, y)).all(1)
+        for index in np.flatnonzero(touching).tolist():
+            left, top = one.places[index].tolist()
+            pixels = _decode(one, index)
+            x0, y0 = max(x, left), max(y, top)
+            x1, y1 = min(x + w, left + columns), min(y + h, top + rows)
+            inside = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+            out[y0 - y : y1 - y, x0 - x : x1 - x] = inside
     return out
 
 
 def _decode(one: _Instance, index: int) -> RGB:
     import imagecodecs
 
-    offset, length = one.spans[index]
     with one.lock:
-        one.stream.seek(offset)
-        content = one.stream.read(length)
+        content = one.spans.read(one.stream, index)
     rows, columns, samples = one.frame
-    if one.syntax in _UNCOMPRESSED:
+    if one.syntax in UNCOMPRESSED:
         pixels = np.frombuffer(content, np.uint8)
         if one.is_planar:
             pixels = np.moveaxis(pixels.reshape(samples, rows, columns), 0, -1)

@@ -29,6 +29,8 @@ def open_image(path: Path) -> Contents:
             warnings.simplefilter("ignore")  # large is fine, and damage raises anyway
             with Image.open(path) as image:
                 profile = image.info.get("icc_profile")
+                if image.format == "JPEG2000":
+                    _check_jpeg2000(path)
                 pixels = _rgb(image)
     except Image.DecompressionBombError:
         raise RefusedError(
@@ -40,6 +42,17 @@ def open_image(path: Path) -> Contents:
         is_plain=True,
         icc_profile=profile if isinstance(profile, bytes) else None,
     )
+
+
+def _check_jpeg2000(path: Path) -> None:
+    """Refuse JPEG 2000 of more than 8 bits, which Pillow cuts down to 8 without a word."""
+    with path.open("rb") as stream:
+        head = stream.read(1 << 20)
+    place = head.find(b"\xff\x4f\xff\x51")  # the code stream and its sizes
+    if place >= 0 and len(head) > place + 42:
+        bits = (head[place + 42] & 0x7F) + 1  # of the first component
+        if bits > 8:
+            raise RefusedError(f"it has {bits} bits a channel, expected 8: {EIGHT_BITS}")
 
 
 def _rgb(image: Image) -> RGB:

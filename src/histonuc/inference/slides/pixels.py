@@ -16,6 +16,7 @@ EIGHT_BITS = (
     "the models know 8-bit bright-field RGB only, and the right scaling of more bits depends on "
     "the scanner; convert the image to 8 bits first"
 )
+BRIGHT_FIELD = "the models know bright-field RGB of H&E only; export that"
 _RGB_COLOURS = ("FF0000", "00FF00", "0000FF")
 
 
@@ -52,12 +53,13 @@ def check_channels(num: int, names: Sequence[str], colours: Sequence[str]) -> No
         colours: the colours it shows them in, as RRGGBB, as far as it says.
     """
     shown = tuple(colour.upper() for colour in colours)
-    if num == 1 or (num == 3 and shown in ((), _RGB_COLOURS)):
+    is_grey = all(colour[:2] == colour[2:4] == colour[4:6] for colour in shown)
+    if (num == 1 and is_grey) or (num == 3 and shown in ((), _RGB_COLOURS)):
         return
     called = f" ({', '.join(names)})" if names else ""
+    plural = "channels" if num > 1 else f"channel shown in {shown[0]}"
     raise RefusedError(
-        f"it holds {num} separate channels{called}, as fluorescence does: the models know "
-        "bright-field RGB of H&E only"
+        f"it holds {num} separate {plural}{called}, as fluorescence does: {BRIGHT_FIELD}"
     )
 
 

@@ -72,7 +72,7 @@ def open_tiff(path: Path, scene: int | None = None) -> Contents:
 def _contents(path: Path, tiff: Any, scene: _Scene, beside: Mapping[str, Any]) -> Contents:
     page = scene.levels[0][0].keyframe
     num_pixels, num_channels = _area(page), len(scene.levels[0])
-    if num_channels > 1:
+    if num_channels > 1 or page.samplesperpixel == 1:
         check_channels(num_channels, scene.channels, scene.colours)
     if page.photometric not in _PHOTOMETRIC:
         return replace(open_image(path), mpp_xy=scene.mpp_xy)  # palettes, CMYK, Lab

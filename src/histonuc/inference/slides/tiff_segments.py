@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,15 @@ CACHE_BYTES = 1 << 27
 """Decoded tiles kept of one file, so that overlapping windows do not decode them twice."""
 MAX_SEGMENT_PIXELS = 1 << 26
 """Tiles and strips larger than this cannot be read by windows."""
+_INDEX_TAGS = (273, 279, 324, 325)  # offsets and byte counts of strips and tiles
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Index:
+    """Where the tiles or strips of one page lie in the file: offset and length (n,) of each."""
+
+    offsets: NDArray[np.unsignedinteger[Any]]
+    lengths: NDArray[np.unsignedinteger[Any]]
 
 
 class SegmentReader:
@@ -28,9 +38,32 @@ class SegmentReader:
         self._lock = threading.Lock()
         self._cache: OrderedDict[tuple[int, int], NDArray[np.uint8] | None] = OrderedDict()
         self._cached_bytes = 0
+        self._indexes: dict[int, _Index] = {}
+
+    def take_index(self, page: Any) -> None:
+        """Keep where the tiles of a page lie, and let tifffile forget it.
+
+        It holds a Python integer for every offset and length, 80 bytes a tile: at 64 gigapixels
+        that is as much as a tile's decoding needs. Here it is 12.
+        """
+        if page.offset in self._indexes:  # several channels may share a page
+            return
+        self._indexes[page.offset] = _Index(
+            offsets=_packed(page.dataoffsets), lengths=_packed(page.databytecounts)
+        )
+        page.dataoffsets = page.databytecounts = ()
+        tags = getattr(page, "tags", {})  # pages like the one before them have none of their own
+        for code in _INDEX_TAGS:
+            if code in tags:
+                del tags[code]
 
     def segment(self, page: Any, index: int) -> NDArray[np.uint8] | None:
-        """Pixels (h, w, samples) of a tile or strip; None where the file leaves it out."""
+        """Pixels (h, w, samples) of a tile or strip; None where the file leaves it out.
+
+        Args:
+            page: one whose index was taken.
+            index: of the tile or strip.
+        """
         key = (int(page.offset), index)
         with self._lock:
             if key in self._cache:
@@ -47,7 +80,8 @@ class SegmentReader:
         return pixels
 
     def _decode(self, page: Any, index: int) -> NDArray[np.uint8] | None:
-        offset, num_bytes = page.dataoffsets[index], page.databytecounts[index]
+        where = self._indexes[int(page.offset)]
+        offset, num_bytes = int(where.offsets[index]), int(where.lengths[index])
         if not num_bytes:
             return None
         if offset + num_bytes > self._size:
@@ -84,6 +118,8 @@ def tiff_level(pages: Sequence[Any], reader: SegmentReader) -> Level:
     keyframe = pages[0].keyframe
     check_depth(keyframe.dtype)
     planes = [(page, plane) for page in pages for plane in range(keyframe.shaped[0])]
+    for page in pages:
+        reader.take_index(page)
     inverted = keyframe.photometric == 0  # MINISWHITE
 
     def read(x: int, y: int, w: int, h: int) -> RGB:
@@ -121,6 +157,12 @@ def _segment_size(keyframe: Any) -> tuple[int, int]:
     if keyframe.is_tiled:
         return int(keyframe.tilewidth), int(keyframe.tilelength)
     return int(keyframe.imagewidth), int(min(keyframe.rowsperstrip, keyframe.imagelength))
+
+
+def _packed(values: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:
+    """Whole numbers in as few bytes as the largest needs."""
+    packed = np.array(values, np.uint64)
+    return packed if packed.max(initial=0) >= 1 << 32 else packed.astype(np.uint32)
 
 
 def _num_bytes(pixels: NDArray[np.uint8] | None) -> int:
