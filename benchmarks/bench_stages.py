@@ -13,7 +13,6 @@ import argparse
 import hashlib
 import importlib
 import json
-import shutil
 import sys
 import tempfile
 import threading
