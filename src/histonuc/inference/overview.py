@@ -130,11 +130,12 @@ def density_map(
     x, y = (tally.centroid * (tally.mpp / cell_um)).astype(np.int64).T
     cell = y.clip(0, height - 1) * width + x.clip(0, width - 1)
     count = np.bincount(cell, minlength=width * height).reshape(height, width)
-    sigma = np.maximum(DENSITY_UM / cell_um, 1.0)
+    sigma_x, sigma_y = np.maximum(DENSITY_UM / cell_um, 1.0).tolist()
     smooth = cv2.GaussianBlur(
         (count / np.prod(cell_um / 1000)).astype(np.float32),
         (0, 0),
-        *sigma.tolist(),
+        sigmaX=sigma_x,
+        sigmaY=sigma_y,
         borderType=cv2.BORDER_REFLECT,
     )
     if shrink > 1:
