@@ -111,17 +111,12 @@ class Nuclei:
     @property
     def box(self) -> NDArray[np.float64]:
         """float64 (n, 4), x_min, y_min, x_max, y_max of each contour, in level-0 pixels."""
-        if len(self) == 0:
-            return np.zeros((0, 4))
-        starts = self.offsets[:-1]
-        low = np.minimum.reduceat(self.points, starts, axis=0)
-        high = np.maximum.reduceat(self.points, starts, axis=0)
-        return np.concatenate([low, high], axis=1)
+        return _ring_facts(self.points, self.offsets)[:, :4]
 
     @property
     def area_px(self) -> NDArray[np.float64]:
         """float64 (n,), area of each contour in square level-0 pixels."""
-        return np.abs(_shoelace(self.points, self.offsets))
+        return np.abs(_ring_facts(self.points, self.offsets)[:, 4])
 
     @property
     def area_um2(self) -> NDArray[np.float64]:
@@ -244,24 +239,26 @@ class Nuclei:
         return labels
 
 
-def _shoelace(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Signed area (n,) of each ring; positive when clockwise on the screen (y down)."""
-    if len(offsets) == 1:
-        return np.zeros(0)
-    following = np.arange(1, len(points) + 1)
-    following[offsets[1:] - 1] = offsets[:-1]
-    # Relative to the ring's first point: far from the origin the products would lose digits.
-    local = points - np.repeat(points[offsets[:-1]], np.diff(offsets), axis=0)
-    cross = local[:, 0] * local[following, 1] - local[following, 0] * local[:, 1]
-    return np.asarray(np.add.reduceat(cross, offsets[:-1]) / 2)
-
-
-# Edge directions, clockwise around a pixel on the screen: along its top, right, bottom, left side.
-# For direction d: (dy, dx) to the neighbour outside that side, to the neighbour ahead, and the
-# start vertex of the edge relative to the pixel.
-_OUTSIDE = np.array(((-1, 0), (0, 1), (1, 0), (0, -1)))
-_AHEAD = np.array(((0, 1), (1, 0), (0, -1), (-1, 0)))
-_START_XY = np.array(((0, 0), (1, 0), (1, 1), (0, 1)))
+@compiled
+def _ring_facts(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Box and signed area (n, 5) of each ring; positive when clockwise on the screen (y down)."""
+    facts = np.zeros((len(offsets) - 1, 5))
+    for i in range(len(facts)):
+        start, end = offsets[i], offsets[i + 1]
+        # Relative to the ring's first point: far from the origin the products would lose digits.
+        x0, y0 = points[start, 0], points[start, 1]
+        left = right = x_before = points[end - 1, 0]
+        top = bottom = y_before = points[end - 1, 1]
+        twice = 0.0
+        for j in range(start, end):
+            x, y = points[j, 0], points[j, 1]
+            twice += (x_before - x0) * (y - y0) - (x - x0) * (y_before - y0)
+            left, right = min(left, x), max(right, x)
+            top, bottom = min(top, y), max(bottom, y)
+            x_before, y_before = x, y
+        facts[i, 0], facts[i, 1], facts[i, 2], facts[i, 3] = left, top, right, bottom
+        facts[i, 4] = twice / 2
+    return facts
 
 
 def trace_contours(
@@ -270,7 +267,7 @@ def trace_contours(
     """Pixel-edge contour of every label, in time linear in pixels and edges.
 
     A pixel side between two labels is a directed edge; the next edge is known from two neighbours,
-    so each contour is walked from the first of its upper sides that the scan meets.
+    so each contour is walked once, from the first of its upper sides that the scan meets.
 
     Args:
         labels: int32 (H, W), 0 = background, values up to `num_labels`.
@@ -288,99 +285,113 @@ def trace_contours(
     >>> points.tolist()
     [[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]]
     """
-    padded = np.pad(labels, 1)
-    ring = _largest_rings(padded, num_labels)
-    missing = num_labels - int((ring[:, 0] > 0).sum())
+    height, width = labels.shape
+    padded = np.zeros((height + 2, width + 2), np.int32)
+    padded[1:-1, 1:-1] = labels
+    corners, ring = _largest_rings(padded.ravel(), width + 2, num_labels)
+    sizes = ring[:, 1] - ring[:, 0]
+    missing = num_labels - int((sizes > 0).sum())
     if missing:
         raise ValueError(
             f"expected labels 1..{num_labels} to occur, got {num_labels - missing} of them"
         )
-    offsets = np.concatenate([[0], np.cumsum(ring[:, 0])]).astype(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    rows = np.repeat(ring[:, 0] - offsets[:-1], sizes) + np.arange(offsets[-1])
+    y, x = np.divmod(corners[rows], np.int32(width + 2))
     points = np.empty((offsets[-1], 2))
-    _write_rings(padded, ring[:, 1:], offsets, points)
+    points[:, 0], points[:, 1] = x - 1, y - 1
     return points, offsets
 
 
 @compiled
-def _next_edge(padded: NDArray[np.int32], y: int, x: int, direction: int) -> tuple[int, int, int]:
-    """The edge that follows one of a pixel: row, column and direction."""
-    label = padded[y, x]
-    next_y, next_x = y + _AHEAD[direction, 0], x + _AHEAD[direction, 1]
-    if padded[next_y, next_x] != label:  # on around the same pixel (4-connected)
-        return y, x, (direction + 1) % 4
-    corner_y, corner_x = next_y + _OUTSIDE[direction, 0], next_x + _OUTSIDE[direction, 1]
-    if padded[corner_y, corner_x] != label:
-        return next_y, next_x, direction
-    return corner_y, corner_x, (direction - 1) % 4
+def _largest_rings(
+    padded: NDArray[np.int32], width: int, num_labels: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Vertices of the contours, and where in them each label's ring of largest area is, (n, 2).
+
+    Pixels and corners of the raster go by their flat index; a corner is its pixel's upper left one.
+    """
+    corners = np.empty(4 * len(padded), np.int32)  # the system gives only the pages that are used
+    met = np.zeros(len(padded), np.bool_)
+    ring = np.zeros((num_labels, 2), np.int64)
+    largest = np.zeros(num_labels, np.int64)
+    begin = 0
+    for start in range(width, len(padded) - width):
+        label = padded[start]
+        if label == 0 or padded[start - width] == label or met[start]:
+            continue
+        end, area = _walk(padded, width, start, met, corners, begin)
+        if area > largest[label - 1]:
+            largest[label - 1] = area
+            ring[label - 1, 0], ring[label - 1, 1] = begin, end
+            begin = end
+    return corners[:begin], ring
 
 
 @compiled
-def _largest_rings(padded: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
-    """Vertices, row and column of the first pixel (n, 3) of each label's ring of largest area."""
-    height, width = padded.shape
-    met = np.zeros((height, width), np.bool_)
-    ring = np.zeros((num_labels, 3), np.int64)
-    largest = np.zeros(num_labels)
-    for start_y in range(1, height - 1):
-        for start_x in range(1, width - 1):
-            label = padded[start_y, start_x]
-            if label == 0 or padded[start_y - 1, start_x] == label or met[start_y, start_x]:
-                continue
-            y, x, direction = start_y, start_x, 0
-            area, vertices = 0, 0
-            while True:
-                if direction == 0:
-                    met[y, x] = True
-                    area -= y  # the integral of -y dx, in whole pixels, relative to no origin
-                elif direction == 2:
-                    area += y + 1
-                y, x, following = _next_edge(padded, y, x, direction)
-                vertices += following != direction
-                direction = following
-                if y == start_y and x == start_x and direction == 0:
-                    break
-            if area > largest[label - 1]:
-                largest[label - 1] = area
-                ring[label - 1, 0], ring[label - 1, 1], ring[label - 1, 2] = (
-                    vertices,
-                    start_y,
-                    start_x,
-                )
-    return ring
-
-
-@compiled
-def _write_rings(
+def _walk(
     padded: NDArray[np.int32],
-    starts: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    points: NDArray[np.float64],
-) -> None:
-    """Fill `points` with the vertices of the rings that start at those pixels' upper sides."""
-    for i in range(len(starts)):
-        y, x, direction = starts[i, 0], starts[i, 1], 0
-        at, end = offsets[i], offsets[i + 1]
-        # The first pixel's upper side starts the ring, and with a turn: nothing of it is above
-        # or, in its row, to the left.
-        while at < end:
-            points[at, 0] = x + _START_XY[direction, 0] - 1
-            points[at, 1] = y + _START_XY[direction, 1] - 1
-            at += 1
-            before = direction
-            while direction == before:
-                y, x, direction = _next_edge(padded, y, x, direction)
+    width: int,
+    start: int,
+    met: NDArray[np.bool_],
+    corners: NDArray[np.int32],
+    end: int,
+) -> tuple[int, int]:
+    """Write one ring's vertices from `end` on; their new end, and its area in pixels times `width`.
+
+    Edge directions run clockwise around a pixel on the screen: 0 along its top, then right, bottom
+    and left side. `ahead` leads to the next pixel in that direction, the one outside lies a quarter
+    turn back, `corner` is where the edge starts. The ring begins with a turn: what is left of the
+    first upper side that the scan meets is no upper side of the same ring.
+    """
+    ahead = np.array((1, width, -1, -width))
+    corner = np.array((0, 1, width + 1, width))
+    label = padded[start]
+    at, direction, area, turned = start, 0, 0, True
+    while True:
+        if turned:
+            corners[end] = at + corner[direction]
+            end += 1
+        # The integral of -y dx in flat indices: what x adds to them cancels out.
+        if direction == 0:
+            met[at] = True
+            area -= at
+        elif direction == 2:
+            area += at + width
+        following = at + ahead[direction]
+        outside = following + ahead[(direction + 3) & 3]
+        turned = True
+        if padded[following] != label:  # on around the same pixel (4-connected)
+            direction = (direction + 1) & 3
+        elif padded[outside] != label:
+            at, turned = following, False
+        else:
+            at, direction = outside, (direction + 3) & 3
+        if at == start and direction == 0:
+            return end, area
 
 
 @compiled
 def _centroids(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.float64]:
     """Mean (x, y) of each label's pixel centres, (n, 2)."""
-    sums = np.zeros((num_labels, 2))
-    count = np.zeros(num_labels)
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            k = labels[y, x] - 1
-            if k >= 0:
-                sums[k, 0] += x
-                sums[k, 1] += y
-                count[k] += 1
-    return sums / np.maximum(count, 1).reshape(-1, 1) + 0.5
+    sums = np.zeros((num_labels, 3), np.int64)  # pixels, twice x, y
+    height, width = labels.shape
+    for y in range(height):
+        x = 0
+        while x < width:
+            label = labels[y, x]
+            if label == 0:
+                x += 1
+                continue
+            first = x
+            while x < width and labels[y, x] == label:
+                x += 1
+            sums[label - 1, 0] += x - first
+            sums[label - 1, 1] += (x - first) * (x + first - 1)
+            sums[label - 1, 2] += (x - first) * y
+    centroids = np.empty((num_labels, 2))
+    for k in range(num_labels):
+        count = max(sums[k, 0], 1)
+        centroids[k, 0] = sums[k, 1] / 2 / count + 0.5
+        centroids[k, 1] = sums[k, 2] / count + 0.5
+    return centroids

@@ -117,3 +117,48 @@ def test_no_nuclei():
     found = measure(np.zeros((8, 8), np.int32))
     assert tuple(found) == FEATURES
     assert all(values.shape == (0,) for values in found.values())
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_sums_are_those_of_plain_numpy(seed):
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, 4, (6, 9)).astype(np.int32)
+    labels = np.kron(tidy(raw, 1)[0], np.ones((2, 3), np.int32)).astype(np.int32)
+    image = rng.integers(0, 256, (*labels.shape, 3), np.uint8)
+    found = measure(labels, image)
+    density = -np.log10(np.maximum(image, 1) / 255)
+    norm = np.linalg.norm(STAIN_OD, axis=1, keepdims=True)
+    stains = density @ np.linalg.inv(np.array(STAIN_OD) / norm)
+    padded = np.pad(labels, 1)
+    for i in range(labels.max(initial=0)):
+        mine = labels == i + 1
+        y, x = np.nonzero(mine)
+        haematoxylin = stains[mine][:, 0]
+        bins = np.bincount((haematoxylin * 8).astype(int).clip(0, 15), minlength=16) / mine.sum()
+        entropy = -(bins[bins > 0] * np.log2(bins[bins > 0])).sum()
+        steps = [
+            abs(stains[down:, right:, 0] - stains[: len(mine) - down, : mine.shape[1] - right, 0])[
+                mine[down:, right:] & mine[: len(mine) - down, : mine.shape[1] - right]
+            ]
+            for down, right in ((0, 1), (1, 0))
+        ]
+        out = {
+            (dy, dx): (padded[y + 1 + dy, x + 1 + dx] != i + 1).sum()
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        }
+        sides = sum(count for step, count in out.items() if 0 in step)
+        corners = sum(count for step, count in out.items() if 0 not in step)
+        variances = np.linalg.eigvalsh(np.cov([x, y], bias=True) + np.eye(2) / 12)
+        wanted = {
+            "perimeter_um": np.pi / 8 * (sides + corners / np.sqrt(2)) * 0.5,
+            "major_axis_um": 2 * np.sqrt(variances[1]),
+            "minor_axis_um": 2 * np.sqrt(variances[0]),
+            "od_green": density[mine][:, 1].mean(),
+            "haematoxylin": haematoxylin.mean(),
+            "haematoxylin_std": haematoxylin.std(),
+            "haematoxylin_contrast": np.concatenate(steps).mean(),
+            "haematoxylin_entropy": entropy,
+            "eosin": stains[mine][:, 1].mean(),
+        }
+        assert {name: found[name][i] for name in wanted} == pytest.approx(wanted, abs=1e-5)

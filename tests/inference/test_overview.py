@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +11,7 @@ from histonuc.inference.overview import (
     with_legend,
     write_density,
     write_detail,
-    write_overview,
+    write_pictures,
 )
 from histonuc.inference.slides import PlainImage, RegionError
 from histonuc.inference.summary import Tally
@@ -112,8 +113,9 @@ def test_pictures_are_written_also_without_nuclei(tmp_path):
     slide = PlainImage(np.full((300, 3000, 3), 240, np.uint8), 0.25)
     for nuclei in (squares([(100, 100), (120, 180)]), squares([])):
         table, tally = written(nuclei, tmp_path)
-        write_overview(slide, table, tally, tmp_path / "overview.jpg", "slide")
-        write_detail(slide, table, tally, tmp_path / "detail.jpg", "slide")
+        write_pictures(slide, table, tally, tmp_path, "slide")
+        with Image.open(tmp_path / "density.jpg") as density:
+            assert density.width == 2400
         with Image.open(tmp_path / "overview.jpg") as overview:
             assert overview.width == 2400
         with Image.open(tmp_path / "detail.jpg") as detail:
@@ -142,8 +144,23 @@ def test_density_is_nuclei_a_mm2_where_they_are(tmp_path):
     assert found.sum() * (10 * 0.25e-3) ** 2 == pytest.approx(len(grid), rel=0.01)
     assert density_map(Tally(label_space=PANNUKE, mpp=0.25), (40, 30), (8, 6)).max() == 0
     slide = PlainImage(np.full((4000, 4000, 3), 255, np.uint8))
-    write_density(slide, tally, tmp_path / "density.jpg", "half")
+    write_density(slide.thumbnail(2400), slide.size, tally, tmp_path / "density.jpg", "half")
     picture = np.asarray(Image.open(tmp_path / "density.jpg"))
     left, right = picture[1000, 500], picture[1000, 2300]
     assert left.min() < 100
     assert right.min() > 240
+
+
+@pytest.mark.parametrize("size", [(3000, 4100), (20_000, 16_000)])
+def test_density_is_that_of_a_gaussian_over_single_nuclei(size):
+    rng = np.random.default_rng(0)
+    centroid = (rng.beta(2, 4, (3000, 2)) * size).astype(np.float32)
+    tally = Tally(label_space=PANNUKE, mpp=0.25)
+    tally.add(squares(centroid))
+    width, height = size[0] // 10, size[1] // 10
+    found = density_map(tally, size, (width, height))
+    count = np.zeros((height, width), np.float32)
+    column, row = (centroid / 10).astype(int).T
+    np.add.at(count, (row, column), 1)
+    wanted = cv2.GaussianBlur(count, (0, 0), 50 / 2.5, borderType=cv2.BORDER_REFLECT)
+    assert found == pytest.approx(wanted / 0.0025**2, abs=0.01 * float(wanted.max()) / 0.0025**2)

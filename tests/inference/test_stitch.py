@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import shapely
@@ -7,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histonuc.inference.slides import PlainImage
-from histonuc.inference.stitch import Seams, TileNuclei, own
+from histonuc.inference.stitch import Seams, TileNuclei, _overlaps, _shared_area, own
 from histonuc.inference.tiles import make_grid
-from histonuc.nuclei import Nuclei
+from histonuc.nuclei import Nuclei, trace_contours
 from histonuc.taxonomy import NUCLEUS
 
 
@@ -166,3 +167,32 @@ def test_tiled_equals_whole(pixel_runtime, blobs, tile_px, run_on, tmp_path):
     assert np.array_equal(tiled.class_index, whole.class_index)
     assert np.array_equal(tiled.area_px, whole.area_px)
     assert np.allclose(tiled.box, whole.box)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 0.97, 2.013]))
+def test_shared_area_is_that_of_the_polygons(seed, scale):
+    rng = np.random.default_rng(seed)
+    outlines = []
+    for _ in range(2):
+        blob = (cv2.GaussianBlur(rng.random((30, 40)), (0, 0), 1.5) > 0.45).astype(np.int32)
+        blob[15, 20] = 1
+        points, _ = trace_contours(blob, 1)
+        outlines.append(points * scale + rng.integers(0, 5, 2))
+    polygons = [shapely.make_valid(shapely.Polygon(points)) for points in outlines]
+    wanted = shapely.area(shapely.intersection(*polygons))
+    assert _shared_area(*outlines) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_pairs_are_those_of_all_outlines_of_other_tiles_that_share_over_half():
+    rng = np.random.default_rng(0)
+    nuclei, tile = squares(rng.uniform(0, 120, (200, 2))), rng.integers(0, 3, 200)
+    polygons = shapely.polygons(nuclei.points.reshape(-1, 4, 2))
+    wanted = {
+        (i, j)
+        for i in range(200)
+        for j in range(i + 1, 200)
+        if tile[i] != tile[j] and shapely.area(shapely.intersection(*polygons[[i, j]])) > 50
+    }
+    first, second = _overlaps(nuclei, tile)
+    assert len(wanted) > 50
+    assert set(zip(first.tolist(), second.tolist(), strict=True)) == wanted

@@ -16,6 +16,8 @@ from histonuc.compiled import compiled
 NUMBER_BYTES = 24
 """No number written here is longer."""
 _ZERO, _POINT, _MINUS, _E = 48, 46, 45, 101
+_POWERS = 10.0 ** np.arange(16)  # exact
+_MOST_WHOLE = 1e9
 
 Buffer = NDArray[np.uint8]
 
@@ -65,6 +67,8 @@ def put_scaled(out: Buffer, at: int, scaled: int, decimals: int) -> int:
 @compiled
 def put_coordinate(out: Buffer, at: int, value: float) -> int:
     """A coordinate in pixels, to 0.01."""
+    if 0 <= value < _MOST_WHOLE and value == math.floor(value):  # most of them
+        return put_whole(out, at, int(value))
     scaled = math.floor(abs(value) * 100 + 0.5)
     if value < 0 and scaled > 0:
         out[at] = _MINUS
@@ -85,7 +89,7 @@ def put_number(out: Buffer, at: int, value: float) -> int:
     exponent = math.floor(math.log10(size))
     if -5 <= exponent < 9:
         decimals = 8 - exponent
-        return put_scaled(out, at, math.floor(size * 10.0**decimals + 0.5), decimals)
+        return put_scaled(out, at, math.floor(size * _POWERS[decimals] + 0.5), decimals)
     if 9 <= exponent < 15:
         return put_whole(out, at, math.floor(size + 0.5))
     at = put_scaled(out, at, math.floor(size / 10.0**exponent * 1e8 + 0.5), 8)

@@ -25,6 +25,9 @@ TABLE_FILE = "nuclei.parquet"
 ROWS = 65_536
 """Rows of a row group: what a streaming reader holds at a time."""
 
+_ENCODING: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["class"]}
+"""Dictionaries of measurements hold each value once: twice the time, and larger files."""
+
 
 def to_table(
     nuclei: Nuclei, metadata: Mapping[str, Any] | None = None, *, first_id: int = 1
@@ -113,7 +116,7 @@ def write_table(nuclei: Nuclei, path: Path, metadata: Mapping[str, Any] | None =
     import pyarrow.parquet as pq
 
     with replacing(path) as partial:
-        pq.write_table(to_table(nuclei, metadata), partial, compression="zstd", row_group_size=ROWS)
+        pq.write_table(to_table(nuclei, metadata), partial, row_group_size=ROWS, **_ENCODING)
 
 
 @contextmanager
@@ -135,7 +138,7 @@ def open_table(
     schema = to_table(empty, metadata).schema
     with (
         replacing(path) as partial,
-        pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+        pq.ParquetWriter(partial, schema, **_ENCODING) as writer,
     ):
 
         def append(nuclei: Nuclei) -> None:

@@ -60,18 +60,17 @@ def measure_features(
     n = len(nuclei)
     density = -np.log10(np.maximum(np.arange(256), 1) / 255)
     unmix = np.linalg.inv(np.array(STAIN_OD) / np.linalg.norm(STAIN_OD, axis=1, keepdims=True))
-    sums, bins = _sums(
-        np.pad(labels - 1, 1, constant_values=-1),
-        image,
-        density,
-        unmix,
-        n,
-        ENTROPY_BINS,
-        ENTROPY_RANGE,
+    stain_density = unmix[:, 0] * density[:, None]
+    counts, sums, bins = _sums(
+        labels, image, density, stain_density, n, ENTROPY_BINS, ENTROPY_BINS / ENTROPY_RANGE
     )
-    (count, x, y, xx, yy, xy, sides, diagonals, red, green, blue) = sums[:11]
-    (stain, stain_squared, difference, pairs, eosin) = sums[11:]
-    x, y = x / count, y / count
+    (count, x2, y, xx, yy, xy2, runs, below, diagonal) = counts.T
+    (red, green, blue, stain, stain_squared, difference) = sums.T
+    x, y, xy = x2 / 2 / count, y / count, xy2 / 2
+    # What two neighbours share is the boundary of neither.
+    sides, diagonals = 2 * runs + 2 * (count - below), 4 * count - 2 * diagonal
+    pairs = count - runs + below
+    eosin = red * unmix[0, 1] + green * unmix[1, 1] + blue * unmix[2, 1]
     # 1/12 is the variance of a pixel's own square: a single pixel has an extent.
     x_var, y_var = xx / count - x * x + 1 / 12, yy / count - y * y + 1 / 12
     covariance = xy / count - x * y
@@ -146,62 +145,94 @@ def _hull_areas(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDAr
 
 @compiled
 def _sums(
-    padded: NDArray[np.int32],
+    labels: NDArray[np.int32],
     image: NDArray[np.uint8],
     density: NDArray[np.float64],
-    unmix: NDArray[np.float64],
+    stain_density: NDArray[np.float64],
     n: int,
     num_bins: int,
-    most_density: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sums (16, n) over the pixels of each nucleus, and its histogram (n, bins).
+    bins_per_density: float,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Whole sums (n, 9), sums (n, 6) and histogram (n, bins) over the pixels of each nucleus.
 
-    `padded` holds the number of the nucleus, -1 elsewhere, with a border of one pixel.
-
-    Rows: pixels, x, y, x², y², xy (relative to the first pixel met), sides and diagonals that lead
-    out, density of red, green, blue, haematoxylin and its square, its differences to the left and
-    upper neighbour, their number, eosin.
+    Rows are taken a run of one nucleus at a time. Whole sums: pixels, 2x, y, x², y², 2xy (relative
+    to the first pixel met), runs, pairs of a pixel and the one below, of a pixel and those below it
+    diagonally. Sums: density of red, green, blue, haematoxylin and its square, its differences to
+    the left and upper neighbour. `stain_density` (256, 3) is what each colour value adds to it.
     """
-    height, width = image.shape[:2]
-    sums = np.zeros((16, n))
-    bins = np.zeros((n, num_bins))
+    height, width = labels.shape
+    counts = np.zeros((n, 9), np.int64)
+    sums = np.zeros((n, 6))
+    bins = np.zeros((n, num_bins), np.int64)
     first = np.full((n, 2), -1)
-    stains = np.zeros((height, width))
+    stains = np.zeros((2, width))
     for i in range(height):
-        for j in range(width):
-            k = padded[i + 1, j + 1]
-            if k < 0:
+        here, before = stains[i % 2], stains[1 - i % 2]
+        above = labels[max(i - 1, 0)]
+        end = 0
+        while end < width:
+            start = end
+            label = labels[i, start]
+            end += 1
+            if label == 0:
                 continue
+            while end < width and labels[i, end] == label:
+                end += 1
+            k = label - 1
             if first[k, 0] < 0:
-                first[k, 0], first[k, 1] = i, j
-            y, x = float(i - first[k, 0]), float(j - first[k, 1])
-            sums[0, k] += 1
-            sums[1, k] += x
-            sums[2, k] += y
-            sums[3, k] += x * x
-            sums[4, k] += y * y
-            sums[5, k] += x * y
-            above, here, below = padded[i], padded[i + 1], padded[i + 2]
-            sides = (above[j + 1] != k) + (below[j + 1] != k) + (here[j] != k) + (here[j + 2] != k)
-            corners = (above[j] != k) + (above[j + 2] != k) + (below[j] != k) + (below[j + 2] != k)
-            sums[6, k] += sides
-            sums[7, k] += corners
-            red = density[image[i, j, 0]]
-            green = density[image[i, j, 1]]
-            blue = density[image[i, j, 2]]
-            stain = red * unmix[0, 0] + green * unmix[1, 0] + blue * unmix[2, 0]
-            stains[i, j] = stain
-            sums[8, k] += red
-            sums[9, k] += green
-            sums[10, k] += blue
-            sums[11, k] += stain
-            sums[12, k] += stain * stain
-            if here[j] == k:
-                sums[13, k] += abs(stain - stains[i, j - 1])
-                sums[14, k] += 1
-            if above[j + 1] == k:
-                sums[13, k] += abs(stain - stains[i - 1, j])
-                sums[14, k] += 1
-            sums[15, k] += red * unmix[0, 1] + green * unmix[1, 1] + blue * unmix[2, 1]
-            bins[k, min(max(int(stain / most_density * num_bins), 0), num_bins - 1)] += 1
-    return sums, bins
+                first[k, 0], first[k, 1] = i, start
+            _add_run(counts[k], start - first[k, 1], end - first[k, 1], i - first[k, 0])
+            colours = image[i, start:end]
+            _add_colours(sums[k], colours, density, stain_density, here[start:end])
+            for j in range(start, end):
+                bins[k, min(max(int(here[j] * bins_per_density), 0), num_bins - 1)] += 1
+            for j in range(max(start - 1, 0), min(end + 1, width) if i > 0 else 0):
+                if above[j] == label:
+                    counts[k, 8] += (start < j) + (j < end - 1)
+                    if start <= j < end:
+                        counts[k, 7] += 1
+                        sums[k, 5] += abs(here[j] - before[j])
+    return counts, sums, bins
+
+
+@compiled
+def _add_run(counts: NDArray[np.int64], x0: int, x1: int, y: int) -> None:
+    """Add the moments of the pixels ``x0 <= x < x1`` of row y."""
+    size = x1 - x0
+    double = size * (x0 + x1 - 1)
+    counts[0] += size
+    counts[1] += double
+    counts[2] += size * y
+    counts[3] += (x1 * (x1 - 1) * (2 * x1 - 1) - x0 * (x0 - 1) * (2 * x0 - 1)) // 6
+    counts[4] += size * y * y
+    counts[5] += double * y
+    counts[6] += 1
+
+
+@compiled
+def _add_colours(
+    sums: NDArray[np.float64],
+    colours: NDArray[np.uint8],
+    density: NDArray[np.float64],
+    stain_density: NDArray[np.float64],
+    stains: NDArray[np.float64],
+) -> None:
+    """Add the densities of the pixels (k, 3) of a run, whose haematoxylin goes into `stains`."""
+    red, green, blue, total, squared, difference = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(len(colours)):
+        r, g, b = colours[j, 0], colours[j, 1], colours[j, 2]
+        stain = stain_density[r, 0] + stain_density[g, 1] + stain_density[b, 2]
+        red += density[r]
+        green += density[g]
+        blue += density[b]
+        total += stain
+        squared += stain * stain
+        if j > 0:
+            difference += abs(stain - stains[j - 1])
+        stains[j] = stain
+    sums[0] += red
+    sums[1] += green
+    sums[2] += blue
+    sums[3] += total
+    sums[4] += squared
+    sums[5] += difference

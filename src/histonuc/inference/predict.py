@@ -25,7 +25,7 @@ from histonuc.inference.inputs import (
     name_folders,
     read_summary,
 )
-from histonuc.inference.overview import write_density, write_detail, write_overview
+from histonuc.inference.overview import write_pictures
 from histonuc.inference.parts import PartStore, remove_parts
 from histonuc.inference.plan import Plan, make_plan
 from histonuc.inference.progress import Meter, open_meter
@@ -36,9 +36,6 @@ from histonuc.inference.runtime import Runtime, load_runtime
 from histonuc.inference.scale import resolve_mpp, scale_warning
 from histonuc.inference.slides import PLAUSIBLE_MPP, Slide, open_slide
 from histonuc.inference.summary import (
-    DENSITY_FILE,
-    DETAIL_FILE,
-    OVERVIEW_FILE,
     SUMMARY_FILE,
     PredictSummary,
     measure,
@@ -282,9 +279,7 @@ def _analyse(
     with clock.part("write"):
         table = folder / TABLE_FILE
         write_geojson(table, folder / "nuclei.geojson")
-        write_overview(slide, table, found.tally, folder / OVERVIEW_FILE, source.name)
-        write_density(slide, found.tally, folder / DENSITY_FILE, source.name)
-        write_detail(slide, table, found.tally, folder / DETAIL_FILE, source.name)
+        write_pictures(slide, table, found.tally, folder, source.name)
     return {
         **measure(plan, found.tally),
         "tiles_resumed": found.tiles_resumed,

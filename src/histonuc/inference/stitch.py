@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.compiled import compiled
 from histonuc.inference.tiles import Grid, Tile
 from histonuc.nuclei import Nuclei
 
@@ -143,22 +144,20 @@ class Seams:
             core=cores[index[shared]],
         )
         settled = self._settle(self._waiting.followed_by(new), next_top)
-        result = Nuclei.concat([nuclei.select(~shared), settled])
-        x, y = result.centroid.T
-        return result.select(np.lexsort((result.score, result.area_px, x, y)))
+        # Outlines are most of the bytes: they are moved once.
+        result = Nuclei.concat([nuclei, settled])
+        index = np.flatnonzero(np.concatenate([~shared, np.ones(len(settled), bool)]))
+        keys = result.score, result.area_px, *result.centroid.T
+        return result.select(index[np.lexsort([key[index] for key in keys])])
 
     def _settle(self, some: _Contested, next_top: float) -> Nuclei:
         """Decide what no later tile can touch; the rest waits."""
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
         first, second = _overlaps(some.nuclei, some.tile)
-        n = len(some.nuclei)
-        links = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
-        num, group = connected_components(links, directed=False)
-        open_ends = np.zeros(num, bool)
-        open_ends[group[some.nuclei.box[:, 3] > next_top]] = True
-        waits = open_ends[group]
+        waits = some.nuclei.box[:, 3] > next_top
+        num_waiting = -1
+        while num_waiting != (num_waiting := int(waits.sum())):  # they hold up what they touch
+            waits[first[waits[second]]] = True
+            waits[second[waits[first]]] = True
         keep = self._choose(some, first, second) & ~waits
         self._waiting = some.select(waits)
         return some.nuclei.select(keep)
@@ -217,39 +216,72 @@ def _seen_by_others(
 def _overlaps(
     nuclei: Nuclei, tile: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of nuclei of different tiles that are the same nucleus."""
-    import shapely
-
-    if len(nuclei) == 0:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    first, second = _likely_pairs(nuclei, tile)
-    involved, index = np.unique(np.concatenate([first, second]), return_inverse=True)
-    some = nuclei.select(involved)
-    rings = np.repeat(np.arange(len(some)), np.diff(some.offsets))
-    polygons = shapely.polygons(shapely.linearrings(some.points, indices=rings))
-    # Pixel-edge contours may touch themselves at a corner, which overlay operations refuse.
-    broken = ~shapely.is_valid(polygons)
-    polygons[broken] = shapely.make_valid(polygons[broken])
-    left, right = polygons[index[: len(first)]], polygons[index[len(first) :]]
-    smaller = np.minimum(shapely.area(left), shapely.area(right))
-    same = shapely.area(shapely.intersection(left, right)) > SAME_OVERLAP * smaller
-    return first[same], second[same]
-
-
-def _likely_pairs(
-    nuclei: Nuclei, tile: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of nuclei of different tiles whose boxes share enough for the outlines to be the same.
-
-    Outlines share no more than their boxes do: this drops no pair, but spares most intersections.
-    """
-    import shapely
-
+    """Pairs of nuclei of different tiles that are the same nucleus, by rising index in a pair."""
     box, area = nuclei.box, nuclei.area_px
-    boxes = shapely.box(*box.T)
-    first, second = shapely.STRtree(boxes).query(boxes)
-    pair = (first < second) & (tile[first] != tile[second])
-    first, second = first[pair], second[pair]
-    size = np.minimum(box[first, 2:], box[second, 2:]) - np.maximum(box[first, :2], box[second, :2])
-    enough = size.clip(0).prod(1) > SAME_OVERLAP * np.minimum(area[first], area[second])
-    return first[enough], second[enough]
+    pairs = _same_outlines(
+        np.argsort(box[:, 0]), box, area, tile, nuclei.points, nuclei.offsets, SAME_OVERLAP
+    )
+    return pairs[:, 0], pairs[:, 1]
+
+
+@compiled
+def _same_outlines(
+    order: NDArray[np.int64],
+    box: NDArray[np.float64],
+    area: NDArray[np.float64],
+    tile: NDArray[np.int64],
+    points: NDArray[np.float64],
+    offsets: NDArray[np.int64],
+    overlap: float,
+) -> NDArray[np.int64]:
+    """Pairs (k, 2) of rings that share over `overlap` of the smaller one's area.
+
+    `order` sorts the boxes by their left side. Outlines share no more than their boxes do, which
+    spares most of the pairs.
+    """
+    pairs = np.empty((64, 2), np.int64)
+    num = 0
+    for at in range(len(order)):
+        i = order[at]
+        for later in range(at + 1, len(order)):
+            j = order[later]
+            if box[j, 0] >= box[i, 2]:
+                break
+            if tile[i] == tile[j]:
+                continue
+            enough = overlap * min(area[i], area[j])
+            width = min(box[i, 2], box[j, 2]) - box[j, 0]
+            height = min(box[i, 3], box[j, 3]) - max(box[i, 1], box[j, 1])
+            if height <= 0 or width * height <= enough:
+                continue
+            one, other = points[offsets[i] : offsets[i + 1]], points[offsets[j] : offsets[j + 1]]
+            if _shared_area(one, other) <= enough:
+                continue
+            if num == len(pairs):
+                pairs = np.concatenate((pairs, np.empty_like(pairs)))
+            pairs[num, 0], pairs[num, 1] = min(i, j), max(i, j)
+            num += 1
+    return pairs[:num]
+
+
+@compiled
+def _shared_area(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
+    """Area that two rings share whose sides are upright and level by turns, as pixels' sides are.
+
+    Such a ring is a sum of quadrants, one right of and below each vertex, added and taken away by
+    turns: two rings share the sum over pairs of vertices of what their quadrants share, up to any
+    corner beyond both.
+    """
+    right, bottom = one[0, 0], one[0, 1]
+    for a in range(1, len(one)):
+        right, bottom = max(right, one[a, 0]), max(bottom, one[a, 1])
+    area, sign = 0.0, 1.0
+    for a in range(len(one)):
+        x, y = one[a, 0], one[a, 1]
+        for b in range(len(other)):
+            width, height = right - max(x, other[b, 0]), bottom - max(y, other[b, 1])
+            if width > 0 and height > 0:
+                area += sign * width * height
+            sign = -sign
+        sign = -sign
+    return abs(area)

@@ -1,0 +1,172 @@
+"""Core time of everything but the network in `histonuc predict`, by stage, on a dense slide.
+
+    python benchmarks/bench_stages.py [WORK_FOLDER] --slide 0.1:0.5 --repeats 3
+
+The network's maps are computed once and kept in WORK_FOLDER, so what is timed is the rest: reading,
+decoding, outlines, features, joining and writing. Times are of the threads (not of the wall) and a
+megapixel is one that the network saw. Prints a Markdown table of the best of the repeats.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from synthetic_slide import build
+
+STAGES = (  # stage, module, name; what several modules import is patched where it is called
+    ("model", "histonuc.inference.predict", "load_runtime"),
+    ("plan", "histonuc.inference.predict", "make_plan"),
+    ("thumbnail", "histonuc.inference.slides.pyramid:Pyramid", "thumbnail"),
+    ("read", "histonuc.inference.slides.pyramid:Pyramid", "read"),
+    ("outlines", "histonuc.nuclei:Nuclei", "from_instances"),
+    ("features", "histonuc.inference.pipeline", "measure_features"),
+    ("flag", "histonuc.inference.pipeline", "flag_image"),
+    ("own", "histonuc.inference.pipeline", "own"),
+    ("keep", "histonuc.inference.parts:PartStore", "save"),
+    ("join", "histonuc.inference.stitch:Seams", "add"),
+    ("tally", "histonuc.inference.summary:Tally", "add"),
+    ("geojson", "histonuc.inference.predict", "write_geojson"),
+    ("overview", "histonuc.inference.predict", "write_overview"),
+    ("density", "histonuc.inference.predict", "write_density"),
+    ("detail", "histonuc.inference.predict", "write_detail"),
+)
+
+
+class StageTimes:
+    """Thread seconds by stage, summed over the threads; a stage inside another is not in it."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def timed(self, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, with its time added to the stage."""
+
+        def call(*args: Any, **options: Any) -> Any:
+            outer = getattr(self._local, "inside", 0.0)
+            self._local.inside = 0.0
+            start = time.thread_time()
+            try:
+                return function(*args, **options)
+            finally:
+                spent = time.thread_time() - start
+                with self._lock:
+                    self.seconds[stage] += spent - self._local.inside
+                self._local.inside = outer + spent
+
+        return call
+
+    def patch(self, stage: str, place: str, name: str) -> None:
+        """Time a function of a module, or of a class in it; nothing where there is none."""
+        module, _, owner = place.partition(":")
+        target = importlib.import_module(module)
+        target = getattr(target, owner) if owner else target
+        if not hasattr(target, name):
+            return
+        wrapped = self.timed(stage, getattr(target, name))
+        is_static = isinstance(vars(target).get(name), staticmethod)
+        setattr(target, name, staticmethod(wrapped) if is_static else wrapped)
+
+
+class KeptMaps:
+    """A runtime whose maps come from files where they were computed before."""
+
+    def __init__(self, runtime: Any, folder: Path, times: StageTimes) -> None:
+        self._runtime, self._folder = runtime, folder
+        self._read = times.timed("maps", self._read)
+        self.pixels = 0
+        self.representation = runtime.representation
+        decode = times.timed("decode", runtime.representation.decode)
+        object.__setattr__(self.representation, "decode", decode)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._runtime, name)
+
+    def maps(self, images: np.ndarray) -> np.ndarray:
+        self.pixels += images.shape[0] * images.shape[1] * images.shape[2]
+        return self._read(images)
+
+    def _read(self, images: np.ndarray) -> np.ndarray:
+        path = self._folder / f"{hashlib.sha1(images.tobytes()).hexdigest()}.npy"
+        if not path.exists():
+            np.save(path, self._runtime.maps(images).astype(np.float16))
+        return np.load(path).astype(np.float32)
+
+
+def run(slide: Path, work: Path, repeats: int) -> tuple[dict[str, float], float]:
+    """Core-ms a megapixel by stage, the best of the repeats, and the megapixels."""
+    from histonuc.exports import table
+    from histonuc.inference import predict as module
+
+    times = StageTimes()
+    for stage in STAGES:
+        times.patch(*stage)
+    # A context manager: what it hands out is timed.
+    to_table = times.timed("table columns", table.to_table)
+    table.to_table = to_table
+    import pyarrow.parquet as pq
+
+    pq.ParquetWriter.write_table = times.timed("parquet", pq.ParquetWriter.write_table)
+    runtimes: list[KeptMaps] = []
+    load = module.load_runtime
+
+    def load_kept(*args: Any, **options: Any) -> KeptMaps:
+        runtimes.append(KeptMaps(load(*args, **options), work / "maps", times))
+        return runtimes[-1]
+
+    module.load_runtime = load_kept
+    (work / "maps").mkdir(exist_ok=True)
+    module.predict([slide], work / "out", overwrite=True)  # compiles, and fills the maps
+    best: dict[str, float] = {}
+    for _ in range(repeats):
+        times.seconds.clear()
+        start = time.process_time()
+        module.predict([slide], work / "out", overwrite=True)
+        spent = dict(times.seconds)
+        maps = spent.pop("maps")
+        spent["everything"] = time.process_time() - start - maps
+        megapixels = runtimes[-1].pixels / 1e6
+        for name, seconds in spent.items():
+            value = seconds * 1000 / megapixels
+            best[name] = min(best.get(name, value), value)
+    return best, megapixels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    work = Path(tempfile.gettempdir()) / "histonuc-stages"
+    parser.add_argument("work", type=Path, nargs="?", default=work)
+    parser.add_argument("--slide", default="0.1:0.5", help="gigapixels:share of tissue")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    gigapixels, tissue = map(float, args.slide.split(":"))
+    slide = args.work / f"slide-{gigapixels:g}-{tissue:g}.tif"
+    if not slide.exists():
+        build(slide, args.data, gigapixels, tissue)
+    best, megapixels = run(slide, args.work, args.repeats)
+    summary = json.loads((args.work / "out" / slide.stem / "summary.json").read_text())
+    core_mpx = summary["tissue_mm2"] * 1000**2 / summary["mpp"] ** 2 / 1e6
+    print(f"{megapixels:.0f} Mpx seen by the network for {core_mpx:.0f} Mpx of tissue")
+    print(f"{summary['num_nuclei']:,} nuclei, numpy {np.__version__}\n")
+    print("| stage | core-ms a Mpx |\n|---|---|")
+    for name, value in sorted(best.items(), key=lambda item: -item[1]):
+        print(f"| {name} | {value:.2f} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
