@@ -43,8 +43,8 @@ class SegmentReader:
     def take_index(self, page: Any) -> None:
         """Keep where the tiles of a page lie, and let tifffile forget it.
 
-        It holds a Python integer for every offset and length, 80 bytes a tile: at 64 gigapixels
-        that is as much as a tile's decoding needs. Here it is 12.
+        It holds a Python integer for every offset and length, some 80 bytes a tile, of which a
+        slide of 64 gigapixels has a million. Here it is 8 to 16.
         """
         if page.offset in self._indexes:  # several channels may share a page
             return
