@@ -38,9 +38,9 @@ STAGES = (  # stage, module, name; what several modules import is patched where 
     ("join", "histonuc.inference.stitch:Seams", "add"),
     ("tally", "histonuc.inference.summary:Tally", "add"),
     ("geojson", "histonuc.inference.predict", "write_geojson"),
-    ("overview", "histonuc.inference.predict", "write_overview"),
-    ("density", "histonuc.inference.predict", "write_density"),
-    ("detail", "histonuc.inference.predict", "write_detail"),
+    ("overview", "histonuc.inference.overview", "write_overview"),
+    ("density", "histonuc.inference.overview", "write_density"),
+    ("detail", "histonuc.inference.overview", "write_detail"),
 )
 
 
