@@ -34,10 +34,11 @@ from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.bands import check_finite
 from histonuc.representations.nuclear import (
     Nuclear,
     activate_nuclear,
-    check_maps,
+    check_shape,
     encode_nuclear,
     nuclear_loss,
 )
@@ -133,7 +134,8 @@ class Hover(Nuclear):
         Raises:
             ValueError: wrong shape, NaN or infinite maps.
         """
-        check_maps(maps, self.channels)
+        check_shape(maps, self.channels)
+        check_finite(maps)
         mask = maps[0] >= self.threshold
         height = _heights(mask, maps[1], maps[2])
         markers, num = _find_markers(height)

@@ -30,7 +30,7 @@ from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.nuclear import (
     Nuclear,
     activate_nuclear,
-    check_maps,
+    check_shape,
     encode_nuclear,
     nuclear_loss,
 )
@@ -121,7 +121,7 @@ class Offset(Nuclear):
         Raises:
             ValueError: wrong shape, NaN or infinite maps.
         """
-        check_maps(maps, self.channels)
+        check_shape(maps, self.channels)
         labels, num = votes_to_labels(
             maps[0] > self.threshold,
             maps[1:3],

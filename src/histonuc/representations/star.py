@@ -31,10 +31,11 @@ from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.bands import check_finite
 from histonuc.representations.nuclear import (
     Nuclear,
     activate_nuclear,
-    check_maps,
+    check_shape,
     encode_nuclear,
     nuclear_loss,
 )
@@ -144,7 +145,8 @@ class Star(Nuclear):
         Raises:
             ValueError: wrong shape, NaN or infinite maps.
         """
-        check_maps(maps, self.channels)
+        check_shape(maps, self.channels)
+        check_finite(maps)
         maps = np.ascontiguousarray(maps)
         nuclear = maps[0] > np.float32(self.threshold)
         rays = maps[1 : 1 + RAYS]

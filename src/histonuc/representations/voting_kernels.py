@@ -1,0 +1,341 @@
+"""The loops of `histonuc.representations.voting`, compiled.
+
+None of them allocates: `np.empty` and `np.zeros` in compiled code cost a tenth of a second each to
+compile, in NumPy nothing. So callers bring the arrays, and kernels write and return counts.
+Places are (y, x); a place's coordinates in cells are those of `CELL_PX` in `voting`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.compiled import compiled
+from histonuc.representations.regions import top
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+
+@compiled
+def _clip(value: float, size: int) -> float:
+    if value < 0:
+        return 0.0
+    return value if value < size - 1.0 else size - 1.0
+
+
+@compiled
+def land(
+    nuclear: NDArray[np.bool_],
+    offsets: Floats,
+    rows: tuple[int, int],
+    count: int,
+    known: Ints,
+    pixels: Ints,
+    first: Ints,
+    landing: Ints,
+    places: Floats,
+    number: Floats,
+) -> int:
+    """Note where the vectors of nuclear pixels point, rounded to pixels.
+
+    Args:
+        nuclear: (H, W).
+        offsets: (2, H, W).
+        rows: the first one and one past the last one to do.
+        count: places that earlier rows led to.
+        known: zeros (H, W) at first; number of the place + 1, written.
+        pixels: flat indices of the nuclear pixels, written.
+        first: (H + 1,), number of each row's first nuclear pixel, the first known, written.
+        landing: number of the place each of them landed on, written.
+        places: (n, 2), those places, within the image, in the order they were met, written.
+        number: zeros; how many pixels landed on each, written.
+
+    Returns:
+        How many places there are.
+    """
+    height, width = nuclear.shape
+    index = np.int64(first[rows[0]])
+    for y in range(rows[0], rows[1]):
+        for x in range(width):
+            if not nuclear[y, x]:
+                continue
+            v = int(_clip(y + offsets[0, y, x], height) + 0.5)
+            u = int(_clip(x + offsets[1, y, x], width) + 0.5)
+            if known[v, u] == 0:
+                places[count, 0] = v
+                places[count, 1] = u
+                count += 1
+                known[v, u] = count
+            place = known[v, u] - 1
+            pixels[index] = y * width + x
+            landing[index] = place
+            number[place] += 1
+            index += 1
+        first[y + 1] = index
+    return count
+
+
+@compiled
+def follow(places: Floats, nuclear: NDArray[np.bool_], offsets: Floats, votes: Floats) -> None:
+    """Where the nuclear pixels around each place point on average; the place itself without any."""
+    height, width = nuclear.shape
+    for index in range(len(places)):
+        y, x = int(places[index, 0] + 0.5), int(places[index, 1] + 0.5)
+        down, right, some = 0.0, 0.0, 0
+        for v in range(y - 1 if y > 0 else y, y + 2 if y + 1 < height else y + 1):
+            for u in range(x - 1 if x > 0 else x, x + 2 if x + 1 < width else x + 1):
+                if nuclear[v, u]:
+                    down += v - y + offsets[0, v, u]
+                    right += u - x + offsets[1, v, u]
+                    some += 1
+        share = 1.0 / some if some else 0.0
+        votes[index, 0] = _clip(y + down * share, height)
+        votes[index, 1] = _clip(x + right * share, width)
+
+
+@compiled
+def _cell(place: float, scale: float, size: int) -> float:
+    """A coordinate in cells, cell centres at integers."""
+    return _clip((place + 0.5) * scale - 0.5, size)
+
+
+@compiled
+def count(votes: Floats, number: Floats, scale: tuple[float, float], density: Floats) -> None:
+    """Add the votes to the cells' density, each shared bilinearly by the four cells around it."""
+    height, width = density.shape
+    for index in range(len(votes)):
+        y = _cell(votes[index, 0], scale[0], height)
+        x = _cell(votes[index, 1], scale[1], width)
+        above, left = int(y), int(x)
+        below = above + 1 if above + 1 < height else above
+        beside = left + 1 if left + 1 < width else left
+        down, right = y - above, x - left
+        density[above, left] += number[index] * (1 - down) * (1 - right)
+        density[above, beside] += number[index] * (1 - down) * right
+        density[below, left] += number[index] * down * (1 - right)
+        density[below, beside] += number[index] * down * right
+
+
+@compiled
+def cut(
+    density: Floats,
+    order: NDArray[np.int64],
+    prominence: float,
+    owner: Ints,
+    parent: Ints,
+    peak: Floats,
+) -> int:
+    """Find the maximum (1..k) that each cell in `order` belongs to, and return k.
+
+    Cells come from the highest down. A cell without a neighbour that came before is a new maximum;
+    others follow their highest neighbour, and join the maxima they touch that do not stand out.
+
+    Args:
+        density: (Y, X).
+        order: flat indices of cells.
+        prominence: see `Offset`.
+        owner: zeros (Y + 2, X + 2), written: the maxima, in a frame of nothing.
+        parent: zeros (len(order) + 1,), written over.
+        peak: the same.
+    """
+    width = density.shape[1]
+    maxima = 0
+    for cell in order:
+        y, x = cell // width, cell % width
+        best, highest = 0, np.float32(-1)
+        for v in range(y - 1, y + 2):
+            for u in range(x - 1, x + 2):
+                if owner[v + 1, u + 1] and density[v, u] > highest:
+                    best, highest = np.int64(owner[v + 1, u + 1]), density[v, u]
+        here = density[y, x]
+        if best == 0:
+            maxima += 1
+            parent[maxima] = maxima
+            peak[maxima] = here
+            owner[y + 1, x + 1] = maxima
+            continue
+        owner[y + 1, x + 1] = best
+        a = top(parent, best)
+        for v in range(y, y + 3):
+            for u in range(x, x + 3):
+                b = top(parent, np.int64(owner[v, u]))
+                if b and a != b and (here >= prominence * peak[a] or here >= prominence * peak[b]):
+                    if peak[b] > peak[a]:
+                        a, b = b, a
+                    parent[b] = a
+    for cell in order:
+        y, x = cell // width, cell % width
+        owner[y + 1, x + 1] = top(parent, np.int64(owner[y + 1, x + 1]))
+    return maxima
+
+
+@compiled
+def add_votes(
+    votes: Floats,
+    number: Floats,
+    maxima: Ints,
+    scale: tuple[float, float],
+    sums: NDArray[np.float64],
+) -> None:
+    """Add to `sums` (k + 1, 3) the y, the x and the number of the votes for each maximum.
+
+    `maxima` has a frame, as `cut` leaves it.
+    """
+    height, width = maxima.shape
+    for index in range(len(votes)):
+        y = int(_cell(votes[index, 0], scale[0], height - 2) + 1.5)
+        x = int(_cell(votes[index, 1], scale[1], width - 2) + 1.5)
+        maximum = maxima[y, x]
+        sums[maximum, 0] += number[index] * votes[index, 0]
+        sums[maximum, 1] += number[index] * votes[index, 1]
+        sums[maximum, 2] += number[index]
+
+
+@compiled
+def _search(
+    y: float, x: float, centres: Floats, last: Ints, before: Ints, bucket_px: int, but: int
+) -> tuple[int, float]:
+    """Number of the nearest centre in the 3 x 3 buckets around, except one; its squared distance.
+
+    0 and infinity where there is none.
+    """
+    nearest, least = 0, np.inf
+    row, column = int(y) // bucket_px, int(x) // bucket_px
+    for v in range(row, row + 3):
+        for u in range(column, column + 3):
+            centre = np.int64(last[v, u])
+            while centre:
+                down, right = y - centres[centre - 1, 0], x - centres[centre - 1, 1]
+                away = down * down + right * right
+                if away < least and centre != but:
+                    nearest, least = centre, away
+                centre = np.int64(before[centre])
+    return nearest, least
+
+
+@compiled
+def find_nearest(
+    points: Floats,
+    centres: Floats,
+    bucket_px: int,
+    last: Ints,
+    before: Ints,
+    safe: NDArray[np.float64],
+    guesses: Ints,
+    nearest: Ints,
+) -> None:
+    """Write the number (1..k) of the centre nearest to each point; 0 where none is near.
+
+    The centre of the point before in the same square of 8 px is a good guess. It is right, without
+    a search, where it is less than half as far away as that centre is from the next one.
+
+    Args:
+        points: (n, 2), within the image.
+        centres: (k, 2).
+        bucket_px: centres in the same bucket of this side, or in one beside it, are near.
+        last: zeros (rows + 2, columns + 2), buckets in a frame; number of a bucket's last centre.
+        before: (k + 1,), number of the centre before, of the same bucket.
+        safe: (k + 1,), squared distance from a centre within which no other is nearer.
+        guesses: zeros (H // 8 + 1, W // 8 + 1), written: a centre by square.
+        nearest: (n,), written.
+    """
+    for index in range(len(centres)):
+        row, column = int(centres[index, 0]) // bucket_px, int(centres[index, 1]) // bucket_px
+        before[index + 1] = last[row + 1, column + 1]
+        last[row + 1, column + 1] = index + 1
+    for index in range(len(centres)):
+        y, x = centres[index, 0], centres[index, 1]
+        other, away = _search(y, x, centres, last, before, bucket_px, index + 1)
+        safe[index + 1] = (away if other and away < bucket_px**2 else bucket_px**2) / 4
+    for index in range(len(points)):
+        y, x = points[index, 0], points[index, 1]
+        row, column = int(y) // 8, int(x) // 8
+        guess = np.int64(guesses[row, column])
+        if guess:
+            down, right = y - centres[guess - 1, 0], x - centres[guess - 1, 1]
+            if down * down + right * right < safe[guess]:
+                nearest[index] = guess
+                continue
+        guess, _ = _search(y, x, centres, last, before, bucket_px, np.int64(0))
+        guesses[row, column] = guess
+        nearest[index] = guess
+
+
+@compiled
+def split(
+    pixels: Ints,
+    landing: Ints,
+    owners: Ints,
+    first: Ints,
+    width: int,
+    start: Ints,
+    value: Ints,
+    begin: Ints,
+) -> int:
+    """Write the runs of pixels of one owner, that of the place they landed on; return how many.
+
+    Args:
+        pixels: `land`'s, and so are `landing` and `first`.
+        landing: number of the place by nuclear pixel.
+        owners: by place.
+        first: by row.
+        width: of the image.
+        start: first column of each run, background included, written.
+        value: its owner, 0 for the background, written.
+        begin: (H + 1,), number of each row's first run, written.
+    """
+    runs = 0
+    for y in range(len(first) - 1):
+        begin[y] = runs
+        end, before = 0, -1
+        for index in range(first[y], first[y + 1]):
+            x = pixels[index] - y * width
+            owner = owners[landing[index]]
+            if x > end and before != 0:
+                start[runs], value[runs] = end, 0
+                runs += 1
+                before = 0
+            if owner != before:
+                start[runs], value[runs] = x, owner
+                runs += 1
+                before = np.int64(owner)
+            end = x + 1
+        if end < width and before != 0:
+            start[runs], value[runs] = end, 0
+            runs += 1
+    begin[len(first) - 1] = runs
+    return runs
+
+
+@compiled
+def grow(labels: Ints, centres: Floats, pixels: Ints, aims: Floats, taken: Ints) -> None:
+    """Give pixels, in place, to the nucleus beside them whose centre is nearest to where they aim.
+
+    Args:
+        labels: (H, W), written over.
+        centres: (num, 2) by nucleus.
+        pixels: (n,), flat indices; written over: -1 for those that were given away.
+        aims: (n, 2), where their vectors point.
+        taken: (n,), any values, written over.
+    """
+    height, width = labels.shape
+    for k in range(len(pixels)):
+        taken[k] = 0
+        if pixels[k] < 0:
+            continue
+        y, x = pixels[k] // width, pixels[k] % width
+        least = np.inf
+        for side in range(4):
+            v, u = y + (side == 0) - (side == 1), x + (side == 2) - (side == 3)
+            if v < 0 or u < 0 or v >= height or u >= width or labels[v, u] == 0:
+                continue
+            owner = labels[v, u]
+            down, right = centres[owner - 1, 0] - aims[k, 0], centres[owner - 1, 1] - aims[k, 1]
+            if down * down + right * right < least:
+                least = down * down + right * right
+                taken[k] = owner
+    for k in range(len(pixels)):
+        if taken[k]:
+            labels[pixels[k] // width, pixels[k] % width] = taken[k]
+            pixels[k] = -1
