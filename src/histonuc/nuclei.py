@@ -289,7 +289,9 @@ def trace_contours(
     [[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]]
     """
     padded = np.pad(labels, 1)
-    ring = _largest_rings(padded, num_labels)
+    met = np.zeros(padded.shape, np.bool_)
+    ring, largest = np.zeros((num_labels, 3), np.int64), np.zeros(num_labels)
+    _find_largest_rings(padded, met, ring, largest)
     missing = num_labels - int((ring[:, 0] > 0).sum())
     if missing:
         raise ValueError(
@@ -315,18 +317,27 @@ def _next_edge(padded: NDArray[np.int32], y: int, x: int, direction: int) -> tup
 
 
 @compiled
-def _largest_rings(padded: NDArray[np.int32], num_labels: int) -> NDArray[np.int64]:
-    """Vertices, row and column of the first pixel (n, 3) of each label's ring of largest area."""
+def _find_largest_rings(
+    padded: NDArray[np.int32],
+    met: NDArray[np.bool_],
+    ring: NDArray[np.int64],
+    largest: NDArray[np.float64],
+) -> None:
+    """Write the ring of largest area of each label: vertices, row and column of its first pixel.
+
+    Args:
+        padded: (H, W), labels in a frame of background.
+        met: zeros (H, W), written: pixels whose upper side is on a ring that was walked.
+        ring: zeros (n, 3), written.
+        largest: zeros (n,), written: its area.
+    """
     height, width = padded.shape
-    met = np.zeros((height, width), np.bool_)
-    ring = np.zeros((num_labels, 3), np.int64)
-    largest = np.zeros(num_labels)
     for start_y in range(1, height - 1):
         for start_x in range(1, width - 1):
             label = padded[start_y, start_x]
             if label == 0 or padded[start_y - 1, start_x] == label or met[start_y, start_x]:
                 continue
-            y, x, direction = start_y, start_x, 0
+            y, x, direction = start_y, start_x, np.int64(0)
             area, vertices = 0, 0
             while True:
                 if direction == 0:
@@ -346,7 +357,6 @@ def _largest_rings(padded: NDArray[np.int32], num_labels: int) -> NDArray[np.int
                     start_y,
                     start_x,
                 )
-    return ring
 
 
 @compiled
@@ -358,7 +368,7 @@ def _write_rings(
 ) -> None:
     """Fill `points` with the vertices of the rings that start at those pixels' upper sides."""
     for i in range(len(starts)):
-        y, x, direction = starts[i, 0], starts[i, 1], 0
+        y, x, direction = starts[i, 0], starts[i, 1], np.int64(0)
         at, end = offsets[i], offsets[i + 1]
         # The first pixel's upper side starts the ring, and with a turn: nothing of it is above
         # or, in its row, to the left.
@@ -371,16 +381,20 @@ def _write_rings(
                 y, x, direction = _next_edge(padded, y, x, direction)
 
 
-@compiled
 def _centroids(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.float64]:
     """Mean (x, y) of each label's pixel centres, (n, 2)."""
-    sums = np.zeros((num_labels, 2))
-    count = np.zeros(num_labels)
+    sums = np.zeros((num_labels, 3))
+    _add_pixels(labels, sums)
+    return np.asarray(sums[:, :2] / np.maximum(sums[:, 2:], 1) + 0.5)
+
+
+@compiled
+def _add_pixels(labels: NDArray[np.int32], sums: NDArray[np.float64]) -> None:
+    """Add each label's x, y and number of pixels to `sums` (n, 3)."""
     for y in range(labels.shape[0]):
         for x in range(labels.shape[1]):
             k = labels[y, x] - 1
             if k >= 0:
                 sums[k, 0] += x
                 sums[k, 1] += y
-                count[k] += 1
-    return sums / np.maximum(count, 1).reshape(-1, 1) + 0.5
+                sums[k, 2] += 1

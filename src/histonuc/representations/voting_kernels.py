@@ -143,7 +143,7 @@ def cut(
     maxima = 0
     for cell in order:
         y, x = cell // width, cell % width
-        best, highest = 0, np.float32(-1)
+        best, highest = np.int64(0), np.float32(-1)
         for v in range(y - 1, y + 2):
             for u in range(x - 1, x + 2):
                 if owner[v + 1, u + 1] and density[v, u] > highest:
