@@ -17,6 +17,7 @@ def compiled(function: F) -> F:
     import numba
 
     options = {"nogil": True, "fastmath": False, "boundscheck": False}
+    options["no_cfunc_wrapper"] = True  # nobody calls them from C, and it takes time to compile
     try:
         return cast(F, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # "cannot cache function: no locator available"

@@ -31,17 +31,20 @@ def count_pairs(
 @compiled
 def paint_channels(
     mask: NDArray[np.generic],
+    bits: NDArray[np.unsignedinteger],
     number: NDArray[np.int32],
     types: NDArray[np.int32],
     labels: NDArray[np.int32],
-    covered: NDArray[np.int64],
+    covered: NDArray[np.int32],
 ) -> tuple[int, int]:
     """Paint one channel over the other; number nuclei as they come, list what is painted over.
 
-    Reading the mask from memory is most of the time, so all is done in one pass.
+    Reading the mask from memory is most of the time, so all is done in one pass. Most pixels are
+    background: one branch a pixel there, not one a channel.
 
     Args:
         mask: (pixels, C or more), ids.
+        bits: the same memory as unsigned integers, which are joined faster than compared.
         number: (C, largest id + 1), zeros; number of each nucleus, written.
         types: (C * (largest id + 1) + 1,), zeros; class + 1 by number, written.
         labels: (pixels,), zeros; written.
@@ -53,6 +56,12 @@ def paint_channels(
     num_classes, stride = number.shape
     num, hidden = 0, 0
     for pixel in range(mask.shape[0]):
+        # Two channels a step take half the time; in an odd number the last one stands alone.
+        some = np.uint64(bits[pixel, num_classes - 1])
+        for pair in range(num_classes // 2):
+            some |= bits[pixel, 2 * pair] | bits[pixel, 2 * pair + 1]
+        if some == 0:
+            continue
         for channel in range(num_classes):
             value = mask[pixel, channel]
             if value != 0:

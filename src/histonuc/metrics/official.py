@@ -83,19 +83,23 @@ def flatten_channels(
     height, width, num_channels = mask.shape
     by_pixel = mask.reshape(-1, num_channels)
     labels = np.zeros(height * width, np.int32)
-    covered = np.empty((2, num_classes * height * width), np.int64)  # pages come when written
+    covered = np.empty((2, num_classes * height * width), np.int32)  # pages come when written
     number = np.zeros((num_classes, _USUAL_IDS), np.int32)
     types = np.zeros(number.size + 1, np.int32)
-    num, num_covered = paint_channels(by_pixel, number, types, labels, covered)
+    num, num_covered = paint_channels(by_pixel, _bits(by_pixel), number, types, labels, covered)
     if num < 0:
         by_pixel = _renumber(by_pixel[:, :num_classes])
         number = np.zeros((num_classes, int(by_pixel.max(initial=0)) + 1), np.int32)
         types, labels = np.zeros(number.size + 1, np.int32), np.zeros_like(labels)
-        num, num_covered = paint_channels(by_pixel, number, types, labels, covered)
-    pixel, nucleus = covered[:, :num_covered].copy()
+        num, num_covered = paint_channels(by_pixel, _bits(by_pixel), number, types, labels, covered)
+    pixel, nucleus = covered[:, :num_covered].astype(np.int64)
     return labels.reshape(height, width), CoveredPixels(
         pixel=pixel, nucleus=nucleus, types=types[: num + 1].copy()
     )
+
+
+def _bits(values: NDArray[Any]) -> NDArray[Any]:
+    return values.view(f"u{values.itemsize}")
 
 
 def _renumber(ids: NDArray[Any]) -> NDArray[np.int64]:

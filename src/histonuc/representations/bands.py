@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-_BAND_PIXELS = 1 << 15
+_BAND_PIXELS = 1 << 16
 
 
 def bands(height: int, width: int) -> Iterator[tuple[int, int]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,64 +30,64 @@ def tidy(labels: NDArray[np.int32], min_area_px: int) -> tuple[NDArray[np.int32]
         int32 (H, W) with ids 1..n in the order of their first pixels, and n.
     """
     labels = np.ascontiguousarray(labels, np.int32)
-    height, width = labels.shape
-    start, value = np.empty(labels.size, np.int32), np.empty(labels.size, np.int32)
-    begin = np.empty(height + 1, np.int32)
-    num = _find_runs(labels, start, value, begin)
-    clean, origin, _ = tidy_runs(start[:num], value[:num], begin, (height, width), min_area_px)
+    runs = Runs.empty(labels.size, labels.shape)
+    num = _find_runs(labels, runs.start, runs.end, runs.value, runs.begin)
+    clean, origin, _ = tidy_runs(runs.first(num), min_area_px)
     return clean, len(origin)
 
 
-def tidy_runs(
-    start: Ints, value: Ints, begin: Ints, shape: tuple[int, int], min_area_px: int
-) -> tuple[Ints, Ints, Ints]:
-    """`tidy` of a label image that is given as the runs of equal labels in its rows.
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """A label image as the runs of equal labels in its rows, row by row, background included.
 
-    Args:
-        start: int32 (r,), first column of each run, background included, row by row.
+    Attributes:
+        start: int32 (r,), first column of each run.
+        end: int32 (r,), one past its last column.
         value: int32 (r,), its label.
         begin: int32 (H + 1,), number of each row's first run.
         shape: H, W.
-        min_area_px: smallest nucleus.
+    """
+
+    start: Ints
+    end: Ints
+    value: Ints
+    begin: Ints
+    shape: tuple[int, int]
+
+    @staticmethod
+    def empty(most: int, shape: tuple[int, int]) -> Runs:
+        """Room for that many runs, to be written."""
+        start, end, value = (np.empty(most, np.int32) for _ in range(3))
+        return Runs(start, end, value, np.empty(shape[0] + 1, np.int32), shape)
+
+    def first(self, num: int) -> Runs:
+        """The runs that were written."""
+        return replace(self, start=self.start[:num], end=self.end[:num], value=self.value[:num])
+
+
+def tidy_runs(runs: Runs, min_area_px: int) -> tuple[Ints, Ints, Ints]:
+    """`tidy` of a label image that is given as runs.
 
     Returns:
         int32 (H, W) with ids 1..n; int32 (n,), the label that each was part of; and int32 (p,), the
         flat indices of pixels that had a label and have none any more.
     """
-    end = np.empty_like(start)
-    end[:-1] = start[1:]
-    end[begin[1:] - 1] = shape[1]
-    every = np.arange(len(value), dtype=np.int32)
-    root = every.copy()
+    start, end, value, begin = runs.start, runs.end, runs.value, runs.begin
+    root = np.arange(len(value), dtype=np.int32)
     _join_runs(root, start, end, value, begin, False)
-    area = np.bincount(root, end - start, len(value))
-    largest = np.zeros(int(value.max(initial=0)) + 1)
-    np.maximum.at(largest, value, area)
-    keep = (value > 0) & (area >= min_area_px) & (2 * area >= largest[value])
+    area, largest = np.zeros_like(root), np.zeros(int(value.max(initial=0)) + 1, np.int32)
+    kept = np.empty_like(root)
+    num_lost = _drop(root, start, end, value, area, largest, kept, min_area_px)
     # What was dropped is background from now on; the background's pieces are joined with it.
-    kept = np.where(keep[root], root + 1, 0).astype(np.int32)
-    root = np.where(kept > 0, root, every)
     _join_runs(root, start, end, kept, begin, True)
     around = np.full(len(value), _NOTHING, np.int32)
     _surround(around, root, start, end, kept, begin)
-    # A piece is its own owner, a hole what encloses it, and other background nobody (-1).
-    owner = np.where(kept > 0, root, np.maximum(around[root], -1))
-    first = np.flatnonzero(np.bincount(owner[owner >= 0], minlength=1))
-    number = np.zeros(len(owner) + 1, np.int32)  # the last entry is for nobody
-    number[first] = np.arange(1, len(first) + 1)
-    clean = np.zeros(shape, np.int32)
-    number = number[owner]
-    _paint(clean, number, start, end, begin)
-    return clean, value[first], _pixels_of((value > 0) & (number == 0), start, end, begin, shape[1])
-
-
-def _pixels_of(runs: NDArray[np.bool_], start: Ints, end: Ints, begin: Ints, width: int) -> Ints:
-    """Flat indices of the pixels of some runs."""
-    some = np.flatnonzero(runs)
-    low = (np.searchsorted(begin, some, "right") - 1) * width + start[some]
-    length = (end - start)[some]
-    before = np.cumsum(length) - length
-    return (np.repeat(low - before, length) + np.arange(length.sum())).astype(np.int32)
+    clean, number = np.zeros(runs.shape, np.int32), np.zeros_like(root)
+    origin, lost = area, np.empty(num_lost, np.int32)  # the areas are no longer needed
+    num, num_lost = _paint(
+        clean, root, around, kept, start, end, value, begin, number, origin, lost
+    )
+    return clean, origin[:num], lost[:num_lost]
 
 
 def pool(
@@ -132,17 +134,21 @@ def top(parent: Ints, item: int) -> int:
 
 
 @compiled
-def _find_runs(labels: Ints, start: Ints, value: Ints, begin: Ints) -> int:
-    """Write runs as `tidy_runs` takes them; return how many."""
+def _find_runs(labels: Ints, start: Ints, end: Ints, value: Ints, begin: Ints) -> int:
+    """Write `Runs`; return how many."""
     height, width = labels.shape
     index = 0
     for y in range(height):
         begin[y] = index
         for x in range(width):
             if x == 0 or labels[y, x] != labels[y, x - 1]:
+                if x:
+                    end[index - 1] = x
                 start[index] = x
                 value[index] = labels[y, x]
                 index += 1
+        if width:
+            end[index - 1] = width
     begin[height] = index
     return index
 
@@ -177,6 +183,50 @@ def _join_runs(
                 other += 1
     for run in range(len(root)):
         root[run] = root[root[run]]
+
+
+@compiled
+def _drop(
+    root: Ints,
+    start: Ints,
+    end: Ints,
+    value: Ints,
+    area: Ints,
+    largest: Ints,
+    kept: Ints,
+    least: int,
+) -> int:
+    """Choose the pieces that stay, see `tidy`; those that do not become their own roots.
+
+    Args:
+        root: first run of each run's piece, written over.
+        start: as in `Runs`, and so are `end` and `value`.
+        end: see there.
+        value: see there.
+        area: zeros by run, written.
+        largest: zeros by label, written: area of its largest piece.
+        kept: by run, written: root + 1 of those that stay, 0 of all others.
+        least: smallest nucleus.
+
+    Returns:
+        Pixels of the nuclei that were dropped.
+    """
+    for run in range(len(root)):
+        area[root[run]] += end[run] - start[run]
+    for run in range(len(root)):
+        if area[run] > largest[value[run]]:
+            largest[value[run]] = area[run]
+    dropped = 0
+    for run in range(len(root)):
+        size = area[root[run]]
+        if value[run] and size >= least and 2 * size >= largest[value[run]]:
+            kept[run] = root[run] + 1
+            continue
+        if value[run]:
+            dropped += end[run] - start[run]
+        kept[run] = 0
+        root[run] = run
+    return dropped
 
 
 @compiled
@@ -218,13 +268,43 @@ def _meet(around: Ints, root: Ints, value: Ints, run: int, other: int) -> None:
 
 
 @compiled
-def _paint(clean: Ints, number: Ints, start: Ints, end: Ints, begin: Ints) -> None:
-    """Write each run's number, where it is not 0, into its pixels."""
+def _paint(
+    clean: Ints,
+    root: Ints,
+    around: Ints,
+    kept: Ints,
+    start: Ints,
+    end: Ints,
+    value: Ints,
+    begin: Ints,
+    number: Ints,
+    origin: Ints,
+    lost: Ints,
+) -> tuple[int, int]:
+    """Number the nuclei in the order they come, and write the numbers into their pixels and holes.
+
+    A piece is its own owner, a hole what encloses it, and other background nobody's.
+
+    Returns:
+        How many nuclei there are, whose labels are in `origin`; how many pixels are in `lost`.
+    """
+    num, left, width = 0, 0, clean.shape[1]
     for y in range(len(begin) - 1):
         for run in range(begin[y], begin[y + 1]):
-            if number[run]:
-                for x in range(start[run], end[run]):
-                    clean[y, x] = number[run]
+            owner = root[run] if kept[run] else around[root[run]]
+            if owner < 0:
+                if value[run]:
+                    for x in range(start[run], end[run]):
+                        lost[left] = y * width + x
+                        left += 1
+                continue
+            if number[owner] == 0:
+                origin[num] = value[owner]
+                num += 1
+                number[owner] = num
+            for x in range(start[run], end[run]):
+                clean[y, x] = number[owner]
+    return num, left
 
 
 @compiled

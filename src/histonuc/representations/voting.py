@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from histonuc.representations import voting_kernels as kernels
 from histonuc.representations.bands import bands, check_finite
-from histonuc.representations.regions import tidy_runs
+from histonuc.representations.regions import Runs, tidy_runs
 
 CELL_PX = 2
 """Side of a cell. Votes are shared bilinearly between cells, so places stay finer than that."""
-_LEAST_DENSITY = 0.5
-"""Cells of the density below it (votes a cell) belong to no maximum."""
+_LEAST_BITS = int(np.float32(0.5).view(np.uint32))
+"""Cells of a density below 0.5 votes belong to no maximum."""
 _BUCKET_PX = 32
 """Centres are looked for in buckets of this side and those around: up to 32 px away and more."""
 _GROWTH_PX = 3
@@ -65,8 +65,7 @@ def votes_to_labels(
     landed = _land(nuclear, offsets)
     centres = _find_centres(landed, nuclear, offsets, blur_px, prominence, min_area_px)
     owners = _nearest(landed.places, centres, nuclear.shape)
-    runs = _split(landed, owners, nuclear.shape)
-    labels, origin, strays = tidy_runs(*runs, nuclear.shape, min_area_px)
+    labels, origin, strays = tidy_runs(_split(landed, owners, nuclear.shape), min_area_px)
     _grow(labels, centres[origin - 1], strays, landed)
     return labels, len(origin)
 
@@ -145,24 +144,14 @@ def _blurred(density: Floats, sigma: float) -> Floats:
     return np.asarray(blurred, np.float32)
 
 
-def _descending(density: Floats) -> NDArray[np.int64]:
-    """Flat indices of the cells that count, from the highest down."""
-    flat = density.ravel()
-    cells = np.flatnonzero(flat > _LEAST_DENSITY).astype(np.uint64)
-    # The bits of positive floats rise with them. With the index below, equals keep their order, and
-    # whole numbers are sorted four times as fast as floats with their indices.
-    falling = ~flat[cells].view(np.uint32)
-    keys = falling.astype(np.uint64) << np.uint64(32) | cells
-    keys.sort()
-    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
-
-
 def _cut(density: Floats, prominence: float) -> tuple[Ints, int]:
     """Maximum (1..k) of each cell of the density, in a frame of zeros, and k."""
-    order = _descending(density)
+    keys = np.empty(density.size, np.uint64)
+    keys = keys[: kernels.rank_cells(density.ravel().view(np.uint32), _LEAST_BITS, keys)]
+    keys.sort()
     owner = np.zeros((density.shape[0] + 2, density.shape[1] + 2), np.int32)
-    parent, peak = np.zeros(len(order) + 1, np.int32), np.zeros(len(order) + 1, np.float32)
-    return owner, kernels.cut(density, order, prominence, owner, parent, peak)
+    parent, peak = np.zeros(len(keys) + 1, np.int32), np.zeros(len(keys) + 1, np.float32)
+    return owner, kernels.cut(density, keys, prominence, owner, parent, peak)
 
 
 def _nearest(points: Floats, centres: Floats, shape: tuple[int, int]) -> Ints:
@@ -175,15 +164,21 @@ def _nearest(points: Floats, centres: Floats, shape: tuple[int, int]) -> Ints:
     return nearest
 
 
-def _split(landed: _Landed, owners: Ints, shape: tuple[int, int]) -> tuple[Ints, Ints, Ints]:
-    """Runs of the labels, see `find_runs`: nuclear pixels have the owner of their place."""
-    most = 2 * len(landed.pixels) + shape[0]
-    start, value = np.empty(most, np.int32), np.empty(most, np.int32)
-    begin = np.empty(shape[0] + 1, np.int32)
+def _split(landed: _Landed, owners: Ints, shape: tuple[int, int]) -> Runs:
+    """Labels: nuclear pixels have the owner of their place."""
+    runs = Runs.empty(2 * len(landed.pixels) + shape[0], shape)
     num = kernels.split(
-        landed.pixels, landed.landing, owners, landed.first, shape[1], start, value, begin
+        landed.pixels,
+        landed.landing,
+        owners,
+        landed.first,
+        shape[1],
+        runs.start,
+        runs.end,
+        runs.value,
+        runs.begin,
     )
-    return start[:num], value[:num], begin
+    return runs.first(num)
 
 
 def _grow(labels: Ints, centres: Floats, strays: Ints, landed: _Landed) -> None:

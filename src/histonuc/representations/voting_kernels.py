@@ -118,32 +118,49 @@ def count(votes: Floats, number: Floats, scale: tuple[float, float], density: Fl
 
 
 @compiled
+def rank_cells(bits: NDArray[np.uint32], least: int, keys: NDArray[np.uint64]) -> int:
+    """Write a key for each cell of a higher density than the least; sorted, the highest is first.
+
+    The bits of positive floats rise with them. With the index below, equals keep their order, and
+    whole numbers are sorted four times as fast as floats with their indices.
+    """
+    num = 0
+    for cell in range(len(bits)):
+        if bits[cell] > least:
+            falling = np.uint64(0xFFFFFFFF) - np.uint64(bits[cell])
+            keys[num] = (falling << np.uint64(32)) | np.uint64(cell)
+            num += 1
+    return num
+
+
+@compiled
 def cut(
     density: Floats,
-    order: NDArray[np.int64],
+    keys: NDArray[np.uint64],
     prominence: float,
     owner: Ints,
     parent: Ints,
     peak: Floats,
 ) -> int:
-    """Find the maximum (1..k) that each cell in `order` belongs to, and return k.
+    """Find the maximum (1..k) that each cell that has a key belongs to, and return k.
 
     Cells come from the highest down. A cell without a neighbour that came before is a new maximum;
     others follow their highest neighbour, and join the maxima they touch that do not stand out.
 
     Args:
         density: (Y, X).
-        order: flat indices of cells.
+        keys: sorted, of `rank_cells`.
         prominence: see `Offset`.
         owner: zeros (Y + 2, X + 2), written: the maxima, in a frame of nothing.
-        parent: zeros (len(order) + 1,), written over.
+        parent: zeros (len(keys) + 1,), written over.
         peak: the same.
     """
     width = density.shape[1]
     maxima = 0
-    for cell in order:
+    for key in keys:
+        cell = np.int64(key & np.uint64(0xFFFFFFFF))
         y, x = cell // width, cell % width
-        best, highest = 0, np.float32(-1)
+        best, highest = np.int64(0), np.float32(-1)
         for v in range(y - 1, y + 2):
             for u in range(x - 1, x + 2):
                 if owner[v + 1, u + 1] and density[v, u] > highest:
@@ -164,7 +181,8 @@ def cut(
                     if peak[b] > peak[a]:
                         a, b = b, a
                     parent[b] = a
-    for cell in order:
+    for key in keys:
+        cell = np.int64(key & np.uint64(0xFFFFFFFF))
         y, x = cell // width, cell % width
         owner[y + 1, x + 1] = top(parent, np.int64(owner[y + 1, x + 1]))
     return maxima
@@ -270,10 +288,11 @@ def split(
     first: Ints,
     width: int,
     start: Ints,
+    end: Ints,
     value: Ints,
     begin: Ints,
 ) -> int:
-    """Write the runs of pixels of one owner, that of the place they landed on; return how many.
+    """Write `Runs` of pixels of one owner, that of the place they landed on; return how many.
 
     Args:
         pixels: `land`'s, and so are `landing` and `first`.
@@ -281,29 +300,33 @@ def split(
         owners: by place.
         first: by row.
         width: of the image.
-        start: first column of each run, background included, written.
-        value: its owner, 0 for the background, written.
-        begin: (H + 1,), number of each row's first run, written.
+        start: see `Runs`, and so are `end`, `value` and `begin`, which are written.
+        end: see there.
+        value: see there.
+        begin: see there.
     """
     runs = 0
     for y in range(len(first) - 1):
         begin[y] = runs
-        end, before = 0, -1
+        done, before = 0, -1
         for index in range(first[y], first[y + 1]):
             x = pixels[index] - y * width
             owner = owners[landing[index]]
-            if x > end and before != 0:
-                start[runs], value[runs] = end, 0
+            if x > done and before != 0:
+                start[runs], value[runs] = done, 0
+                end[runs] = x
                 runs += 1
                 before = 0
             if owner != before:
                 start[runs], value[runs] = x, owner
                 runs += 1
                 before = np.int64(owner)
-            end = x + 1
-        if end < width and before != 0:
-            start[runs], value[runs] = end, 0
+            done = x + 1
+            end[runs - 1] = done
+        if done < width and before != 0:
+            start[runs], value[runs] = done, 0
             runs += 1
+        end[runs - 1] = width
     begin[len(first) - 1] = runs
     return runs
 
