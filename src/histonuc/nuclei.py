@@ -111,12 +111,17 @@ class Nuclei:
     @property
     def box(self) -> NDArray[np.float64]:
         """float64 (n, 4), x_min, y_min, x_max, y_max of each contour, in level-0 pixels."""
-        return _ring_facts(self.points, self.offsets)[:, :4]
+        return self._ring_facts()[:, :4]
 
     @property
     def area_px(self) -> NDArray[np.float64]:
         """float64 (n,), area of each contour in square level-0 pixels."""
-        return np.abs(_ring_facts(self.points, self.offsets)[:, 4])
+        return np.abs(self._ring_facts()[:, 4])
+
+    def _ring_facts(self) -> NDArray[np.float64]:
+        points = self.points.view()
+        points.flags.writeable = False  # as those of a table are: one type to compile for
+        return _ring_facts(points, self.offsets)
 
     @property
     def area_um2(self) -> NDArray[np.float64]:

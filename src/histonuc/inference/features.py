@@ -80,6 +80,9 @@ def measure_features(
     perimeter = np.pi / 8 * (sides + diagonals / np.sqrt(2))
     share = bins / count[:, None]
     entropy = -(share * np.log2(np.where(share > 0, share, 1))).sum(1)
+    tops, bottoms = nuclei.box[:, 1].astype(np.int64), nuclei.box[:, 3].astype(np.int64)
+    most = int((bottoms - tops).max(initial=0)) + 1
+    hulls = _hull_areas(nuclei.points, nuclei.offsets, tops, most)
     haematoxylin = stain / count
     variance = np.maximum(stain_squared / count - haematoxylin**2, 0)
     values = (
@@ -89,7 +92,7 @@ def measure_features(
         np.degrees(np.arctan2(covariance, half)) / 2,
         np.sqrt(1 - small / large),
         np.minimum(4 * np.pi * count / perimeter**2, 1),
-        nuclei.area_px / _hull_areas(nuclei.points, nuclei.offsets),
+        nuclei.area_px / hulls,
         red / count,
         green / count,
         blue / count,
@@ -103,27 +106,31 @@ def measure_features(
 
 
 @compiled
-def _hull_areas(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
+def _hull_areas(
+    points: NDArray[np.float64], offsets: NDArray[np.int64], tops: NDArray[np.int64], most: int
+) -> NDArray[np.float64]:
     """Area (n,) of the convex hull of each outline of pixel corners, in time linear in its points.
 
     The corners farthest left and right in each row come sorted, so each side of the hull is one
     pass of Andrew's monotone chain (Inf. Proc. Letters 9, 1979).
+
+    Args:
+        points: of all outlines.
+        offsets: see `Nuclei`.
+        tops: of each outline.
+        most: corners one above the other at most.
     """
-    areas = np.zeros(len(offsets) - 1)
-    most = 1
-    for i in range(len(areas)):
-        heights = points[offsets[i] : offsets[i + 1], 1]
-        most = max(most, int(heights.max() - heights.min()) + 1)
+    areas = np.zeros(len(tops))
     farthest, chain = np.empty((2, most)), np.empty((most, 2))
-    for i in range(len(areas)):
-        ring = points[offsets[i] : offsets[i + 1]]
-        top = ring[:, 1].min()
-        rows = int(ring[:, 1].max() - top) + 1
-        farthest[:, :rows] = -np.inf
-        for k in range(len(ring)):
-            row = int(ring[k, 1] - top)
-            farthest[0, row] = max(farthest[0, row], ring[k, 0])
-            farthest[1, row] = max(farthest[1, row], -ring[k, 0])
+    for i in range(len(tops)):
+        rows = 0
+        for k in range(most):
+            farthest[0, k] = farthest[1, k] = -np.inf
+        for k in range(offsets[i], offsets[i + 1]):
+            row = int(points[k, 1]) - tops[i]
+            rows = max(rows, row + 1)
+            farthest[0, row] = max(farthest[0, row], points[k, 0])
+            farthest[1, row] = max(farthest[1, row], -points[k, 0])
         for side in range(2):
             count = 0
             for row in range(rows):
@@ -131,8 +138,9 @@ def _hull_areas(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDAr
                 if x == -np.inf:  # no corner in this row: its sides run straight through
                     continue
                 while count >= 2:
-                    a, b = chain[count - 2], chain[count - 1]
-                    if (b[0] - a[0]) * (row - a[1]) > (x - a[0]) * (b[1] - a[1]):
+                    left, above = chain[count - 2, 0], chain[count - 2, 1]
+                    run, fall = chain[count - 1, 0] - left, chain[count - 1, 1] - above
+                    if run * (row - above) > (x - left) * fall:
                         break
                     count -= 1
                 chain[count, 0], chain[count, 1] = x, row

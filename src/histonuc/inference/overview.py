@@ -28,7 +28,7 @@ SMALLEST_OUTLINE_PX = 6.0
 """Nuclei that appear smaller are filled: an outline would be a blot anyway."""
 DENSITY_UM = 50.0
 """Standard deviation of the Gaussian that densities are averaged with."""
-_SIGMA_CELLS = 4
+_SIGMA_CELLS = 8
 """Cells of a density's raster to a standard deviation, at least."""
 _SUBPIXEL = 4  # fractional bits of cv2's fixed-point coordinates
 _DARK, _GREY = (30, 30, 30), (110, 110, 110)
@@ -116,7 +116,7 @@ def density_map(
     """Nuclei a mm², smoothed by `DENSITY_UM`: float32 (H, W) for a picture of so many pixels.
 
     Counted and smoothed on a raster as coarse as the smoothing allows, then enlarged: a Gaussian of
-    hundreds of pixels costs seconds, and one of `_SIGMA_CELLS` differs from it by under a percent.
+    hundreds of pixels costs seconds, and one of `_SIGMA_CELLS` differs by a percent.
 
     Args:
         tally: of all nuclei.
