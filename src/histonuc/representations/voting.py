@@ -136,7 +136,7 @@ def _find_centres(
     sums = sums[1:][sums[1:, 2] >= least]
     centres = (sums[:, :2] / sums[:, 2:]).astype(np.float32)
     true = _nearest(_follow(centres, nuclear, offsets), centres, nuclear.shape)
-    return centres[true == np.arange(1, len(centres) + 1)]
+    return np.asarray(centres[true == np.arange(1, len(centres) + 1)], np.float32)
 
 
 def _blurred(density: Floats, sigma: float) -> Floats:

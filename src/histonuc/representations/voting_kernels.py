@@ -55,7 +55,7 @@ def land(
         How many places there are.
     """
     height, width = nuclear.shape
-    index = np.int64(first[rows[0]])
+    index = int(first[rows[0]])
     for y in range(rows[0], rows[1]):
         for x in range(width):
             if not nuclear[y, x]:
@@ -158,13 +158,13 @@ def cut(
     width = density.shape[1]
     maxima = 0
     for key in keys:
-        cell = np.int64(key & np.uint64(0xFFFFFFFF))
+        cell = int(key & np.uint64(0xFFFFFFFF))
         y, x = cell // width, cell % width
-        best, highest = np.int64(0), np.float32(-1)
+        best, highest = 0, np.float32(-1)
         for v in range(y - 1, y + 2):
             for u in range(x - 1, x + 2):
                 if owner[v + 1, u + 1] and density[v, u] > highest:
-                    best, highest = np.int64(owner[v + 1, u + 1]), density[v, u]
+                    best, highest = int(owner[v + 1, u + 1]), density[v, u]
         here = density[y, x]
         if best == 0:
             maxima += 1
@@ -176,15 +176,15 @@ def cut(
         a = top(parent, best)
         for v in range(y, y + 3):
             for u in range(x, x + 3):
-                b = top(parent, np.int64(owner[v, u]))
+                b = top(parent, int(owner[v, u]))
                 if b and a != b and (here >= prominence * peak[a] or here >= prominence * peak[b]):
                     if peak[b] > peak[a]:
                         a, b = b, a
                     parent[b] = a
     for key in keys:
-        cell = np.int64(key & np.uint64(0xFFFFFFFF))
+        cell = int(key & np.uint64(0xFFFFFFFF))
         y, x = cell // width, cell % width
-        owner[y + 1, x + 1] = top(parent, np.int64(owner[y + 1, x + 1]))
+        owner[y + 1, x + 1] = top(parent, int(owner[y + 1, x + 1]))
     return maxima
 
 
@@ -222,13 +222,13 @@ def _search(
     row, column = int(y) // bucket_px, int(x) // bucket_px
     for v in range(row, row + 3):
         for u in range(column, column + 3):
-            centre = np.int64(last[v, u])
+            centre = int(last[v, u])
             while centre:
                 down, right = y - centres[centre - 1, 0], x - centres[centre - 1, 1]
                 away = down * down + right * right
                 if away < least and centre != but:
                     nearest, least = centre, away
-                centre = np.int64(before[centre])
+                centre = int(before[centre])
     return nearest, least
 
 
@@ -269,13 +269,13 @@ def find_nearest(
     for index in range(len(points)):
         y, x = points[index, 0], points[index, 1]
         row, column = int(y) // 8, int(x) // 8
-        guess = np.int64(guesses[row, column])
+        guess = int(guesses[row, column])
         if guess:
             down, right = y - centres[guess - 1, 0], x - centres[guess - 1, 1]
             if down * down + right * right < safe[guess]:
                 nearest[index] = guess
                 continue
-        guess, _ = _search(y, x, centres, last, before, bucket_px, np.int64(0))
+        guess, _ = _search(y, x, centres, last, before, bucket_px, 0)
         guesses[row, column] = guess
         nearest[index] = guess
 
@@ -320,7 +320,7 @@ def split(
             if owner != before:
                 start[runs], value[runs] = x, owner
                 runs += 1
-                before = np.int64(owner)
+                before = int(owner)
             done = x + 1
             end[runs - 1] = done
         if done < width and before != 0:
