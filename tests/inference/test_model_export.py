@@ -54,8 +54,9 @@ def test_the_file_agrees_with_the_checkpoint(
     out = tmp_path / ("model.onnx" if to == "onnx" else "model.xml")
     parity = export_model(run, out, to=to, precision=precision, data=store, folds=[1])
     assert parity.num_tiles == 2
-    assert parity.max_difference < (1e-3 if precision == "fp32" else 0.3)
-    assert parity.agreement["fp32"] > least
+    assert parity.max_difference < (1e-3 if precision == "fp32" else 0.5)
+    exact = "int8" if precision == "int8" else "fp32"
+    assert parity.agreement[exact] > least
     model = load_runtime(str(out))
     assert model.label_space.classes == ("Nucleus",)
     maps = model.maps(np.zeros((1, 70, 65, 3), np.uint8))
