@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled
+from histonuc.compiled import Whole, compiled, compiled_part
 from histonuc.taxonomy import LabelSpace
 
 
@@ -303,8 +303,10 @@ def trace_contours(
     return points, offsets
 
 
-@compiled
-def _next_edge(padded: NDArray[np.int32], y: int, x: int, direction: int) -> tuple[int, int, int]:
+@compiled_part
+def _next_edge(
+    padded: NDArray[np.int32], y: int, x: int, direction: Whole
+) -> tuple[int, int, Whole]:
     """The edge that follows one of a pixel: row, column and direction."""
     label = padded[y, x]
     next_y, next_x = y + _AHEAD[direction, 0], x + _AHEAD[direction, 1]
@@ -337,7 +339,8 @@ def _find_largest_rings(
             label = padded[start_y, start_x]
             if label == 0 or padded[start_y - 1, start_x] == label or met[start_y, start_x]:
                 continue
-            y, x, direction = start_y, start_x, np.int64(0)
+            y, x = start_y, start_x
+            direction: Whole = np.int64(0)
             area, vertices = 0, 0
             while True:
                 if direction == 0:
@@ -368,7 +371,8 @@ def _write_rings(
 ) -> None:
     """Fill `points` with the vertices of the rings that start at those pixels' upper sides."""
     for i in range(len(starts)):
-        y, x, direction = starts[i, 0], starts[i, 1], np.int64(0)
+        y, x = starts[i, 0], starts[i, 1]
+        direction: Whole = np.int64(0)
         at, end = offsets[i], offsets[i + 1]
         # The first pixel's upper side starts the ring, and with a turn: nothing of it is above
         # or, in its row, to the left.
