@@ -13,6 +13,7 @@ from histonuc.data.synthetic import draw_tile
 from histonuc.metrics.panoptic import panoptic_counts
 from histonuc.nuclei import TileLabels
 from histonuc.representations.offset import Offset
+from histonuc.representations.voting import _nearest
 
 REAL = Path(__file__).parents[3] / "shared/data/consep/instances"
 OFFSET = Offset(num_classes=2, min_area_px=10)
@@ -177,16 +178,29 @@ def test_odd_inputs() -> None:
     assert OFFSET.decode(wild).labels.shape == (32, 32)
 
 
+@pytest.mark.parametrize("num", [0, 1, 3, 60])
+def test_guessed_centres_are_the_nearest_ones(num: int) -> None:
+    rng = np.random.default_rng(num)
+    centres, points = (rng.random((n, 2)).astype(np.float32) * 99 for n in (num, 2000))
+    away = ((points[:, None] - centres[None]) ** 2).sum(2)
+    expected = away.argmin(1) + 1 if num else np.zeros(2000, int)
+    found = _nearest(points, centres, (100, 100))
+    near = away.min(1, initial=np.inf) < 32**2  # farther centres may be missed
+    assert np.array_equal(found[near], expected[near])
+    assert (found > 0).any() == (num > 0)
+
+
 def test_ten_thousand_nuclei() -> None:
     instances = _discs(1200, 12, 4)
     assert instances.max() >= 9_800
     assert len(OFFSET.decode(_perfect_maps(instances)).score) == instances.max()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_diverged_maps_are_refused(value: float) -> None:
-    maps = np.zeros((5, 8, 8), np.float32)
-    maps[2, 3, 3] = value
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channel", range(5))
+def test_diverged_maps_are_refused(value: float, channel: int) -> None:
+    maps = np.ones((5, 8, 8), np.float32)
+    maps[channel, 3, 3] = value
     with pytest.raises(ValueError, match="network diverged"):
         OFFSET.decode(maps)
 

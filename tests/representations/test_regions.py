@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from histonuc.representations.regions import pool, tidy
+from histonuc.representations.pooling import pool
+from histonuc.representations.regions import Runs, tidy, tidy_runs
 
 labels_of_any_kind = hnp.arrays(
     np.int32,
@@ -92,3 +93,28 @@ def test_nothing_at_all() -> None:
     sums, area = pool(clean, 0, np.zeros((2, 3, 4), np.float32), np.array([0, 1]))
     assert sums.shape == (0, 2)
     assert area.shape == (0,)
+
+
+def test_runs_tell_where_pieces_came_from_and_which_pixels_were_lost() -> None:
+    runs = Runs(
+        start=np.array([0, 2, 4, 0, 2, 0], np.int32),  # 7 7 0 0 9
+        end=np.array([2, 4, 5, 2, 5, 5], np.int32),  # 7 7 0 0 0
+        value=np.array([7, 0, 9, 7, 0, 5], np.int32),  # 5 5 5 5 5
+        begin=np.array([0, 3, 5, 6], np.int32),
+        shape=(3, 5),
+    )
+    clean, origin, lost = tidy_runs(runs, 2)
+    assert clean.tolist() == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [2, 2, 2, 2, 2]]
+    assert origin.tolist() == [7, 5]
+    assert lost.tolist() == [4]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (700, 300), (3, 100_000)])
+def test_pooling_in_bands_reads_every_row_once(shape: tuple[int, int]) -> None:
+    maps = np.random.default_rng(0).random((1, *shape)).astype(np.float32)
+    sums, area = pool(np.ones(shape, np.int32), 1, maps, np.array([0]))
+    assert area[0] == maps.size
+    assert sums[0, 0] == pytest.approx(maps.sum(dtype=float))
+    maps[0, -1, -1] = np.nan
+    with pytest.raises(ValueError, match="network diverged"):
+        pool(np.zeros(shape, np.int32), 0, maps, np.array([0]))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import Instances, TileLabels
-from histonuc.representations.regions import pool, renumber
+from histonuc.representations.pooling import pool, renumber
 
 if TYPE_CHECKING:
     from torch import Tensor

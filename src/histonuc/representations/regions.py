@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled
-from histonuc.representations.bands import bands, check_finite
+from histonuc.compiled import Whole, compiled, compiled_part
 
 Ints = NDArray[np.int32]
 _NOTHING, _SEVERAL = -1, -2
@@ -90,42 +89,8 @@ def tidy_runs(runs: Runs, min_area_px: int) -> tuple[Ints, Ints, Ints]:
     return clean, origin[:num], lost[:num_lost]
 
 
-def pool(
-    labels: NDArray[np.int32], num: int, maps: NDArray[np.float32], channels: NDArray[np.intp]
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Sums of maps over each label; refuses NaN and infinite values in them.
-
-    Args:
-        labels: int32 (H, W), ids 0..num.
-        num: number of labels.
-        maps: float32 (K, H, W).
-        channels: the maps to sum (k,).
-
-    Returns:
-        float64 (num, k), the sums, and int64 (num,), the areas in pixels.
-    """
-    sums, area = np.zeros((num + 1, len(channels))), np.zeros(num + 1, np.int64)
-    start, end = np.empty((2, labels.shape[1] + 1), np.int32)
-    maps = np.ascontiguousarray(maps)
-    for rows in bands(*labels.shape):
-        for channel in channels:
-            check_finite(maps[channel : channel + 1, rows[0] : rows[1]])
-        _pool(labels, maps, channels, rows, sums, area, start, end)
-    return sums[1:], area[1:]
-
-
-@compiled
-def renumber(labels: Ints, number: Ints) -> None:
-    """Give each label, in place, its new number (num + 1,); a third of the time of an index."""
-    for y in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            label = labels[y, x]
-            if label and number[label] != label:
-                labels[y, x] = number[label]
-
-
-@compiled
-def top(parent: Ints, item: int) -> int:
+@compiled_part
+def top(parent: Ints, item: Whole) -> Whole:
     """Root of an item, with its path shortened."""
     while parent[item] != item:
         parent[item] = parent[parent[item]]
@@ -260,7 +225,7 @@ def _surround(around: Ints, root: Ints, start: Ints, end: Ints, value: Ints, beg
                 other += 1
 
 
-@compiled
+@compiled_part
 def _meet(around: Ints, root: Ints, value: Ints, run: int, other: int) -> None:
     if value[other]:
         a, b = root[run], root[other]
@@ -305,40 +270,3 @@ def _paint(
             for x in range(start[run], end[run]):
                 clean[y, x] = number[owner]
     return num, left
-
-
-@compiled
-def _pool(
-    labels: Ints,
-    maps: NDArray[np.float32],
-    channels: NDArray[np.intp],
-    rows: tuple[int, int],
-    sums: NDArray[np.float64],
-    area: NDArray[np.int64],
-    start: Ints,
-    end: Ints,
-) -> None:
-    """Run by run, so that no sum waits in memory. `start` and `end` (W,) are a row's, written."""
-    width = labels.shape[1]
-    for y in range(rows[0], rows[1]):
-        runs, before = 0, np.int32(0)
-        for x in range(width):
-            label = labels[y, x]
-            if label != before:
-                if before:
-                    end[runs] = x
-                    runs += 1
-                start[runs] = x
-                before = label
-        if before:
-            end[runs] = width
-            runs += 1
-        for run in range(runs):
-            area[labels[y, start[run]]] += end[run] - start[run]
-        for column in range(len(channels)):
-            channel = channels[column]
-            for run in range(runs):
-                total = 0.0
-                for x in range(start[run], end[run]):
-                    total += maps[channel, y, x]
-                sums[labels[y, start[run]], column] += total

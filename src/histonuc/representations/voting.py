@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.representations import voting_kernels as kernels
+from histonuc.representations import density_kernels, voting_kernels
 from histonuc.representations.bands import bands, check_finite
 from histonuc.representations.regions import Runs, tidy_runs
 
@@ -101,17 +101,17 @@ def _land(nuclear: NDArray[np.bool_], offsets: Floats) -> _Landed:
     done = 0
     for rows in bands(*nuclear.shape):
         check_finite(offsets[:, rows[0] : rows[1]])
-        num = kernels.land(
+        num = voting_kernels.land(
             nuclear, offsets, rows, done, known, pixels, first, landing, places, number
         )
-        kernels.follow(places[done:num], nuclear, offsets, votes[done:num])
+        voting_kernels.follow(places[done:num], nuclear, offsets, votes[done:num])
         done = num
     return _Landed(pixels, first, landing, places[:done], votes[:done], number[:done])
 
 
 def _follow(places: Floats, nuclear: NDArray[np.bool_], offsets: Floats) -> Floats:
     votes = np.empty_like(places)
-    kernels.follow(places, nuclear, offsets, votes)
+    voting_kernels.follow(places, nuclear, offsets, votes)
     return votes
 
 
@@ -129,14 +129,14 @@ def _find_centres(
     scale = (cells[0] / height, cells[1] / width)  # symmetric also where a side is odd
     votes = landed.votes
     density = np.zeros(cells, np.float32)
-    kernels.count(votes, landed.number, scale, density)
+    density_kernels.count(votes, landed.number, scale, density)
     maxima, num = _cut(_blurred(density, blur_px / CELL_PX), prominence)
     sums = np.zeros((num + 1, 3))
-    kernels.add_votes(votes, landed.number, maxima, scale, sums)
+    density_kernels.add_votes(votes, landed.number, maxima, scale, sums)
     sums = sums[1:][sums[1:, 2] >= least]
     centres = (sums[:, :2] / sums[:, 2:]).astype(np.float32)
     true = _nearest(_follow(centres, nuclear, offsets), centres, nuclear.shape)
-    return np.asarray(centres[true == np.arange(1, len(centres) + 1)], np.float32)
+    return np.asarray(centres[true == np.arange(1, len(centres) + 1)])
 
 
 def _blurred(density: Floats, sigma: float) -> Floats:
@@ -147,11 +147,11 @@ def _blurred(density: Floats, sigma: float) -> Floats:
 def _cut(density: Floats, prominence: float) -> tuple[Ints, int]:
     """Maximum (1..k) of each cell of the density, in a frame of zeros, and k."""
     keys = np.empty(density.size, np.uint64)
-    keys = keys[: kernels.rank_cells(density.ravel().view(np.uint32), _LEAST_BITS, keys)]
+    keys = keys[: density_kernels.rank_cells(density.ravel().view(np.uint32), _LEAST_BITS, keys)]
     keys.sort()
     owner = np.zeros((density.shape[0] + 2, density.shape[1] + 2), np.int32)
     parent, peak = np.zeros(len(keys) + 1, np.int32), np.zeros(len(keys) + 1, np.float32)
-    return owner, kernels.cut(density, keys, prominence, owner, parent, peak)
+    return owner, density_kernels.cut(density, keys, prominence, owner, parent, peak)
 
 
 def _nearest(points: Floats, centres: Floats, shape: tuple[int, int]) -> Ints:
@@ -160,14 +160,14 @@ def _nearest(points: Floats, centres: Floats, shape: tuple[int, int]) -> Ints:
     before, safe = np.zeros(len(centres) + 1, np.int32), np.empty(len(centres) + 1)
     nearest = np.empty(len(points), np.int32)
     guesses = np.zeros((shape[0] // 8 + 1, shape[1] // 8 + 1), np.int32)
-    kernels.find_nearest(points, centres, _BUCKET_PX, last, before, safe, guesses, nearest)
+    voting_kernels.find_nearest(points, centres, _BUCKET_PX, last, before, safe, guesses, nearest)
     return nearest
 
 
 def _split(landed: _Landed, owners: Ints, shape: tuple[int, int]) -> Runs:
     """Labels: nuclear pixels have the owner of their place."""
     runs = Runs.empty(2 * len(landed.pixels) + shape[0], shape)
-    num = kernels.split(
+    num = voting_kernels.split(
         landed.pixels,
         landed.landing,
         owners,
@@ -191,4 +191,4 @@ def _grow(labels: Ints, centres: Floats, strays: Ints, landed: _Landed) -> None:
     place = landed.landing[np.searchsorted(landed.pixels, strays)]
     aims, taken = landed.places[place], np.empty_like(strays)
     for _ in range(_GROWTH_PX):
-        kernels.grow(labels, centres, strays, aims, taken)
+        voting_kernels.grow(labels, centres, strays, aims, taken)

@@ -1,8 +1,7 @@
-"""The loops of `histonuc.representations.voting`, compiled.
+"""The loops over pixels and places of `histonuc.representations.voting`, compiled.
 
 None of them allocates: `np.empty` and `np.zeros` in compiled code cost a tenth of a second each to
 compile, in NumPy nothing. So callers bring the arrays, and kernels write and return counts.
-Places are (y, x); a place's coordinates in cells are those of `CELL_PX` in `voting`.
 """
 
 from __future__ import annotations
@@ -10,15 +9,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled
-from histonuc.representations.regions import top
+from histonuc.compiled import Whole, compiled, compiled_part
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
 
-@compiled
-def _clip(value: float, size: int) -> float:
+@compiled_part
+def clip(value: float, size: int) -> float:
+    """A coordinate moved to where pixels of that many are."""
     if value < 0:
         return 0.0
     return value if value < size - 1.0 else size - 1.0
@@ -60,8 +59,8 @@ def land(
         for x in range(width):
             if not nuclear[y, x]:
                 continue
-            v = int(_clip(y + offsets[0, y, x], height) + 0.5)
-            u = int(_clip(x + offsets[1, y, x], width) + 0.5)
+            v = int(clip(y + offsets[0, y, x], height) + 0.5)
+            u = int(clip(x + offsets[1, y, x], width) + 0.5)
             if known[v, u] == 0:
                 places[count, 0] = v
                 places[count, 1] = u
@@ -90,135 +89,20 @@ def follow(places: Floats, nuclear: NDArray[np.bool_], offsets: Floats, votes: F
                     right += u - x + offsets[1, v, u]
                     some += 1
         share = 1.0 / some if some else 0.0
-        votes[index, 0] = _clip(y + down * share, height)
-        votes[index, 1] = _clip(x + right * share, width)
+        votes[index, 0] = clip(y + down * share, height)
+        votes[index, 1] = clip(x + right * share, width)
 
 
-@compiled
-def _cell(place: float, scale: float, size: int) -> float:
-    """A coordinate in cells, cell centres at integers."""
-    return _clip((place + 0.5) * scale - 0.5, size)
-
-
-@compiled
-def count(votes: Floats, number: Floats, scale: tuple[float, float], density: Floats) -> None:
-    """Add the votes to the cells' density, each shared bilinearly by the four cells around it."""
-    height, width = density.shape
-    for index in range(len(votes)):
-        y = _cell(votes[index, 0], scale[0], height)
-        x = _cell(votes[index, 1], scale[1], width)
-        above, left = int(y), int(x)
-        below = above + 1 if above + 1 < height else above
-        beside = left + 1 if left + 1 < width else left
-        down, right = y - above, x - left
-        density[above, left] += number[index] * (1 - down) * (1 - right)
-        density[above, beside] += number[index] * (1 - down) * right
-        density[below, left] += number[index] * down * (1 - right)
-        density[below, beside] += number[index] * down * right
-
-
-@compiled
-def rank_cells(bits: NDArray[np.uint32], least: int, keys: NDArray[np.uint64]) -> int:
-    """Write a key for each cell of a higher density than the least; sorted, the highest is first.
-
-    The bits of positive floats rise with them. With the index below, equals keep their order, and
-    whole numbers are sorted four times as fast as floats with their indices.
-    """
-    num = 0
-    for cell in range(len(bits)):
-        if bits[cell] > least:
-            falling = np.uint64(0xFFFFFFFF) - np.uint64(bits[cell])
-            keys[num] = (falling << np.uint64(32)) | np.uint64(cell)
-            num += 1
-    return num
-
-
-@compiled
-def cut(
-    density: Floats,
-    keys: NDArray[np.uint64],
-    prominence: float,
-    owner: Ints,
-    parent: Ints,
-    peak: Floats,
-) -> int:
-    """Find the maximum (1..k) that each cell that has a key belongs to, and return k.
-
-    Cells come from the highest down. A cell without a neighbour that came before is a new maximum;
-    others follow their highest neighbour, and join the maxima they touch that do not stand out.
-
-    Args:
-        density: (Y, X).
-        keys: sorted, of `rank_cells`.
-        prominence: see `Offset`.
-        owner: zeros (Y + 2, X + 2), written: the maxima, in a frame of nothing.
-        parent: zeros (len(keys) + 1,), written over.
-        peak: the same.
-    """
-    width = density.shape[1]
-    maxima = 0
-    for key in keys:
-        cell = int(key & np.uint64(0xFFFFFFFF))
-        y, x = cell // width, cell % width
-        best, highest = 0, np.float32(-1)
-        for v in range(y - 1, y + 2):
-            for u in range(x - 1, x + 2):
-                if owner[v + 1, u + 1] and density[v, u] > highest:
-                    best, highest = int(owner[v + 1, u + 1]), density[v, u]
-        here = density[y, x]
-        if best == 0:
-            maxima += 1
-            parent[maxima] = maxima
-            peak[maxima] = here
-            owner[y + 1, x + 1] = maxima
-            continue
-        owner[y + 1, x + 1] = best
-        a = top(parent, best)
-        for v in range(y, y + 3):
-            for u in range(x, x + 3):
-                b = top(parent, int(owner[v, u]))
-                if b and a != b and (here >= prominence * peak[a] or here >= prominence * peak[b]):
-                    if peak[b] > peak[a]:
-                        a, b = b, a
-                    parent[b] = a
-    for key in keys:
-        cell = int(key & np.uint64(0xFFFFFFFF))
-        y, x = cell // width, cell % width
-        owner[y + 1, x + 1] = top(parent, int(owner[y + 1, x + 1]))
-    return maxima
-
-
-@compiled
-def add_votes(
-    votes: Floats,
-    number: Floats,
-    maxima: Ints,
-    scale: tuple[float, float],
-    sums: NDArray[np.float64],
-) -> None:
-    """Add to `sums` (k + 1, 3) the y, the x and the number of the votes for each maximum.
-
-    `maxima` has a frame, as `cut` leaves it.
-    """
-    height, width = maxima.shape
-    for index in range(len(votes)):
-        y = int(_cell(votes[index, 0], scale[0], height - 2) + 1.5)
-        x = int(_cell(votes[index, 1], scale[1], width - 2) + 1.5)
-        maximum = maxima[y, x]
-        sums[maximum, 0] += number[index] * votes[index, 0]
-        sums[maximum, 1] += number[index] * votes[index, 1]
-        sums[maximum, 2] += number[index]
-
-
-@compiled
+@compiled_part
 def _search(
-    y: float, x: float, centres: Floats, last: Ints, before: Ints, bucket_px: int, but: int
-) -> tuple[int, float]:
+    y: float, x: float, centres: Floats, last: Ints, before: Ints, bucket_px: int, but: Whole
+) -> tuple[Whole, float]:
     """Number of the nearest centre in the 3 x 3 buckets around, except one; its squared distance.
 
     0 and infinity where there is none.
     """
-    nearest, least = 0, np.inf
+    nearest: Whole = 0
+    least = np.inf
     row, column = int(y) // bucket_px, int(x) // bucket_px
     for v in range(row, row + 3):
         for u in range(column, column + 3):
@@ -269,7 +153,7 @@ def find_nearest(
     for index in range(len(points)):
         y, x = points[index, 0], points[index, 1]
         row, column = int(y) // 8, int(x) // 8
-        guess = int(guesses[row, column])
+        guess: Whole = np.int64(guesses[row, column])
         if guess:
             down, right = y - centres[guess - 1, 0], x - centres[guess - 1, 1]
             if down * down + right * right < safe[guess]:
@@ -308,7 +192,8 @@ def split(
     runs = 0
     for y in range(len(first) - 1):
         begin[y] = runs
-        done, before = 0, -1
+        before: Whole = -1
+        done = 0
         for index in range(first[y], first[y + 1]):
             x = pixels[index] - y * width
             owner = owners[landing[index]]
