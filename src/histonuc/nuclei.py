@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import Whole, compiled, compiled_part
+from histonuc.compiled import compiled
 from histonuc.taxonomy import LabelSpace
 
 
@@ -308,72 +308,72 @@ def trace_contours(
     return points, offsets
 
 
-@compiled_part
-def _next_edge(
-    padded: NDArray[np.int32], y: int, x: int, direction: Whole
-) -> tuple[int, int, Whole]:
-    """The edge that follows one of a pixel: row, column and direction."""
-    label = padded[y, x]
-    next_y, next_x = y + _AHEAD[direction, 0], x + _AHEAD[direction, 1]
-    if padded[next_y, next_x] != label:  # on around the same pixel (4-connected)
-        return y, x, (direction + 1) % 4
-    corner_y, corner_x = next_y + _OUTSIDE[direction, 0], next_x + _OUTSIDE[direction, 1]
-    if padded[corner_y, corner_x] != label:
-        return next_y, next_x, direction
-    return corner_y, corner_x, (direction - 1) % 4
+@compiled
+def _largest_rings(
+    padded: NDArray[np.int32], width: int, num_labels: int
+) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Vertices of the contours, and where in them each label's ring of largest area is, (n, 2).
 
     Pixels and corners of the raster go by their flat index; a corner is its pixel's upper left one.
     """
-    height, width = padded.shape
-    for start_y in range(1, height - 1):
-        for start_x in range(1, width - 1):
-            label = padded[start_y, start_x]
-            if label == 0 or padded[start_y - 1, start_x] == label or met[start_y, start_x]:
-                continue
-            y, x = start_y, start_x
-            direction: Whole = np.int64(0)
-            area, vertices = 0, 0
-            while True:
-                if direction == 0:
-                    met[y, x] = True
-                    area -= y  # the integral of -y dx, in whole pixels, relative to no origin
-                elif direction == 2:
-                    area += y + 1
-                y, x, following = _next_edge(padded, y, x, direction)
-                vertices += following != direction
-                direction = following
-                if y == start_y and x == start_x and direction == 0:
-                    break
-            if area > largest[label - 1]:
-                largest[label - 1] = area
-                ring[label - 1, 0], ring[label - 1, 1], ring[label - 1, 2] = (
-                    vertices,
-                    start_y,
-                    start_x,
-                )
+    corners = np.empty(4 * len(padded), np.int32)  # the system gives only the pages that are used
+    met = np.zeros(len(padded), np.bool_)
+    ring = np.zeros((num_labels, 2), np.int64)
+    largest = np.zeros(num_labels, np.int64)
+    begin = 0
+    for start in range(width, len(padded) - width):
+        label = padded[start]
+        if label == 0 or padded[start - width] == label or met[start]:
+            continue
+        end, area = _walk(padded, width, start, met, corners, begin)
+        if area > largest[label - 1]:
+            largest[label - 1] = area
+            ring[label - 1, 0], ring[label - 1, 1] = begin, end
+            begin = end
+    return corners[:begin], ring
 
 
 @compiled
 def _walk(
     padded: NDArray[np.int32],
-    starts: NDArray[np.int64],
-    offsets: NDArray[np.int64],
-    points: NDArray[np.float64],
-) -> None:
-    """Fill `points` with the vertices of the rings that start at those pixels' upper sides."""
-    for i in range(len(starts)):
-        y, x = starts[i, 0], starts[i, 1]
-        direction: Whole = np.int64(0)
-        at, end = offsets[i], offsets[i + 1]
-        # The first pixel's upper side starts the ring, and with a turn: nothing of it is above
-        # or, in its row, to the left.
-        while at < end:
-            points[at, 0] = x + _START_XY[direction, 0] - 1
-            points[at, 1] = y + _START_XY[direction, 1] - 1
-            at += 1
-            before = direction
-            while direction == before:
-                y, x, direction = _next_edge(padded, y, x, direction)
+    width: int,
+    start: int,
+    met: NDArray[np.bool_],
+    corners: NDArray[np.int32],
+    end: int,
+) -> tuple[int, int]:
+    """Write one ring's vertices from `end` on; their new end, and its area in pixels times `width`.
+
+    Edge directions run clockwise around a pixel on the screen: 0 along its top, then right, bottom
+    and left side. `ahead` leads to the next pixel in that direction, the one outside lies a quarter
+    turn back, `corner` is where the edge starts. The ring begins with a turn: what is left of the
+    first upper side that the scan meets is no upper side of the same ring.
+    """
+    ahead = np.array((1, width, -1, -width))
+    corner = np.array((0, 1, width + 1, width))
+    label = padded[start]
+    at, direction, area, turned = start, 0, 0, True
+    while True:
+        if turned:
+            corners[end] = at + corner[direction]
+            end += 1
+        # The integral of -y dx in flat indices: what x adds to them cancels out.
+        if direction == 0:
+            met[at] = True
+            area -= at
+        elif direction == 2:
+            area += at + width
+        following = at + ahead[direction]
+        outside = following + ahead[(direction + 3) & 3]
+        turned = True
+        if padded[following] != label:  # on around the same pixel (4-connected)
+            direction = (direction + 1) & 3
+        elif padded[outside] != label:
+            at, turned = following, False
+        else:
+            at, direction = outside, (direction + 3) & 3
+        if at == start and direction == 0:
+            return end, area
 
 
 @compiled
