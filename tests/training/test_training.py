@@ -53,8 +53,15 @@ def command(store: Path, out: Path, **changes: object) -> list[str]:
     return [sys.executable, str(PROGRAM), *flags(store, out, **changes)]
 
 
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=300, check=False)
+def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        arguments,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == 0, done.stderr
     return done
 
@@ -221,12 +228,15 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(
     assert "is no run folder" in capsys.readouterr().err
 
 
-def test_bf16_and_mlflow(data, tmp_path, monkeypatch) -> None:
+@pytest.mark.alone
+def test_bf16_and_mlflow(data, tmp_path) -> None:
     if importlib.util.find_spec("mlflow") is None:  # not imported: only the run needs it
         pytest.skip("MLflow is an extra: pip install 'histonuc[mlflow]'")
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a server is too much for a test
     uri = (tmp_path / "mlruns").as_uri()
-    run(command(data, tmp_path / "run", epochs=1, precision="bf16", mlflow=uri))
+    run(
+        command(data, tmp_path / "run", epochs=1, precision="bf16", mlflow=uri),
+        MLFLOW_ALLOW_FILE_STORE="true",  # a server is too much for a test
+    )
     losses = list((tmp_path / "mlruns").rglob("step.loss"))
     assert len(losses) == 1
     assert len(losses[0].read_text().splitlines()) == 4
