@@ -60,10 +60,10 @@ def evaluated_labels(
     store: Store, runtime: Runtime, tile: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Labels and types that the evaluation saw of a tile."""
-    from histonuc.evaluation.loop import _resize_maps, at_mpp
+    from histonuc.evaluation.loop import at_mpp, resize_maps
 
     maps = runtime.maps(at_mpp(store, tile, runtime.mpp)[None])[0]
-    own = _resize_maps(maps, *store.image(tile).shape[:2])
+    own = resize_maps(maps, *store.image(tile).shape[:2])
     instances = runtime.representation.decode(own)
     return instances.labels, instances.types
 

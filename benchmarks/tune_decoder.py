@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from histonuc.data.store import Store
-from histonuc.evaluation.loop import _resize_maps, at_mpp
+from histonuc.evaluation.loop import at_mpp, resize_maps
 from histonuc.inference.engines import num_cores
 from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
@@ -41,7 +41,7 @@ class Tuner:
         self.tiles: list[tuple[str, np.ndarray, np.ndarray]] = []
         for tile in store.select(folds).tolist():
             maps = self.runtime.maps(at_mpp(store, tile, self.runtime.mpp)[None])[0]
-            own = _resize_maps(maps, *store.image(tile).shape[:2])
+            own = resize_maps(maps, *store.image(tile).shape[:2])
             # float16: ten bits of a probability or of a few pixels are more than they are worth
             self.tiles.append((store.source(tile), store.instances(tile), own.astype(np.float16)))
         sources = [source for source, _, _ in self.tiles]

@@ -126,7 +126,7 @@ def _decode(
     for batch in _batches(store, tiles, mpp):
         maps = predict(np.stack([at_mpp(store, tile, mpp) for tile in batch]))
         for tile, tile_maps in zip(batch, maps, strict=True):
-            own = _resize_maps(tile_maps, *store.image(tile).shape[:2])
+            own = resize_maps(tile_maps, *store.image(tile).shape[:2])
             found = representation.decode(own)
             yield tile, _in_store_order(found, representation.pixel_probabilities(own), order)
 
@@ -212,7 +212,7 @@ def at_mpp(store: Store, tile: int, mpp: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
 
 
-def _resize_maps(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def resize_maps(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Maps (C, h, w) on the tile's own grid."""
     if maps.shape[1:] == (height, width):
         return maps
