@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate
+from histonuc.evaluation.loop import tile_maps
 from histonuc.evaluation.panels import TileScore, crop_to_panel
 from histonuc.inference.runtime import Runtime, load_runtime
 from histonuc.taxonomy import LabelSpace
@@ -43,29 +44,18 @@ def outlined(
 def row(store: Store, runtime: Runtime, record: TileScore) -> NDArray[np.uint8]:
     """Image, truth, prediction of a tile side by side, with a line of text below."""
     image = np.ascontiguousarray(store.image(record.tile))
-    found = evaluated_labels(store, runtime, record.tile)
+    maps = tile_maps(store, record.tile, runtime.maps, runtime.mpp)
+    found = runtime.representation.decode(maps)
     truth = outlined(
         image, store.instances(record.tile), store.types(record.tile), store.label_space
     )
-    prediction = outlined(image, *found, runtime.label_space)
+    prediction = outlined(image, found.labels, found.types, runtime.label_space)
     strip = np.concatenate([crop_to_panel(x) for x in (image, truth, prediction)], axis=1)
     text = Image.new("RGB", (strip.shape[1], 22), (255, 255, 255))
     line = f"{record.source}  {record.name}  {record.tissue}: {record.num_truth} nuclei, "
     line += f"{record.num_predicted} predicted, binary PQ {record.bpq:.2f}"
     ImageDraw.Draw(text).text((4, 3), line, (20, 20, 20), ImageFont.load_default(14))
     return np.concatenate([strip, np.asarray(text)])
-
-
-def evaluated_labels(
-    store: Store, runtime: Runtime, tile: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Labels and types that the evaluation saw of a tile."""
-    from histonuc.evaluation.loop import at_mpp, resize_maps
-
-    maps = runtime.maps(at_mpp(store, tile, runtime.mpp)[None])[0]
-    own = resize_maps(maps, *store.image(tile).shape[:2])
-    instances = runtime.representation.decode(own)
-    return instances.labels, instances.types
 
 
 def choose(records: tuple[TileScore, ...]) -> tuple[list[TileScore], list[TileScore]]:

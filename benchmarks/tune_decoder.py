@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from histonuc.data.store import Store
-from histonuc.evaluation.loop import at_mpp, resize_maps
+from histonuc.evaluation.loop import tile_maps
 from histonuc.inference.engines import num_cores
 from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
@@ -40,10 +40,9 @@ class Tuner:
         store = Store.open(data)
         self.tiles: list[tuple[str, np.ndarray, np.ndarray]] = []
         for tile in store.select(folds).tolist():
-            maps = self.runtime.maps(at_mpp(store, tile, self.runtime.mpp)[None])[0]
-            own = resize_maps(maps, *store.image(tile).shape[:2])
+            maps = tile_maps(store, tile, self.runtime.maps, self.runtime.mpp)
             # float16: ten bits of a probability or of a few pixels are more than they are worth
-            self.tiles.append((store.source(tile), store.instances(tile), own.astype(np.float16)))
+            self.tiles.append((store.source(tile), store.instances(tile), maps.astype(np.float16)))
         sources = [source for source, _, _ in self.tiles]
         self.sources = sorted({s for s in sources if sources.count(s) >= 5} - {"nucls15"})
         self.known: dict[Any, dict[str, float]] = {}

@@ -126,7 +126,7 @@ def _decode(
     for batch in _batches(store, tiles, mpp):
         maps = predict(np.stack([at_mpp(store, tile, mpp) for tile in batch]))
         for tile, tile_maps in zip(batch, maps, strict=True):
-            own = resize_maps(tile_maps, *store.image(tile).shape[:2])
+            own = _resize_maps(tile_maps, *store.image(tile).shape[:2])
             found = representation.decode(own)
             yield tile, _in_store_order(found, representation.pixel_probabilities(own), order)
 
@@ -201,6 +201,17 @@ def _model_size(store: Store, tile: int, mpp: float) -> tuple[int, int]:
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
+def tile_maps(
+    store: Store,
+    tile: int,
+    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
+    mpp: float,
+) -> NDArray[np.float32]:
+    """Maps (C, H, W) of one tile at its own resolution, as `evaluate` decodes them."""
+    maps = predict(at_mpp(store, tile, mpp)[None])[0]
+    return _resize_maps(maps, *store.image(tile).shape[:2])
+
+
 def at_mpp(store: Store, tile: int, mpp: float) -> NDArray[np.uint8]:
     """Image uint8 (H, W, 3) of a tile, resampled where its resolution is another than `mpp`."""
     image = np.ascontiguousarray(store.image(tile))
@@ -212,7 +223,7 @@ def at_mpp(store: Store, tile: int, mpp: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
 
 
-def resize_maps(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def _resize_maps(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     """Maps (C, h, w) on the tile's own grid."""
     if maps.shape[1:] == (height, width):
         return maps

@@ -2,13 +2,13 @@
 
 oneDNN, behind torch 2.14, multiplies depthwise convolutions forward in well under a millisecond but
 takes 10 to 50 times that for the gradients of 5x5 kernels and of strides above 1, in bf16 most of
-all: two thirds of a step of an EfficientNet (`benchmarks/bench_training.py`). Their arithmetic is
-the same either way, so only the loops are ours: channels innermost, as `channels_last` keeps them.
+all: up to half of a step of `compact` (`benchmarks/bench_training.py`). The same numbers cost
+less: the input's gradient as one more forward convolution, the kernel's in a loop of ours, channels
+innermost, as `channels_last` keeps them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, cast
@@ -69,7 +69,7 @@ def _autocast() -> bool:
 
 
 class _Depthwise(torch.autograd.Function):
-    """Forward by torch, gradients in float32: the input's by torch where it is fast, else by us."""
+    """Forward by torch; the input's gradient as one more such convolution, the kernel's by us."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
@@ -81,37 +81,47 @@ class _Depthwise(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         (grad,) = grads
-        grad_x: Tensor | None = None
+        by_x = by_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = _input_gradient(grad, x, weight, ctx.stride, ctx.padding)
-        kernel = weight.shape[2]
-        parts = np.zeros((len(x), kernel, kernel, len(weight)), np.float32)
-        images, slopes = _rows(x), _rows(grad)
-        _spread(lambda b: _add_weight(parts[b], images[b], slopes[b], ctx.stride, ctx.padding), x)
-        grad_weight = torch.from_numpy(parts.sum(0).transpose(2, 0, 1)[:, None]).to(weight.dtype)
-        return grad_x, grad_weight, None, None
+            by_x = _input_gradient(grad, x.shape, weight, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[1]:
+            by_weight = _weight_gradient(grad, x, weight, ctx.stride, ctx.padding)
+        return by_x, by_weight, None, None
 
 
-def _input_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    if stride == 1:  # a convolution with the kernel turned round, which torch does fast
-        turned = weight.flip(2, 3)
-        around = weight.shape[2] - 1 - padding
-        return nn.functional.conv2d(grad, turned, None, 1, around, groups=len(weight))
-    out = np.zeros((len(x), *x.shape[2:], x.shape[1]), np.float32)
-    slopes = _rows(grad)
-    kernel = np.ascontiguousarray(weight.detach().float().numpy()[:, 0].transpose(1, 2, 0))
-    _spread(lambda b: _add_input(out[b], slopes[b], kernel, stride, padding), x)
-    return torch.from_numpy(out).permute(0, 3, 1, 2).to(x.dtype)
+def _input_gradient(
+    grad: Tensor, shape: torch.Size, weight: Tensor, stride: int, padding: int
+) -> Tensor:
+    """A convolution of stride 1 with the kernel turned by half a turn, which torch does fast.
+
+    Of the gradient with zeros between its pixels, for what the stride left out.
+    """
+    kernel = weight.shape[2]
+    if stride > 1:
+        # Of a convolution of stride 1 the result would have that many rows and columns.
+        height, width = (side + 2 * padding - kernel + 1 for side in shape[2:])
+        spread = grad.new_zeros((len(grad), height, width, grad.shape[1])).permute(0, 3, 1, 2)
+        spread[:, :, ::stride, ::stride] = grad
+        grad = spread
+    turned = weight.flip(2, 3)
+    return nn.functional.conv2d(grad, turned, None, 1, kernel - 1 - padding, groups=len(weight))
+
+
+def _weight_gradient(grad: Tensor, x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
+    kernel = weight.shape[2]
+    parts = np.zeros((len(x), kernel, kernel, len(weight)), np.float32)
+    images, slopes = _rows(x), _rows(grad)
+
+    def add(image: int) -> None:
+        _add_weight(parts[image], images[image], slopes[image], stride, padding)
+
+    list(_pool(torch.get_num_threads()).map(add, range(len(x))))
+    return torch.from_numpy(parts.sum(0).transpose(2, 0, 1)[:, None]).to(weight.dtype)
 
 
 def _rows(x: Tensor) -> Floats:
     """(B, C, H, W) as contiguous float32 (B, H, W, C)."""
     return cast(Floats, x.detach().float().permute(0, 2, 3, 1).contiguous().numpy())
-
-
-def _spread(work: Callable[[int], None], x: Tensor) -> None:
-    """Call `work` for every image of the batch on as many threads as torch uses."""
-    list(_pool(torch.get_num_threads()).map(work, range(len(x))))
 
 
 @cache
@@ -135,21 +145,3 @@ def _add_weight(out: Floats, x: Floats, grad: Floats, stride: int, padding: int)
                         continue
                     for c in range(x.shape[2]):
                         out[u, v, c] += x[y, z, c] * grad[i, j, c]
-
-
-@compiled
-def _add_input(out: Floats, grad: Floats, weight: Floats, stride: int, padding: int) -> None:
-    """Add to out (H, W, C) the slopes of the input, of grad (h, w, C) and weight (K, K, C)."""
-    kernel = weight.shape[0]
-    for i in range(grad.shape[0]):
-        for j in range(grad.shape[1]):
-            for u in range(kernel):
-                y = i * stride + u - padding
-                if y < 0 or y >= out.shape[0]:
-                    continue
-                for v in range(kernel):
-                    z = j * stride + v - padding
-                    if z < 0 or z >= out.shape[1]:
-                        continue
-                    for c in range(out.shape[2]):
-                        out[y, z, c] += weight[u, v, c] * grad[i, j, c]
