@@ -19,8 +19,7 @@ demo: $(VENV)/.plain
 	$(BIN)/histonuc demo --out demo-out
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n auto --dist worksteal -q -m "not alone"
-	$(BIN)/python -m pytest -q -m alone tests/training
+	$(BIN)/python -m pytest -n auto --dist worksteal -q
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ import numpy as np
 import openvino
 from openvino import opset13
 
-from histonuc.inference.engines import GraphRuntime, num_cores
+from histonuc.inference.engines import GraphRuntime, num_cores, openvino_core
 from histonuc.inference.runtime import _shipped_files
 
 SIDE = 1024
@@ -29,7 +29,7 @@ PRODUCT = 4096
 
 def count_multiply_adds(path: Path, side: int) -> int:
     """Multiply-adds of all convolutions for one image of side x side pixels."""
-    graph = openvino.Core().read_model(path)
+    graph = openvino_core().read_model(path)
     graph.reshape({0: [1, side, side, 3]})
     total = 0
     for node in graph.get_ordered_ops():
@@ -57,7 +57,7 @@ def peak_rate(precision: str) -> float:
     left = opset13.parameter([PRODUCT, PRODUCT], np.float32)
     right = opset13.constant(np.random.default_rng(0).random((PRODUCT, PRODUCT), np.float32))
     model = openvino.Model([opset13.matmul(left, right, False, False)], [left])
-    compiled = openvino.Core().compile_model(
+    compiled = openvino_core().compile_model(
         model,
         "CPU",
         {

@@ -128,6 +128,25 @@ def checkpoint(tmp_path_factory):
     return run
 
 
+def test_a_signal_after_models_came_and_went_kills_nobody(onnx_model):
+    """OpenVINO changes the stack of signal handlers (`engines.openvino_core`)."""
+    code = """
+import faulthandler, os, signal, sys
+from pathlib import Path
+from histonuc.inference.engines import GraphRuntime
+faulthandler.enable()  # a signal stack to put back, as under pytest
+first = GraphRuntime(Path(sys.argv[1]))
+second = GraphRuntime(Path(sys.argv[1]))
+del first
+del second
+signal.signal(signal.SIGUSR1, lambda *_: print("lived"))
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    command = [sys.executable, "-c", code, str(onnx_model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "lived\n"), done.stderr
+
+
 def test_run_folder_checkpoint_and_file_are_one_model(checkpoint):
     best = checkpoint / "checkpoints" / "best"
     runtimes = [

@@ -228,7 +228,6 @@ def test_a_run_is_neither_overwritten_nor_resumed_with_other_settings(
     assert "is no run folder" in capsys.readouterr().err
 
 
-@pytest.mark.alone
 def test_bf16_and_mlflow(data, tmp_path) -> None:
     if importlib.util.find_spec("mlflow") is None:  # not imported: only the run needs it
         pytest.skip("MLflow is an extra: pip install 'histonuc[mlflow]'")

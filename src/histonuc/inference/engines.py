@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,9 +56,7 @@ class GraphRuntime:
         precision: Precision = "auto",
         streams: int = 1,
     ) -> None:
-        import openvino
-
-        core = openvino.Core()
+        core = openvino_core()
         graph, info = _read_graph(core, path)
         spec = json.loads(info[SPEC_KEY])
         self.name = name or path.stem
@@ -150,15 +149,26 @@ class TorchRuntime:
         return result
 
 
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process, never released before it ends.
+
+    Each `Core` installs a stack for signal handlers and, when it goes, puts back the one it found.
+    Two that go in the order they came leave the process a stack that is gone, and the next signal
+    (Ctrl-C, the end of a child) kills it: OpenVINO 2026.
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 def read_metadata(path: Path) -> dict[str, str]:
     """What an exported model says about itself, by `SPEC_KEY` and `MIN_SIZE_KEY`.
 
     Raises:
         ValueError: no such file, or none of ours.
     """
-    import openvino
-
-    return _read_graph(openvino.Core(), path)[1]
+    return _read_graph(openvino_core(), path)[1]
 
 
 def read_spec(spec: Mapping[str, Any]) -> tuple[LabelSpace, Representation, float]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from histonuc.extras import require
 from histonuc.files import replacing
-from histonuc.inference.engines import GraphRuntime, TorchRuntime
+from histonuc.inference.engines import GraphRuntime, TorchRuntime, openvino_core, read_metadata
 from histonuc.inference.runtime import find_checkpoint
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
 
@@ -127,9 +127,7 @@ def export_model(
 def _write_openvino(graph: Path, out: Path, *, compress: bool) -> None:
     import openvino
 
-    from histonuc.inference.engines import read_metadata
-
-    model = openvino.Core().read_model(graph)
+    model = openvino_core().read_model(graph)
     for key, text in read_metadata(graph).items():
         model.set_rt_info(text, [key])
     with tempfile.TemporaryDirectory() as folder:
