@@ -72,6 +72,11 @@ def test_a_region_of_a_slide_out_of_focus_is_left_out_and_listed(
     assert left_out
     assert all(x0 < 600 for x0, _, _, _ in left_out)
     assert any("left out" in warning for warning in item["warnings"])
+    # All of this image is tissue; what is left out is not in the density.
+    area_mm2 = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in left_out) * (0.25 / 1000) ** 2
+    assert item["left_out_mm2"] == pytest.approx(area_mm2, rel=0.01)
+    analysed_mm2 = item["tissue_mm2"] - item["left_out_mm2"]
+    assert item["density_per_mm2"] == pytest.approx(item["num_nuclei"] / analysed_mm2)
 
 
 def test_real_tissue_has_no_flag_until_it_is_blurred(shared_data):

@@ -17,7 +17,7 @@ from histonuc.inference.clock import Clock
 from histonuc.inference.features import FEATURES, measure_features
 from histonuc.inference.parts import Part, PartResult, PartStore
 from histonuc.inference.plan import Plan, View
-from histonuc.inference.quality import flag_image, is_defocused
+from histonuc.inference.quality import DEFOCUSED, flag_image, is_defocused
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import TileNuclei, own
@@ -104,7 +104,8 @@ def _read(slide: Slide, plan: Plan, parts: Sequence[Part], clock: Clock) -> Iter
             try:
                 image = slide.read(view.box.x0, view.box.y0, *view.box.size, *view.input_px)
             except RegionError as error:
-                yield tile, error
+                # The neighbours' windows cover what lies outside the core.
+                yield tile, RegionError(str(error), tile.core)
                 continue
             blank = plan.skip_blank and is_blank(image[::2, ::2])
         yield tile, None if blank else image
@@ -133,7 +134,7 @@ def _work(
     items = [
         (
             tile,
-            own(tile, empty, band_px, "defocused") if _is_left_out(image, runtime, plan) else image,
+            own(tile, empty, band_px, DEFOCUSED) if _is_left_out(image, runtime, plan) else image,
         )
         for tile, image in batch
     ]

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ from histonuc.inference.summary import (
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 3
+RESULT_FORMAT = 4
 """Raised when the files of a result change: older results are then made anew."""
 MANY_FLAGGED = 0.1
 """A larger share of flagged regions is worth a note."""
@@ -114,34 +115,34 @@ def predict(
         "settings": settings,
     }
     summary = PredictSummary(out=out)
+    job = partial(
+        Job,
+        scene=scene,
+        icc=icc,
+        model=model,
+        device=device,
+        precision=precision,
+        flips=flips,
+        model_sha256=runtime.sha256,
+        batch_size=batch_size,
+    )
     with open_meter() as meter, connect(cluster) if cluster else nullcontext() as client:
         for source, folder in zip(sources, name_folders(sources, out), strict=True):
             try:
                 key = fingerprint(source) | common
                 if regions is not None:
                     key["regions_sha256"] = file_sha256(find_regions(regions, source))
-                finished = None if overwrite else read_summary(folder)
                 if overwrite:
                     remove_parts(folder)
+                finished = None if overwrite else read_summary(folder)
                 if finished is not None and finished.get("fingerprint") == key:
                     summary.skipped.append(str(source))
                     summary.items.append(finished)
                     continue
                 remote = None
                 if client is not None:
-                    job = Job(
-                        source=source.absolute(),
-                        folder=folder.absolute(),
-                        scene=scene,
-                        icc=icc,
-                        model=model,
-                        device=device,
-                        precision=precision,
-                        flips=flips,
-                        model_sha256=runtime.sha256,
-                        batch_size=batch_size,
-                    )
-                    remote = Remote(client=client, job=job)
+                    here = job(source=source.absolute(), folder=folder.absolute())
+                    remote = Remote(client=client, job=here)
                 item = _predict_one(source, folder, runtime, settings, key, meter, remote)
                 summary.items.append(item)
             except Exception as error:  # whatever ails one input must not cost the others
@@ -281,7 +282,7 @@ def _analyse(
         write_geojson(table, folder / "nuclei.geojson")
         write_pictures(slide, table, found.tally, folder, source.name)
     return {
-        **measure(plan, found.tally),
+        **measure(plan, found.tally, found.left_out),
         "tiles_resumed": found.tiles_resumed,
         "levels_px": [list(size) for size in slide.levels],
         "reader": slide.reader,

@@ -10,13 +10,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+DEFOCUSED = "defocused"
+"""The flag of a tile in which no nucleus is looked for."""
 REASONS = {
     "dark": "dark throughout, as in fluorescence: expected H&E on bright glass",
     "grey": "without colour: expected red, green and blue of an H&E stain",
     "brown": "brown, as of DAB in immunohistochemistry: expected H&E",
     "colours": "not in the pinks and purples of H&E: another stain, or pen",
     "blurred": "out of focus: nuclei will be missed and outlines vague",
-    "defocused": "so far out of focus that no nucleus can be seen: they were left out",
+    DEFOCUSED: "so far out of focus that no nucleus can be seen: they were left out",
 }
 """What each flag means."""
 MAX_DARK = 35

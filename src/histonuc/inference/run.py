@@ -23,6 +23,7 @@ from histonuc.inference.features import FEATURES
 from histonuc.inference.parts import Part, PartResult, PartStore, make_parts
 from histonuc.inference.pipeline import analyse, keep
 from histonuc.inference.plan import Plan
+from histonuc.inference.quality import DEFOCUSED
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.stitch import Seams, TileNuclei
@@ -65,7 +66,7 @@ class Found:
 
     Attributes:
         tally: of all nuclei.
-        skipped: regions that could not be read.
+        skipped: cores of the tiles that could not be read.
         flagged: cores of the tiles whose image is unlike H&E, each with its flag.
         tiles_resumed: tiles that an earlier, interrupted run had analysed.
     """
@@ -74,6 +75,12 @@ class Found:
     skipped: list[RegionError] = field(default_factory=list)
     flagged: list[tuple[Box, str]] = field(default_factory=list)
     tiles_resumed: int = 0
+
+    @property
+    def left_out(self) -> list[Box]:
+        """Cores of the tiles in which no nucleus was looked for."""
+        defocused = [box for box, flag in self.flagged if flag == DEFOCUSED]
+        return [Box(*error.box_xyxy) for error in self.skipped] + defocused
 
 
 def find_nuclei(

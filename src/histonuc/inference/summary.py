@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from histonuc.files import write_text
 from histonuc.inference.plan import Plan
+from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -108,31 +109,35 @@ class Tally:
         return [int(count) for count in counts]
 
 
-def measure(plan: Plan, tally: Tally) -> dict[str, Any]:
+def measure(plan: Plan, tally: Tally, left_out: Sequence[Box]) -> dict[str, Any]:
     """Counts, areas and densities of one input, in all and by class.
 
-    ``density_per_mm2`` is a mm² of tissue, which glass, fat and lumen are not;
-    ``density_per_image_mm2`` a mm² of everything.
+    ``density_per_mm2`` is a mm² of tissue that was analysed: not glass, fat and lumen, and not
+    ``left_out_mm2``, the tissue in `left_out`, which could not be read or was out of focus.
+    ``density_per_image_mm2`` is a mm² of everything.
     """
     width, height = plan.tissue.size
     image_mm2 = width * height * (plan.mpp / 1000) ** 2
     tissue_mm2 = image_mm2 * plan.tissue.fraction
+    left_out_mm2 = image_mm2 * plan.tissue.fraction_in(left_out)
+    analysed_mm2 = tissue_mm2 - left_out_mm2
     classes, counts, total = tally.label_space.classes, tally.counts, len(tally)
     areas, class_index = tally.area_px * plan.mpp**2, tally.class_index
     return {
         "size_px": [width, height],
         "image_mm2": image_mm2,
         "tissue_mm2": tissue_mm2,
+        "left_out_mm2": left_out_mm2,
         "tiles": len(plan.grid),
         "tiles_analysed": len(plan.tiles),
         "num_nuclei": total,
-        "density_per_mm2": total / tissue_mm2 if tissue_mm2 else None,
+        "density_per_mm2": total / analysed_mm2 if analysed_mm2 > 0 else None,
         "density_per_image_mm2": total / image_mm2,
         "classes": {
             name: {
                 "num_nuclei": count,
                 "share": count / total if total else None,
-                "density_per_mm2": count / tissue_mm2 if tissue_mm2 else None,
+                "density_per_mm2": count / analysed_mm2 if analysed_mm2 > 0 else None,
                 "density_per_image_mm2": count / image_mm2,
                 "median_area_um2": (float(np.median(areas[class_index == j])) if count else None),
             }
@@ -156,7 +161,8 @@ def _item_lines(item: dict[str, Any], skipped: Sequence[str]) -> list[str]:
     done = " (finished before)" if item["source"] in skipped else ""
     density = item["density_per_mm2"]
     lines = [
-        f"{item['source']}{done}: {item['num_nuclei']:,} nuclei in {item['tissue_mm2']:.3g} mm² "
+        f"{item['source']}{done}: {item['num_nuclei']:,} nuclei in "
+        f"{item['tissue_mm2'] - item['left_out_mm2']:.3g} mm² "
         f"of tissue{'' if density is None else f', {density:,.0f} per mm²'}, "
         f"in {item['seconds']['total']:.1f} s -> {item['folder']}"
     ]

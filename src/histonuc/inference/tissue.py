@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +49,18 @@ class TissueMask:
         if self.area_px is not None:
             return self.area_px / (self.size[0] * self.size[1])
         return float(self.mask.mean())
+
+    def fraction_in(self, boxes: Sequence[Box]) -> float:
+        """Share of the slide that is tissue in any of the boxes (level-0 pixels)."""
+        height, width = self.mask.shape
+        x, y = width / self.size[0], height / self.size[1]
+        inside = np.zeros_like(self.mask)
+        for box in boxes:
+            rows = slice(round(box.y0 * y), round(box.y1 * y))
+            inside[rows, round(box.x0 * x) : round(box.x1 * x)] = True
+        whole = np.count_nonzero(self.mask)
+        part = np.count_nonzero(self.mask & inside)
+        return self.fraction * part / whole if whole else 0.0
 
     def touches(self, box: Box) -> bool:
         """Whether any tissue lies in `box` (level-0 pixels)."""

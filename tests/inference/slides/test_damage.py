@@ -195,7 +195,7 @@ def test_the_pipeline_skips_and_reports_what_it_cannot_read(
     damage_first_tile(tmp_path / "a.tif", "a.tif", image)
     plan, some_nuclei, skipped = run()
     touching = [tile for tile in plan.tiles if tile.window.x0 < 64 and tile.window.y0 < 64]
-    assert [error.box_xyxy for error in skipped] == [tuple(tile.window) for tile in touching]
+    assert [error.box_xyxy for error in skipped] == [tuple(tile.core) for tile in touching]
     assert 0.5 * len(all_nuclei) < len(some_nuclei) < len(all_nuclei)
 
 
@@ -223,6 +223,7 @@ def test_a_prediction_reports_skipped_regions_and_odd_pixels(
     )
     (item,) = summary.items
     assert [region["box_xyxy"][:2] for region in item["skipped_regions"]] == [[0, 0]]
+    assert item["left_out_mm2"] > 0
     assert "cannot read the window" in item["skipped_regions"][0]["reason"]
     assert any("1 of 2 regions could not be read" in line for line in summary.lines())
     assert any("0.25 x 0.26 microns" in line for line in summary.lines())
