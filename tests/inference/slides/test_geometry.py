@@ -1,10 +1,9 @@
 """No reader at any level or mpp moves a window: pictures that encode their own coordinates."""
 
-import functools
 import itertools
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from contextlib import ExitStack
+from functools import cache
 
 import numpy as np
 import pytest
@@ -21,11 +20,18 @@ WIDTH, HEIGHT = 701, 533  # odd at every halving
 FACTORS = (1, 2, 4)
 
 
-@functools.cache
-def slide_of(kind):
-    """An open slide of each kind, written once."""
-    folder = Path(tempfile.mkdtemp(prefix="histonuc-"))
-    return open_slide(write_slide(kind, folder, levels_of(WIDTH, HEIGHT, FACTORS)))
+@pytest.fixture(scope="module")
+def slide_of(tmp_path_factory):
+    """Gives an open slide of a kind, written once."""
+    with ExitStack() as stack:
+
+        @cache
+        def opened(kind):
+            folder = tmp_path_factory.mktemp("slide")
+            path = write_slide(kind, folder, levels_of(WIDTH, HEIGHT, FACTORS))
+            return stack.enter_context(open_slide(path))
+
+        yield opened
 
 
 def shift_px(image, x, y, w, h):
@@ -54,7 +60,7 @@ def shift_px(image, x, y, w, h):
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
-def test_windows_lie_where_they_say(kind, data):
+def test_windows_lie_where_they_say(slide_of, kind, data):
     slide = slide_of(kind)
     assert slide.size == (WIDTH, HEIGHT)
     assert slide.levels == tuple((WIDTH // f, HEIGHT // f) for f in FACTORS)
@@ -104,7 +110,7 @@ def test_levels_of_odd_ratios(sizes, downsamples):
         assert abs((shown - columns)[inside].mean()) < 0.5 * max(scale, 1)
 
 
-def test_thumbnail_shows_everything_in_place():
+def test_thumbnail_shows_everything_in_place(slide_of):
     for kind in KINDS:
         thumb = slide_of(kind).thumbnail(90)
         assert thumb.shape == (68, 90, 3)
@@ -114,7 +120,7 @@ def test_thumbnail_shows_everything_in_place():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_beyond_the_slide_is_white_and_the_last_pixel_is_not(kind):
+def test_beyond_the_slide_is_white_and_the_last_pixel_is_not(slide_of, kind):
     slide = slide_of(kind)
     image = slide.read(WIDTH - 40, HEIGHT - 40, 80, 80, 20, 20)
     assert (image[11:] == 255).all()
@@ -124,7 +130,7 @@ def test_beyond_the_slide_is_white_and_the_last_pixel_is_not(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_threads_read_what_one_reads(kind):
+def test_threads_read_what_one_reads(slide_of, kind):
     slide = slide_of(kind)
     windows = [(x, y, 150, 130, 75, 65) for x in range(-50, 700, 90) for y in range(-50, 500, 90)]
     alone = [slide.read(*window) for window in windows]
