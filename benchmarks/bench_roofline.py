@@ -20,7 +20,7 @@ import numpy as np
 import openvino
 from openvino import opset13
 
-from histonuc.inference.engines import GraphRuntime, num_cores, openvino_core
+from histonuc.inference.engines import INT8_SUFFIX, GraphRuntime, num_cores, openvino_core
 from histonuc.inference.runtime import _shipped_files
 
 SIDE = 1024
@@ -56,12 +56,19 @@ def peak_rate(precision: str) -> float:
     """Multiply-adds a second of a square matrix product through the same engine."""
     left = opset13.parameter([PRODUCT, PRODUCT], np.float32)
     right = opset13.constant(np.random.default_rng(0).random((PRODUCT, PRODUCT), np.float32))
-    model = openvino.Model([opset13.matmul(left, right, False, False)], [left])
+    if precision == "int8":
+        left_low, low, high = (np.float32(value) for value in (0, -1, 1))
+        activations = opset13.fake_quantize(left, left_low, high, left_low, high, 256)
+        weights = opset13.fake_quantize(right, low, high, low, high, 255)
+        product = opset13.matmul(activations, weights, False, False)
+    else:
+        product = opset13.matmul(left, right, False, False)
+    model = openvino.Model([product], [left])
     compiled = openvino_core().compile_model(
         model,
         "CPU",
         {
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
             "INFERENCE_NUM_THREADS": num_cores(),
             "ENABLE_CPU_PINNING": False,
         },
@@ -86,9 +93,10 @@ def main() -> None:
     print("| data type | peak GMAC/s | network GMAC/s | share | Mpx/s |")
     print("|---|---|---|---|---|")
     image = np.random.default_rng(2).integers(0, 256, (1, SIDE, SIDE, 3), np.uint8)
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16", "int8"):
+        file = path.with_name(path.stem + INT8_SUFFIX) if precision == "int8" else path
         try:
-            runtime = GraphRuntime(path, precision=precision)
+            runtime = GraphRuntime(file, precision=precision)
         except ValueError as error:
             print(f"| {precision} | {error} |")
             continue

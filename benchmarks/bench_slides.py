@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 
 from synthetic_slide import build
@@ -72,8 +73,14 @@ def main() -> None:
     for text in args.slides:
         gigapixels, tissue = map(float, text.split(":"))
         slide = args.work / f"slide-{gigapixels:g}-{tissue:g}.tif"
-        if not slide.exists():
-            build(slide, args.data, gigapixels, tissue)
+        if not slide.exists():  # elsewhere: a child's peak memory begins with its parent's
+            builder = get_context("spawn").Process(
+                target=build, args=(slide, args.data, gigapixels, tissue)
+            )
+            builder.start()
+            builder.join()
+            if builder.exitcode:
+                raise SystemExit(f"{slide} could not be built")
         out = args.work / "out"
         shutil.rmtree(out, ignore_errors=True)
         rows.append(run(slide, out, args.model))
