@@ -1,6 +1,6 @@
 """What recovers a rare class: an ablation on synthetic folds with PanNuke's share of Dead nuclei.
 
-    python benchmarks/rare_class.py --out RUNS [--seeds 0 1] [--tiles 600]
+    python benchmarks/rare_class.py --out RUNS [--seeds 0 1] [--tiles 600] [--epochs 6]
 
 Same network, budget and crops throughout. The first rows change sampling and loss on full labels.
 The last rows are about partial labels: two thirds of the training tiles come from a data set that
@@ -102,7 +102,9 @@ def stores(work: Path, tiles: int) -> dict[str, Path]:
     return found
 
 
-def score(data: Path, test: Path, run: Path, changes: dict[str, object], seed: int) -> dict:
+def score(
+    data: Path, test: Path, run: Path, changes: dict[str, object], seed: int, epochs: int
+) -> dict:
     """The run's scores on the fully labelled fold 3, trained if they are not there yet."""
     scores = run / "scores" / "scores.json"
     if not scores.exists():
@@ -115,8 +117,8 @@ def score(data: Path, test: Path, run: Path, changes: dict[str, object], seed: i
             "val_folds": (2,),
             "tile_px": 128,
             "samples_per_epoch": 800,
-            "epochs": 6,
-            "first_cycle_epochs": 6.0,
+            "epochs": epochs,
+            "first_cycle_epochs": float(epochs),
             "warmup_epochs": 0.4,
             "gamma": 1.0,
             "cycle_mult": 1.0,
@@ -164,6 +166,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--tiles", type=int, default=600)
+    parser.add_argument("--epochs", type=int, default=6, help="of 100 steps")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     data = stores(args.out, args.tiles)
@@ -176,7 +179,14 @@ def main() -> None:
     ]
     for number, (name, (which, changes)) in enumerate(ROWS.items()):
         found = [
-            score(data[which], data["full"], args.out / f"run-{number}-{seed}", changes, seed)
+            score(
+                data[which],
+                data["full"],
+                args.out / f"run-{number}-{seed}-{args.epochs}",
+                changes,
+                seed,
+                args.epochs,
+            )
             for seed in args.seeds
         ]
         lines.append(line(name, found))
