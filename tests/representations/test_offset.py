@@ -131,6 +131,14 @@ def test_small_neighbours_stay_apart() -> None:
     assert _pq(instances, OFFSET.decode(_noisy_maps(instances)).labels) > 0.8
 
 
+def test_a_nucleus_whose_centre_lies_on_its_rim_is_found() -> None:
+    instances = _drawn(12)  # one lies in the bend of another
+    found = panoptic_counts(
+        instances.astype(np.int32), OFFSET.decode(_noisy_maps(instances)).labels
+    )
+    assert found.fn[0] == found.fp[0] == 0
+
+
 def test_renumbering_the_nuclei_changes_nothing() -> None:
     instances = _drawn(5)
     order = np.concatenate([[0], 1 + np.random.default_rng(1).permutation(instances.max())])

@@ -10,8 +10,8 @@ Cheng et al. 2020, arXiv 1911.10194). What is different here:
   nucleus unless the density between them falls well below the lower of them (its prominence, as in
   persistence-based clustering, Chazal et al. 2013, doi 10.1145/2535927), so that a large nucleus
   with scattered votes stays whole and small neighbours with sharp maxima stay apart;
-- a centre must vote for itself: where a vector field is undecided between two nuclei, votes pile up
-  half-way, but the pixels there point elsewhere.
+- the pixels around a centre must vote for it: where a vector field is undecided between two nuclei,
+  votes pile up half-way, but the pixels there point elsewhere.
 
 The steps are those of `histonuc.representations.voting`.
 """

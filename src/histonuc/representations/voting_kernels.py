@@ -14,6 +14,9 @@ from histonuc.compiled import Whole, compiled, compiled_part
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
+_APART_PX = 2
+"""Between the pixels around a centre that are asked where they point."""
+
 
 @compiled_part
 def clip(value: float, size: int) -> float:
@@ -91,6 +94,34 @@ def follow(places: Floats, nuclear: NDArray[np.bool_], offsets: Floats, votes: F
         share = 1.0 / some if some else 0.0
         votes[index, 0] = clip(y + down * share, height)
         votes[index, 1] = clip(x + right * share, width)
+
+
+@compiled
+def look_around(
+    centres: Floats, nuclear: NDArray[np.bool_], offsets: Floats, places: Floats, owner: Ints
+) -> int:
+    """Write where the nuclear pixels around each centre point; return how many these are.
+
+    Args:
+        centres: (k, 2).
+        nuclear: (H, W).
+        offsets: (2, H, W).
+        places: (9 k, 2), written: where each of them points, within the image.
+        owner: (9 k,), written: the centre (0..k-1) that it is near.
+    """
+    height, width = nuclear.shape
+    count = 0
+    for index in range(len(centres)):
+        y, x = int(centres[index, 0] + 0.5), int(centres[index, 1] + 0.5)
+        for number in range(9):
+            v, u = y + _APART_PX * (number // 3 - 1), x + _APART_PX * (number % 3 - 1)
+            if v < 0 or u < 0 or v >= height or u >= width or not nuclear[v, u]:
+                continue
+            places[count, 0] = clip(v + offsets[0, v, u], height)
+            places[count, 1] = clip(u + offsets[1, v, u], width)
+            owner[count] = index
+            count += 1
+    return count
 
 
 @compiled_part
