@@ -133,14 +133,14 @@ def _join_runs(
             if (value[run] == 0) != background:
                 continue
             if run > begin[y] and value[run] == value[run - 1]:  # one of them was dropped
-                root[run] = top(root, int(run - 1))
+                root[run] = top(root, np.int64(run - 1))
             low, high = start[run] - reach, end[run] + reach
             while above < begin[y] and end[above] <= low:
                 above += 1
             other = above
             while other < begin[y] and start[other] < high:
                 if value[other] == value[run]:
-                    a, b = top(root, int(run)), top(root, int(other))
+                    a, b = top(root, np.int64(run)), top(root, np.int64(other))
                     if a < b:
                         root[b] = a
                     else:

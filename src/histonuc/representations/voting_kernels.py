@@ -177,22 +177,26 @@ def find_nearest(
         row, column = int(centres[index, 0]) // bucket_px, int(centres[index, 1]) // bucket_px
         before[index + 1] = last[row + 1, column + 1]
         last[row + 1, column + 1] = index + 1
-    for index in range(len(centres)):
-        y, x = centres[index, 0], centres[index, 1]
-        other, away = _search(y, x, centres, last, before, bucket_px, index + 1)
-        safe[index + 1] = (away if other and away < bucket_px**2 else bucket_px**2) / 4
-    for index in range(len(points)):
-        y, x = points[index, 0], points[index, 1]
-        row, column = int(y) // 8, int(x) // 8
-        guess: Whole = np.int64(guesses[row, column])
-        if guess:
-            down, right = y - centres[guess - 1, 0], x - centres[guess - 1, 1]
-            if down * down + right * right < safe[guess]:
-                nearest[index] = guess
-                continue
-        guess, _ = _search(y, x, centres, last, before, bucket_px, 0)
-        guesses[row, column] = guess
-        nearest[index] = guess
+    num = len(centres)
+    for index in range(num + len(points)):  # one loop: `_search` is compiled once for both
+        own = np.int64(index + 1 if index < num else 0)
+        if own:
+            y, x, row, column = centres[index, 0], centres[index, 1], 0, 0
+        else:
+            y, x = points[index - num, 0], points[index - num, 1]
+            row, column = int(y) // 8, int(x) // 8
+            guess = guesses[row, column]
+            if guess:
+                down, right = y - centres[guess - 1, 0], x - centres[guess - 1, 1]
+                if down * down + right * right < safe[guess]:
+                    nearest[index - num] = guess
+                    continue
+        found, away = _search(y, x, centres, last, before, bucket_px, own)
+        if own:
+            safe[own] = (away if found and away < bucket_px**2 else bucket_px**2) / 4
+        else:
+            guesses[row, column] = found
+            nearest[index - num] = found
 
 
 @compiled
