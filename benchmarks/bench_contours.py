@@ -16,7 +16,7 @@ from statistics import median
 import cv2
 import numpy as np
 
-from histonuc.nuclei import trace_contours
+from histonuc.contours import trace_contours
 
 REPEATS = 9
 

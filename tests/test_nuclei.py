@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from histonuc.nuclei import Instances, Nuclei, trace_contours
+from histonuc.contours import trace_contours
+from histonuc.nuclei import Instances, Nuclei
 from histonuc.taxonomy import CONSEP, NUCLEUS
 
 

@@ -1,9 +1,8 @@
-"""Nuclei as a struct of arrays, and the conversions between label images and contours.
+"""Nuclei as a struct of arrays, from and to label images.
 
 Frame: points are ``(x, y)`` in level-0 pixels, continuous, with ``(0, 0)`` at the top-left *corner*
 of the top-left pixel, so that the centre of pixel ``[y, x]`` is ``(x + 0.5, y + 0.5)``. Arrays are
-row-major ``[y, x]``. Contours run along pixel edges: the polygon's area equals the pixel count, and
-filling it gives back exactly the pixels it came from.
+row-major ``[y, x]``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled
+from histonuc.contours import find_centroids, measure_rings, trace_contours
 from histonuc.taxonomy import LabelSpace
 
 
@@ -121,7 +120,7 @@ class Nuclei:
     def _ring_facts(self) -> NDArray[np.float64]:
         points = self.points.view()
         points.flags.writeable = False  # as those of a table are: one type to compile for
-        return _ring_facts(points, self.offsets)
+        return measure_rings(points, self.offsets)
 
     @property
     def area_um2(self) -> NDArray[np.float64]:
@@ -216,7 +215,7 @@ class Nuclei:
         return Nuclei(
             points=points,
             offsets=offsets,
-            centroid=_centroids(instances.labels, len(instances.score)),
+            centroid=find_centroids(instances.labels, len(instances.score)),
             class_probabilities=instances.class_probabilities,
             score=instances.score,
             label_space=label_space,
@@ -242,161 +241,3 @@ class Nuclei:
             inside = shapely.contains_xy(polygon, grid_x, grid_y)
             labels[top:bottom, left:right][inside] = i + 1
         return labels
-
-
-@compiled
-def _ring_facts(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Box and signed area (n, 5) of each ring; positive when clockwise on the screen (y down)."""
-    facts = np.zeros((len(offsets) - 1, 5))
-    for i in range(len(facts)):
-        start, end = offsets[i], offsets[i + 1]
-        # Relative to the ring's first point: far from the origin the products would lose digits.
-        x0, y0 = points[start, 0], points[start, 1]
-        left = right = x_before = points[end - 1, 0]
-        top = bottom = y_before = points[end - 1, 1]
-        twice = 0.0
-        for j in range(start, end):
-            x, y = points[j, 0], points[j, 1]
-            twice += (x_before - x0) * (y - y0) - (x - x0) * (y_before - y0)
-            left, right = min(left, x), max(right, x)
-            top, bottom = min(top, y), max(bottom, y)
-            x_before, y_before = x, y
-        facts[i, 0], facts[i, 1], facts[i, 2], facts[i, 3] = left, top, right, bottom
-        facts[i, 4] = twice / 2
-    return facts
-
-
-def trace_contours(
-    labels: NDArray[np.int32], num_labels: int
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Pixel-edge contour of every label, in time linear in pixels and edges.
-
-    A pixel side between two labels is a directed edge; the next edge is known from two neighbours,
-    so each contour is walked once, from the first of its upper sides that the scan meets.
-
-    Args:
-        labels: int32 (H, W), 0 = background, values up to `num_labels`.
-        num_labels: n; every label 1..n must occur.
-
-    Returns:
-        points float64 (P, 2) corner vertices (x, y), clockwise, collinear ones removed, and
-        offsets int64 (n + 1,). A label of several parts is given by its largest part; holes are
-        not outlined.
-
-    Raises:
-        ValueError: a label of 1..n does not occur.
-
-    >>> points, offsets = trace_contours(np.array([[0, 0, 0], [0, 1, 1]], np.int32), 1)
-    >>> points.tolist()
-    [[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]]
-    """
-    height, width = labels.shape
-    padded = np.zeros((height + 2, width + 2), np.int32)
-    padded[1:-1, 1:-1] = labels
-    corners, ring = _largest_rings(padded.ravel(), width + 2, num_labels)
-    sizes = ring[:, 1] - ring[:, 0]
-    missing = num_labels - int((sizes > 0).sum())
-    if missing:
-        raise ValueError(
-            f"expected labels 1..{num_labels} to occur, got {num_labels - missing} of them"
-        )
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    rows = np.repeat(ring[:, 0] - offsets[:-1], sizes) + np.arange(offsets[-1])
-    y, x = np.divmod(corners[rows], np.int32(width + 2))
-    points = np.empty((offsets[-1], 2))
-    points[:, 0], points[:, 1] = x - 1, y - 1
-    return points, offsets
-
-
-@compiled
-def _largest_rings(
-    padded: NDArray[np.int32], width: int, num_labels: int
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Vertices of the contours, and where in them each label's ring of largest area is, (n, 2).
-
-    Pixels and corners of the raster go by their flat index; a corner is its pixel's upper left one.
-    """
-    corners = np.empty(4 * len(padded), np.int32)  # the system gives only the pages that are used
-    met = np.zeros(len(padded), np.bool_)
-    ring = np.zeros((num_labels, 2), np.int64)
-    largest = np.zeros(num_labels, np.int64)
-    begin = 0
-    for start in range(width, len(padded) - width):
-        label = padded[start]
-        if label == 0 or padded[start - width] == label or met[start]:
-            continue
-        end, area = _walk(padded, width, start, met, corners, begin)
-        if area > largest[label - 1]:
-            largest[label - 1] = area
-            ring[label - 1, 0], ring[label - 1, 1] = begin, end
-            begin = end
-    return corners[:begin], ring
-
-
-@compiled
-def _walk(
-    padded: NDArray[np.int32],
-    width: int,
-    start: int,
-    met: NDArray[np.bool_],
-    corners: NDArray[np.int32],
-    end: int,
-) -> tuple[int, int]:
-    """Write one ring's vertices from `end` on; their new end, and its area in pixels times `width`.
-
-    Edge directions run clockwise around a pixel on the screen: 0 along its top, then right, bottom
-    and left side. `ahead` leads to the next pixel in that direction, the one outside lies a quarter
-    turn back, `corner` is where the edge starts. The ring begins with a turn: what is left of the
-    first upper side that the scan meets is no upper side of the same ring.
-    """
-    ahead = np.array((1, width, -1, -width))
-    corner = np.array((0, 1, width + 1, width))
-    label = padded[start]
-    at, direction, area, turned = start, 0, 0, True
-    while True:
-        if turned:
-            corners[end] = at + corner[direction]
-            end += 1
-        # The integral of -y dx in flat indices: what x adds to them cancels out.
-        if direction == 0:
-            met[at] = True
-            area -= at
-        elif direction == 2:
-            area += at + width
-        following = at + ahead[direction]
-        outside = following + ahead[(direction + 3) & 3]
-        turned = True
-        if padded[following] != label:  # on around the same pixel (4-connected)
-            direction = (direction + 1) & 3
-        elif padded[outside] != label:
-            at, turned = following, False
-        else:
-            at, direction = outside, (direction + 3) & 3
-        if at == start and direction == 0:
-            return end, area
-
-
-@compiled
-def _centroids(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.float64]:
-    """Mean (x, y) of each label's pixel centres, (n, 2)."""
-    sums = np.zeros((num_labels, 3), np.int64)  # pixels, twice x, y
-    height, width = labels.shape
-    for y in range(height):
-        x = 0
-        while x < width:
-            label = labels[y, x]
-            if label == 0:
-                x += 1
-                continue
-            first = x
-            while x < width and labels[y, x] == label:
-                x += 1
-            sums[label - 1, 0] += x - first
-            sums[label - 1, 1] += (x - first) * (x + first - 1)
-            sums[label - 1, 2] += (x - first) * y
-    centroids = np.empty((num_labels, 2))
-    for k in range(num_labels):
-        count = max(sums[k, 0], 1)
-        centroids[k, 0] = sums[k, 1] / 2 / count + 0.5
-        centroids[k, 1] = sums[k, 2] / count + 0.5
-    return centroids

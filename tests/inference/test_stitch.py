@@ -7,10 +7,11 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from histonuc.contours import trace_contours
 from histonuc.inference.slides import PlainImage
 from histonuc.inference.stitch import Seams, TileNuclei, _overlaps, _shared_area, own
 from histonuc.inference.tiles import make_grid
-from histonuc.nuclei import Nuclei, trace_contours
+from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import NUCLEUS
 
 

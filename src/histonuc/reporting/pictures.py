@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.nuclei import trace_contours
+from histonuc.contours import trace_contours
 from histonuc.taxonomy import LabelSpace
 
 UNKNOWN_COLOUR = (130, 130, 130)

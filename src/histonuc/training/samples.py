@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.contours import trace_contours
 from histonuc.evaluation import Evaluation
 from histonuc.files import replacing
-from histonuc.nuclei import trace_contours
 from histonuc.taxonomy import LabelSpace
 
 _ZOOM = 2
