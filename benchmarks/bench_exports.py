@@ -66,10 +66,10 @@ def draw(first: int, num: int, columns: int) -> Nuclei:
     )
 
 
-def write_drawn(num: int, path: Path) -> None:
-    """A `nuclei.parquet` of `num` nuclei, a row group at a time."""
+def write_drawn(num: int, path: Path) -> tuple[int, int]:
+    """A `nuclei.parquet` of `num` nuclei, a row group at a time; the image's size."""
     columns = int(np.ceil(num**0.5))
-    size = [columns * PITCH_PX, -(-num // columns) * PITCH_PX]
+    size = columns * PITCH_PX, -(-num // columns) * PITCH_PX
     writer = None
     for first in range(0, num, ROWS):
         part = draw(first, min(ROWS, num - first), columns)
@@ -82,6 +82,7 @@ def write_drawn(num: int, path: Path) -> None:
         writer.write_table(table, row_group_size=ROWS)
     if writer is not None:
         writer.close()
+    return size
 
 
 def plain_geojson(table: Path, path: Path) -> None:
@@ -106,8 +107,8 @@ def _dicts(nuclei: Nuclei) -> Iterator[dict[str, object]]:
         }
 
 
-def write_slide_header(path: Path) -> None:
-    """The header of a DICOM slide, which is all that annotations need of it."""
+def write_slide_header(path: Path, size: tuple[int, int]) -> None:
+    """The header of a DICOM slide of that width and height, which annotations refer to."""
     import pydicom
 
     header = pydicom.Dataset()
@@ -115,6 +116,7 @@ def write_slide_header(path: Path) -> None:
     for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
         setattr(header, name, pydicom.uid.generate_uid())
     header.Modality = "SM"
+    header.TotalPixelMatrixColumns, header.TotalPixelMatrixRows = size
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     header.save_as(path, enforce_file_format=True)
@@ -123,8 +125,8 @@ def write_slide_header(path: Path) -> None:
 def run_one(folder: Path, to: str, num: int) -> None:
     """Export, and print seconds, peak MB and bytes written."""
     if to == "draw":
-        write_drawn(num, folder / TABLE_FILE)
-        write_slide_header(folder / "slide.dcm")
+        size = write_drawn(num, folder / TABLE_FILE)
+        write_slide_header(folder / "slide.dcm", size)
         return
     start = time.perf_counter()
     if to == "json.dump":
@@ -134,7 +136,7 @@ def run_one(folder: Path, to: str, num: int) -> None:
         centroids = to == "centroids"
         name = "geojson" if centroids else to
         slide = folder / "slide.dcm" if to == "dicom" else None
-        (written,) = export_folder(folder, name, centroids=centroids, slide=slide)
+        (written,) = export_folder(folder, name, centroids=centroids, slide=slide).written
     seconds = time.perf_counter() - start
     files = [written] if written.is_file() else [f for f in written.rglob("*") if f.is_file()]
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -15,7 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from histonuc.evaluation import Evaluation, TileScore, evaluate, load_panels, write_scores
+from histonuc.evaluation import (
+    Evaluation,
+    TileScore,
+    TileTable,
+    evaluate,
+    load_panels,
+    write_scores,
+)
 from histonuc.evaluation.panels import PANEL_PX, choose_panels
 from histonuc.representations.semantic import Semantic
 from histonuc.taxonomy import NUCLEUS, LabelSpace
@@ -160,6 +167,28 @@ def test_evaluations_of_parts_add_up_to_the_whole() -> None:
     }
 
 
+def test_what_is_held_on_the_way_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = MemoryStore(num=30)
+    expected = run(store, perfect(store))
+    monkeypatch.setattr("histonuc.evaluation.loop._ROWS", 4)
+    monkeypatch.setattr("histonuc.evaluation.loop._POOL", 9)
+    found = run(store, perfect(store))
+    assert repr(list(found.records)) == repr(list(expected.records))  # NaN
+    assert [p.record.tile for p in found.panels] == [p.record.tile for p in expected.panels]
+    assert [p.reason for p in found.panels] == [p.reason for p in expected.panels]
+
+
+def test_a_table_gives_back_its_rows() -> None:
+    rows = [_score(i, i / 7, f"tissue {i}", num_truth=300 + i) for i in (4, 0, 9)]
+    table = TileTable.concat([TileTable.of(rows[:1], 2), TileTable.of(rows[1:], 2)])
+    assert list(table) == rows
+    assert list(table.sorted_by_tile()) == [rows[1], rows[0], rows[2]]
+    assert list(table.column("tissue")) == ["tissue 4", "tissue 0", "tissue 9"]
+    assert table.column("pq").tolist() == [[i / 7, i / 7] for i in (4, 0, 9)]
+    assert list(TileTable.of([], 2)) == []
+    assert table.numbers.nbytes / len(table) < 250
+
+
 def test_classes_in_another_order_are_put_in_the_stores() -> None:
     store = MemoryStore()
     swapped = LabelSpace(name="swapped", classes=("Long", "Round"))
@@ -254,13 +283,14 @@ def test_written_scores_are_read_back(tmp_path: Path) -> None:
     panels = load_panels(out / "panels.npz")
     assert repr([p.record for p in panels]) == repr([p.record for p in evaluation.panels])  # NaN
     np.testing.assert_array_equal(panels[0].prediction, evaluation.panels[0].prediction)
-    assert sorted(p.name for p in out.iterdir()) == ["panels.npz", "scores.json", "tiles.parquet"]
+    files = ["counts.npz", "panels.npz", "scores.json", "tiles.parquet"]
+    assert sorted(p.name for p in out.iterdir()) == files
 
 
 def test_a_file_that_holds_no_panels_is_named(tmp_path: Path) -> None:
     file = tmp_path / "panels.npz"
     np.savez(file, other=np.zeros(1))
-    with pytest.raises(ValueError, match=r"panels\.npz holds no panels"):
+    with pytest.raises(ValueError, match=r"panels\.npz is damaged or no panels"):
         load_panels(file)
 
 

@@ -23,12 +23,12 @@ OPTIONS: dict[str, dict[str, object]] = {
 PRECISION = {"inception_unet": "fp32", "compact": "fp16-weights"}
 
 
-def _model(trunk: str) -> NucleusModel:
+def _model(trunk: str, representation: str = "semantic") -> NucleusModel:
     torch.manual_seed(0)
     model = build_model(
         ModelSpec(
             trunk=trunk,
-            representation="semantic",
+            representation=representation,
             label_space=PANNUKE,
             mpp=0.25,
             trunk_options=OPTIONS[trunk],
@@ -63,6 +63,22 @@ def test_agrees_with_torch(
     tolerance = {"fp32": 1e-4, "fp16-weights": 0.02}[PRECISION[model.spec.trunk]]
     assert onnx_difference(model, path, _images(*shape)) < tolerance
     assert model.training
+
+
+@pytest.mark.parametrize("representation", ["hover", "offset", "star"])
+def test_every_instance_representation_agrees_with_torch(
+    representation: str, tmp_path: Path
+) -> None:
+    model = _model("compact", representation)
+    path = export_onnx(model, tmp_path / "model.onnx")
+    assert onnx_difference(model, path, _images(2, 70, 65)) < 1e-4
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (maps,) = session.run(None, {"images": _images(1, 70, 65)})
+    assert maps.shape == (1, model.representation.channels, 70, 65)
+    assert maps[:, 1:-5].std() > 0.1, "the geometry was no test"
+    np.testing.assert_allclose(maps[:, -5:].sum(1), 1, atol=1e-5)
+    assert maps[:, 0].min() >= 0
+    assert maps[:, 0].max() <= 1
 
 
 def test_file_describes_itself(exported: tuple[NucleusModel, Path]) -> None:

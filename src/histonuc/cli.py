@@ -38,6 +38,7 @@ for _command in (
     commands.train,
     commands.crossval,
     commands.evaluate,
+    commands.merge_scores,
     commands.compare,
     commands.report,
     commands.predict,

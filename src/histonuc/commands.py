@@ -236,7 +236,7 @@ def evaluate(
             or an npy in PanNuke's shape.
         types: Class of each type of the predictions: --types.1 Neoplastic.
         binary_only: Leave classes out, so that any model can be scored on any store.
-        device: auto, cpu or cuda:0.
+        device: auto, cpu, cuda:0 or mps.
         precision: As for `histonuc predict`.
         flips: As for `histonuc predict`.
     """
@@ -271,6 +271,19 @@ def evaluate(
             flips=flips,
         )
     return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
+
+
+def merge_scores(scores: tuple[Path, ...], *, out: Path) -> Outcome:
+    """Make one score folder of several, the same as if all their tiles had been scored at once.
+
+    Args:
+        scores: Folders of `histonuc evaluate`, each of other tiles of one store, by one model.
+        out: Folder for the scores.json of all and the tables beside it.
+    """
+    from histonuc.evaluation import merge_scores as merge
+
+    evaluation, merged = merge(scores, out)
+    return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=merged)
 
 
 def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0) -> Outcome:
@@ -335,6 +348,7 @@ def predict(
     icc: bool = False,
     regions: Path | None = None,
     cluster: str = "",
+    geojson: bool = True,
     overwrite: bool = False,
 ) -> Outcome:
     """Find, outline and classify the nuclei of tiles, images, folders and slides.
@@ -343,7 +357,7 @@ def predict(
         paths: Images, folders of images, or slides.
         out: Folder for the results, one folder inside for each input.
         model: A shipped model's name, an exported file, a run folder or a checkpoint.
-        device: auto, cpu or cuda:0.
+        device: auto, cpu, cuda:0 or mps.
         precision: Arithmetic of exported and shipped models; auto is int8 where the model has
             an int8 version and the processor is an x86, else bf16 where the processor has it, else
             fp32, which gives the same everywhere.
@@ -356,6 +370,8 @@ def predict(
         regions: Analyse these instead of all tissue: GeoJSON polygons in level-0 pixels or a PNG
             mask of the slide; or a folder with one NAME.geojson or NAME.png for each input.
         cluster: A Dask scheduler's address, or local:4 for four processes of this machine.
+        geojson: Write nuclei.geojson for QuPath too, most of a result's bytes; `histonuc export`
+            can write it later.
         overwrite: Do finished inputs again.
     """
     from histonuc.inference.predict import predict as run_prediction
@@ -374,6 +390,7 @@ def predict(
         icc=icc,
         regions=regions,
         cluster=cluster,
+        geojson=geojson,
         overwrite=overwrite,
     )
     return Outcome(
@@ -409,9 +426,9 @@ def export(
     """
     from histonuc.exports import export_folder
 
-    written = export_folder(out, to, centroids=centroids, slide=slide)
+    summary = export_folder(out, to, centroids=centroids, slide=slide)
     return Outcome(
-        lines=[f"wrote {path}" for path in written], data={"written": [str(p) for p in written]}
+        lines=summary.lines(), data=summary.to_dict(), exit_code=1 if summary.failed else 0
     )
 
 

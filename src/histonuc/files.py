@@ -3,10 +3,42 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+DRAFT_PREFIX = ".writing-"
+"""How the name of a file begins that is not finished."""
+
+
+def _draft_of(path: Path) -> Path:
+    """A name beside `path` that nobody else writes to.
+
+    Containers on shared storage may have the same process id: the number after it is random.
+    """
+    return path.with_name(f"{DRAFT_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder, but not in folders inside it.
+
+    Call it where nobody else writes: whoever writes there at that moment fails.
+
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
+    >>> for name in (".writing-7-0badcafe-nuclei.parquet", "nuclei.parquet"):
+    ...     _ = (folder / name).write_text("")
+    >>> remove_drafts(folder)
+    >>> [path.name for path in folder.iterdir()]
+    ['nuclei.parquet']
+    """
+    for draft in list(folder.glob(f"{DRAFT_PREFIX}*")):
+        if draft.is_dir():  # of `replacing_folder`
+            shutil.rmtree(draft, ignore_errors=True)
+        else:
+            draft.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -23,7 +55,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ('a,b', 1)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    draft = _draft_of(path)
     try:
         yield draft
         os.replace(draft, path)
@@ -49,7 +81,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     >>> (target / "zarr.json").read_text(), len(list(target.parent.iterdir()))
     ('new', 1)
     """
-    draft = path.with_name(f".writing-{os.getpid()}-{path.name}")
+    draft = _draft_of(path)
     draft.mkdir(parents=True)
     try:
         yield draft

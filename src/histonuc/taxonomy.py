@@ -169,8 +169,8 @@ _TISSUE_BY_KEY = {re.sub(r"[^a-z]", "", t.lower()): t for t in TISSUES} | _TISSU
 def canonical_tissue(name: str) -> str:
     """Official spelling of a tissue; a name that is none of the 19 begins with a capital.
 
-    >>> [canonical_tissue(name) for name in ("Head & Neck", "adrenal gland", "brain")]
-    ['HeadNeck', 'Adrenal_gland', 'Brain']
+    >>> tuple(map(canonical_tissue, ("Head & Neck", "adrenal gland", "brain")))
+    ('HeadNeck', 'Adrenal_gland', 'Brain')
     """
     stripped = name.strip()
     official = _TISSUE_BY_KEY.get(re.sub(r"[^a-z]", "", name.lower()))

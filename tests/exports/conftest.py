@@ -1,20 +1,29 @@
 """Nuclei to export, and what equal means after a way there and back."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import strategies as st
 
 from histonuc.exports import to_table
 from histonuc.nuclei import Instances, Nuclei
 from histonuc.taxonomy import PANNUKE
 
+FEATURES = st.lists(
+    st.sampled_from(["od_red", "texture", "Nucleus: Area µm^2", 'of "A", B', "p value", "p_value"]),
+    unique=True,
+    max_size=3,
+)
+"""Names of features, some as only a person would choose them."""
 
-def random_nuclei(seed=0, num=7, mpp=0.25, scale=0.499 / 0.25, origin=(1234.5, 99.25)):
-    """Blobs of a random label image, with random class probabilities."""
+
+def random_nuclei(seed=0, num=7, mpp=0.25, scale=0.499 / 0.25, origin=(1234.5, 99.25), features=()):
+    """Blobs of a random label image, with random class probabilities and features."""
     if num == 0:
-        return Nuclei.empty(PANNUKE, mpp)
+        return Nuclei.empty(PANNUKE, mpp, features)
     rng = np.random.default_rng(seed)
     labels = np.zeros((60, 60), np.int32)
     for i in range(num):
@@ -27,7 +36,14 @@ def random_nuclei(seed=0, num=7, mpp=0.25, scale=0.499 / 0.25, origin=(1234.5, 9
         class_probabilities=rng.dirichlet(np.ones(5), n).astype(np.float32),
         score=rng.uniform(0, 1, n).astype(np.float32),
     )
-    return Nuclei.from_instances(instances, PANNUKE).moved(scale, origin, mpp)
+    nuclei = Nuclei.from_instances(instances, PANNUKE).moved(scale, origin, mpp)
+    return replace(nuclei, features={name: random_feature(rng, n) for name in features})
+
+
+def random_feature(rng, n):
+    """Values float32 (n,) of all sizes, a fifth of them unknown."""
+    values = rng.normal(size=n) * 10.0 ** rng.integers(-9, 10, n)
+    return np.where(rng.uniform(size=n) < 0.2, np.nan, values).astype(np.float32)
 
 
 def check_equal(one, other, points_px=0.0, centroid_px=0.0):
@@ -36,6 +52,10 @@ def check_equal(one, other, points_px=0.0, centroid_px=0.0):
         a, b = getattr(one, name), getattr(other, name)
         assert a.dtype == b.dtype, name
         assert np.array_equal(a, b), name
+    assert list(one.features) == list(other.features)
+    for name, values in one.features.items():
+        assert values.dtype == np.float32, name
+        assert np.array_equal(values, other.features[name], equal_nan=True), name
     assert np.abs(one.points - other.points).max(initial=0) <= points_px
     assert np.abs(one.centroid - other.centroid).max(initial=0) <= centroid_px
     assert one.label_space == other.label_space

@@ -2,10 +2,45 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from histonuc.exports import to_table
+from histonuc.exports.table import from_facts
 from histonuc.taxonomy import PANNUKE
 
+from .conftest import FEATURES
+
 anndata = pytest.importorskip("anndata", reason="an extra: pip install 'histonuc[spatial]'")
+
+
+@given(
+    seed=st.integers(0, 999),
+    num=st.integers(0, 6),
+    mpp=st.sampled_from([0.25, float("nan")]),
+    features=FEATURES,
+)
+@settings(max_examples=15)
+def test_every_value_comes_back(nuclei_of, tmp_path_factory, seed, num, mpp, features):
+    from histonuc.exports.anndata import write_anndata
+
+    nuclei = nuclei_of(seed, num, mpp, features=features)
+    path = tmp_path_factory.mktemp("h5ad") / "a.h5ad"
+    write_anndata(nuclei, path)
+    read, table = anndata.read_h5ad(path), to_table(nuclei)
+    assert read.obs["id"].tolist() == table["id"].to_pylist()
+    assert read.obs["class"].tolist() == table["class"].to_pylist()
+    assert np.array_equal(read.obsm["spatial"], nuclei.centroid)
+    columns = {"score": "score", "area px": "area_px", "x px": "x", "y px": "y"}
+    columns |= {"area µm²": "area_um2"} if mpp == 0.25 else {}
+    columns |= {f"p {name}": f"p_{name}" for name in PANNUKE.classes}
+    columns |= {name: name for name in features}
+    assert list(read.var_names) == list(columns)
+    for values, name in zip(read.X.T, columns.values(), strict=True):
+        assert np.array_equal(values, table[name].to_numpy().astype(np.float32), equal_nan=True)
+    space, read_mpp = from_facts(json.loads(read.uns["histonuc"]))
+    assert space == PANNUKE
+    assert np.array_equal(read_mpp, mpp, equal_nan=True)
 
 
 def test_anndata_reads_it(with_extra, tmp_path):

@@ -1,26 +1,56 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 hd = pytest.importorskip("highdicom", reason="an extra: pip install 'histonuc[dicom]'")
 
 import pydicom  # noqa: E402
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
 
+from histonuc.exports import as_source  # noqa: E402
 from histonuc.exports.dicom import write_dicom  # noqa: E402
 from histonuc.taxonomy import PANNUKE  # noqa: E402
 
 
-@pytest.fixture
-def slide(tmp_path):
+def write_slide(path, **attributes):
     header = pydicom.Dataset()
     header.SOPClassUID = "1.2.840.10008.5.1.4.1.1.77.1.6"
     for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
         setattr(header, name, generate_uid())
     header.Modality, header.PatientID = "SM", "P-7"
+    for name, value in attributes.items():
+        setattr(header, name, value)
     header.file_meta = pydicom.dataset.FileMetaDataset()
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    header.save_as(tmp_path / "slide.dcm", enforce_file_format=True)
-    return tmp_path / "slide.dcm"
+    header.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.fixture
+def slide(tmp_path):
+    return write_slide(tmp_path / "slide.dcm")
+
+
+@given(seed=st.integers(0, 999), num=st.integers(1, 12), mpp=st.sampled_from([0.25, float("nan")]))
+@settings(max_examples=15)
+def test_highdicom_reads_back_equal(nuclei_of, tmp_path_factory, seed, num, mpp):
+    nuclei, folder = nuclei_of(seed, num, mpp), tmp_path_factory.mktemp("dicom")
+    source = as_source(nuclei)
+    small_batches = replace(source, read=lambda _: source.read(2))
+    write_dicom(small_batches, folder / "a.dcm", slide=write_slide(folder / "slide.dcm"))
+    groups = hd.ann.annread(folder / "a.dcm").get_annotation_groups()
+    assert sum(group.number_of_annotations for group in groups) == len(nuclei)
+    for group in groups:
+        part = nuclei.select(nuclei.class_index == PANNUKE.classes.index(group.label))
+        polygons = group.get_graphic_data("2D")
+        assert [len(polygon) for polygon in polygons] == np.diff(part.offsets).tolist()
+        assert np.array_equal(np.concatenate(polygons), part.points.astype(np.float32))
+        _, values, _ = group.get_measurements()
+        expected = [part.score, part.area_um2] if mpp == 0.25 else [part.score]
+        assert np.array_equal(values, np.stack(expected, axis=1).astype(np.float32))
 
 
 @pytest.mark.parametrize("mpp", [0.25, float("nan")])
@@ -63,3 +93,18 @@ def test_what_cannot_be_written_is_said(nuclei_of, slide, tmp_path):
     with pytest.raises(ValueError, match="no valid DICOM"):
         write_dicom(nuclei_of(), tmp_path / "c.dcm", slide=slide)
     assert not (tmp_path / "c.dcm").exists()
+
+
+def test_a_slide_of_another_size_is_refused(with_extra, tmp_path):
+    table, nuclei = with_extra  # of a slide of 1400 x 300 px
+    right = write_slide(tmp_path / "s.dcm", TotalPixelMatrixColumns=1400, TotalPixelMatrixRows=300)
+    write_dicom(table, tmp_path / "a.dcm", slide=right)
+    coarser = {"TotalPixelMatrixColumns": 350, "TotalPixelMatrixRows": 75}
+    for attributes, got in ((coarser, "350 x 75"), ({}, r"\? x \?")):
+        slide = write_slide(tmp_path / "other.dcm", **attributes)
+        with pytest.raises(
+            ValueError, match=rf"other\.dcm: expected .* 1400 x 300 px .*, got .* {got} px: give"
+        ):
+            write_dicom(table, tmp_path / "b.dcm", slide=slide)
+        write_dicom(nuclei, tmp_path / "c.dcm", slide=slide)  # they know of no size
+    assert not (tmp_path / "b.dcm").exists()

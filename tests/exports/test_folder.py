@@ -1,11 +1,9 @@
-import csv
 from typing import get_args, get_type_hints
 
 import pytest
 
-from histonuc import commands, extras
+from histonuc import cli, commands, extras
 from histonuc.exports import FORMATS, export_folder, write_table
-from histonuc.exports.csv import write_csv
 from histonuc.exports.geojson_reader import read_geojson
 
 PLAIN = ("geojson", "geojson.gz", "geoparquet", "csv", "coco", "ome-tiff")
@@ -14,9 +12,10 @@ PLAIN = ("geojson", "geojson.gz", "geoparquet", "csv", "coco", "ome-tiff")
 def test_export_one_prediction_or_a_folder_of_them(nuclei_of, assert_equal, tmp_path):
     for name in ("a", "b"):
         write_table(nuclei_of(), tmp_path / "out" / name / "nuclei.parquet")
-    written = export_folder(tmp_path / "out", "csv")
-    assert written == [tmp_path / "out" / name / "nuclei.csv" for name in ("a", "b")]
-    (one,) = export_folder(tmp_path / "out" / "b", "geojson.gz")
+    summary = export_folder(tmp_path / "out", "csv")
+    assert not summary.failed
+    assert summary.written == [tmp_path / "out" / name / "nuclei.csv" for name in ("a", "b")]
+    (one,) = export_folder(tmp_path / "out" / "b", "geojson.gz").written
     assert_equal(read_geojson(one), nuclei_of(), points_px=0.00501, centroid_px=1e-4)
 
 
@@ -25,7 +24,7 @@ def test_export_one_prediction_or_a_folder_of_them(nuclei_of, assert_equal, tmp_
 def test_every_plain_format_is_written_without_an_extra(nuclei_of, tmp_path, monkeypatch, to, num):
     monkeypatch.setattr(extras, "is_installed", lambda extra: False)
     write_table(nuclei_of(num=num), tmp_path / "nuclei.parquet")
-    (written,) = export_folder(tmp_path, to)
+    (written,) = export_folder(tmp_path, to).written
     assert written.stat().st_size > 0
     assert {path.name for path in tmp_path.iterdir()} == {"nuclei.parquet", written.name}
 
@@ -40,7 +39,7 @@ def test_a_missing_extra_is_named(nuclei_of, tmp_path, monkeypatch, to, extra):
 
 def test_centroids_have_a_file_of_their_own(nuclei_of, tmp_path):
     write_table(nuclei_of(), tmp_path / "nuclei.parquet")
-    (written,) = export_folder(tmp_path, "geojson", centroids=True)
+    (written,) = export_folder(tmp_path, "geojson", centroids=True).written
     assert written == tmp_path / "centroids.geojson"
 
 
@@ -56,23 +55,57 @@ def test_errors_say_what_is_wrong(tmp_path):
             export_folder(tmp_path, to, slide=slide)
 
 
+def damage(table, at_end):
+    """Spoil the facts at a table's end, or the pages before, which only reading on reveals."""
+    content = bytearray(table.read_bytes())
+    start = len(content) - 8 if at_end else 100
+    content[start : start + 8] = b"spoilt!!"
+    table.write_bytes(content)
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_one_damaged_result_among_many_does_not_cost_the_others(
+    nuclei_of, tmp_path, capsys, at_end
+):
+    tables = [tmp_path / name / "nuclei.parquet" for name in "abc"]
+    for table in tables:
+        write_table(nuclei_of(), table)
+    damage(tables[1], at_end)
+    assert cli.run(["export", str(tmp_path), "--to", "csv"]) == 1
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == [f"wrote {tables[i].with_name('nuclei.csv')}" for i in (0, 2)]
+    assert shown[2] == "1 failed:"
+    assert shown[3].startswith(f"  {tables[1]}: ")
+    assert "damaged" in shown[3]
+    assert [file.name for file in tables[1].parent.iterdir()] == ["nuclei.parquet"]
+    summary = export_folder(tmp_path, "csv").to_dict()
+    assert [failure["source"] for failure in summary["failed"]] == [str(tables[1])]
+    assert len(summary["written"]) == 2
+
+
+@pytest.mark.parametrize("at_end", [True, False])
+def test_a_single_damaged_result_is_an_error(nuclei_of, tmp_path, caplog, at_end):
+    table = tmp_path / "a" / "nuclei.parquet"
+    write_table(nuclei_of(), table)
+    damage(table, at_end)
+    for out in (tmp_path, table.parent):
+        with pytest.raises(ValueError, match=r"nuclei\.parquet is damaged or no table of nuclei"):
+            export_folder(out, "csv")
+        assert cli.run(["export", str(out), "--to", "csv"]) == 2
+
+
+def test_a_fault_of_ours_among_many_leaves_a_traceback(nuclei_of, tmp_path, monkeypatch, caplog):
+    from histonuc.exports import csv
+
+    for name in "ab":
+        write_table(nuclei_of(), tmp_path / name / "nuclei.parquet")
+    monkeypatch.setattr(csv, "write_csv", lambda source, path: 1 / 0)
+    summary = export_folder(tmp_path, "csv")
+    assert [failure["error"] for failure in summary.failed] == [
+        "ZeroDivisionError: division by zero"
+    ] * 2
+    assert "Traceback" in caplog.text
+
+
 def test_the_command_offers_every_format():
     assert get_args(get_type_hints(commands.export)["to"]) == FORMATS
-
-
-def test_csv_has_a_row_a_nucleus_and_no_contour(nuclei_of, with_extra, tmp_path):
-    nuclei = nuclei_of()
-    write_csv(nuclei, tmp_path / "a.csv")
-    with (tmp_path / "a.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [float(row["x"]) for row in rows] == nuclei.centroid[:, 0].tolist()
-    assert "contour" not in rows[0]
-    write_csv(nuclei_of(mpp=float("nan")), tmp_path / "b.csv")
-    with (tmp_path / "b.csv").open(newline="") as stream:
-        assert {row["area_um2"] for row in csv.DictReader(stream)} == {""}
-    table, _ = with_extra
-    write_csv(table, tmp_path / "c.csv")
-    with (tmp_path / "c.csv").open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["id"] for row in rows] == [str(11 + i) for i in range(len(nuclei))]
-    assert [row["entropy"] for row in rows][:3] == ["0", "", "0.25"]

@@ -86,7 +86,7 @@ KINDS = {
 def test_mutated_files_give_nuclei_or_one_clear_error(tmp_path, kind):
     write, read = KINDS[kind]
     path = tmp_path / kind
-    write(random_nuclei(num=12), path)
+    write(random_nuclei(num=12, features=["od_red"]), path)
     content, rng = path.read_bytes(), random.Random(kind)
     read(path)
     mutations = [mutate_bytes] + [mutate_json] * path.name.endswith("json")

@@ -1,6 +1,7 @@
 import gzip
 import json
 import uuid
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +16,14 @@ from histonuc.exports.source import as_source
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import NUCLEUS, PANNUKE
 
+from .conftest import FEATURES
+
 MPPS = st.sampled_from([0.25, 0.499, float("nan")])
 
 
-@given(seed=st.integers(0, 999), num=st.integers(0, 6), mpp=MPPS)
-def test_reads_back_equal(nuclei_of, assert_equal, tmp_path_factory, seed, num, mpp):
-    nuclei = nuclei_of(seed, num, mpp)
+@given(seed=st.integers(0, 999), num=st.integers(0, 6), mpp=MPPS, features=FEATURES)
+def test_reads_back_equal(nuclei_of, assert_equal, tmp_path_factory, seed, num, mpp, features):
+    nuclei = nuclei_of(seed, num, mpp, features=features)
     path = tmp_path_factory.mktemp("geo") / f"a.geojson{'.gz' if seed % 2 else ''}"
     write_geojson(nuclei, path)
     assert_equal(read_geojson(path), nuclei, points_px=0.00501, centroid_px=1e-4)
@@ -54,6 +57,24 @@ def test_is_what_qupath_reads(nuclei_of, tmp_path):
     ids = [uuid.UUID(feature["id"]) for feature in collection["features"]]
     assert {(i.version, i.variant) for i in ids} == {(4, uuid.RFC_4122)}
     assert len(set(ids)) == len(nuclei)
+
+
+@pytest.mark.parametrize("centroids", [False, True])
+def test_gdal_reads_valid_geometry_and_the_same_classes(nuclei_of, tmp_path, centroids):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its dependencies' own deprecations
+        geopandas = pytest.importorskip("geopandas", reason="pip install geopandas to check")
+    nuclei = nuclei_of(num=12, features=["od_red"])
+    write_geojson(nuclei, tmp_path / "a.geojson", centroids=centroids)
+    frame = geopandas.read_file(tmp_path / "a.geojson")
+    assert len(frame) == len(nuclei)
+    assert set(frame.geom_type) == {"Point" if centroids else "Polygon"}
+    assert frame.is_valid.all()
+    names = [row["name"] for row in frame["classification"]]
+    assert names == [PANNUKE.classes[j] for j in nuclei.class_index]
+    if not centroids:
+        area = [row["area px"] for row in frame["measurements"]]
+        assert shapely.area(frame.geometry.to_numpy()) == pytest.approx(area, rel=0.01)
 
 
 def test_further_columns_are_measurements_and_missing_values_are_left_out(with_extra, tmp_path):
@@ -129,7 +150,7 @@ SQUARE = [[10, 10], [10, 20], [20, 20], [20, 10], [10, 10]]  # counter-clockwise
 
 @pytest.mark.parametrize("as_array", [True, False])
 def test_corrections_in_qupath_come_back(nuclei_of, tmp_path, as_array):
-    nuclei = nuclei_of()
+    nuclei = nuclei_of(features=["od_red"])
     write_geojson(nuclei, tmp_path / "a.geojson")
     features = corrected(json.loads((tmp_path / "a.geojson").read_text())["features"])
     content = features if as_array else {"type": "FeatureCollection", "features": features}
@@ -148,6 +169,9 @@ def test_corrections_in_qupath_come_back(nuclei_of, tmp_path, as_array):
         assert shapely.Polygon(ring).exterior.is_ccw  # clockwise with y down
         assert read.centroid[i].tolist() == [15, 15]
     assert np.array_equal(read.class_probabilities[2:-1], nuclei.class_probabilities[2:])
+    assert list(read.features) == ["od_red"]
+    expected = [*nuclei.features["od_red"], np.nan]  # nobody measured what was drawn
+    assert np.array_equal(read.features["od_red"], expected, equal_nan=True)
 
 
 def test_classes_are_known_or_mapped(nuclei_of, tmp_path):
@@ -158,6 +182,7 @@ def test_classes_are_known_or_mapped(nuclei_of, tmp_path):
     everything = dict.fromkeys(PANNUKE.classes, "Nucleus")
     read = read_geojson(tmp_path / "a.geojson", label_space=NUCLEUS, class_map=everything)
     assert (read.class_probabilities == 1).all()
+    assert not read.features  # not the probabilities of other classes
     with pytest.raises(ValueError, match="class_map sends 'Dead' to 'dead'"):
         read_geojson(tmp_path / "a.geojson", class_map={"Dead": "dead"})
 

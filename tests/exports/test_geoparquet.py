@@ -9,17 +9,25 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histonuc.exports.geoparquet import polygon_wkb, read_geoparquet, write_geoparquet
-from histonuc.taxonomy import PANNUKE
+from histonuc.exports.geoparquet import read_geoparquet, write_geoparquet
+from histonuc.exports.wkb import polygon_wkb
+from histonuc.taxonomy import NUCLEUS, PANNUKE
+
+from .conftest import FEATURES
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # its dependencies' own deprecations
     geopandas = pytest.importorskip("geopandas", reason="pip install geopandas to check the files")
 
 
-@given(seed=st.integers(0, 999), num=st.integers(0, 6), mpp=st.sampled_from([0.25, float("nan")]))
-def test_reads_back_equal(nuclei_of, assert_equal, tmp_path_factory, seed, num, mpp):
-    nuclei = nuclei_of(seed, num, mpp)
+@given(
+    seed=st.integers(0, 999),
+    num=st.integers(0, 6),
+    mpp=st.sampled_from([0.25, float("nan")]),
+    features=FEATURES,
+)
+def test_reads_back_equal(nuclei_of, assert_equal, tmp_path_factory, seed, num, mpp, features):
+    nuclei = nuclei_of(seed, num, mpp, features=features)
     path = tmp_path_factory.mktemp("geo") / "a.geoparquet"
     write_geoparquet(nuclei, path)
     assert_equal(read_geoparquet(path), nuclei)
@@ -50,11 +58,11 @@ def test_geopandas_reads_it_with_all_columns(with_extra, tmp_path):
 
 
 def test_corrections_in_geopandas_come_back(nuclei_of, tmp_path):
-    nuclei = nuclei_of()
+    nuclei = nuclei_of(features=["od_red"])
     write_geoparquet(nuclei, tmp_path / "a.geoparquet")
     frame = geopandas.read_parquet(tmp_path / "a.geoparquet")
     frame.loc[0, "class"] = "necrotic"
-    frame.to_parquet(tmp_path / "b.parquet")
+    frame.loc[frame.index[::-1]].iloc[::-1].to_parquet(tmp_path / "b.parquet")
     with pytest.raises(ValueError, match="give label_space"):
         read_geoparquet(tmp_path / "b.parquet")
     with pytest.raises(ValueError, match=r"'necrotic' \(1\)"):
@@ -65,6 +73,11 @@ def test_corrections_in_geopandas_come_back(nuclei_of, tmp_path):
     assert read.class_probabilities[0].tolist() == [0, 0, 0, 1, 0]
     assert np.array_equal(read.class_probabilities[1:], nuclei.class_probabilities[1:])
     assert np.array_equal(read.points, nuclei.points)
+    assert list(read.features) == ["od_red"]
+    assert np.array_equal(read.features["od_red"], nuclei.features["od_red"], equal_nan=True)
+    everything = dict.fromkeys(PANNUKE.classes, "Nucleus")
+    mapped = read_geoparquet(tmp_path / "a.geoparquet", label_space=NUCLEUS, class_map=everything)
+    assert list(mapped.features) == ["od_red"]  # and no probabilities of other classes
 
 
 def test_other_tables_are_refused(tmp_path):

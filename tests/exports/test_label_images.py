@@ -1,9 +1,11 @@
+import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -63,6 +65,51 @@ def test_ome_tiff_is_a_pyramid_of_ids(with_extra, tmp_path):
         assert all(page.is_tiled for page in tiff.pages)
         assert np.array_equal(series.asarray(), expected)
         assert 'PhysicalSizeX="0.25"' in tiff.ome_metadata
+
+
+@pytest.mark.parametrize("mpp", [0.25, float("nan")])
+def test_ome_xml_has_what_the_schema_requires(nuclei_of, tmp_path, mpp):
+    # By hand, as reading the schema itself (OME 2016-06) takes lxml and a download.
+    write_ome_tiff(nuclei_of(mpp=mpp), tmp_path / "a.ome.tif")
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as tiff:
+        height, width = tiff.series[0].shape
+        root = ElementTree.fromstring(tiff.ome_metadata)
+    ome = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
+    assert root.tag == f"{ome}OME"
+    assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", root.attrib["UUID"])
+    assert [child.tag for child in root] == [f"{ome}Image"]
+    assert root[0].attrib == {"ID": "Image:0", "Name": "nuclei"}
+    assert [child.tag for child in root[0]] == [f"{ome}Pixels"]
+    size = {"SizeX": width, "SizeY": height, "SizeZ": 1, "SizeC": 1, "SizeT": 1}
+    expected = {"ID": "Pixels:0", "Type": "uint32", "DimensionOrder": "XYCZT"}
+    expected |= {name: str(value) for name, value in size.items()}
+    if mpp == 0.25:
+        expected |= {"PhysicalSizeX": "0.25", "PhysicalSizeXUnit": "µm"}
+        expected |= {"PhysicalSizeY": "0.25", "PhysicalSizeYUnit": "µm"}
+    pixels = root[0][0]
+    assert pixels.attrib == expected
+    assert [child.tag for child in pixels] == [f"{ome}Channel", f"{ome}TiffData"]  # in this order
+    assert pixels[0].attrib == {"ID": "Channel:0:0", "SamplesPerPixel": "1"}
+    assert pixels[1].attrib == {"IFD": "0", "PlaneCount": "1"}
+
+
+@given(seed=st.integers(0, 999), num=st.integers(0, 9), mpp=st.sampled_from([0.25, float("nan")]))
+@settings(max_examples=15)
+def test_ome_zarr_reads_back_equal(nuclei_of, tmp_path_factory, seed, num, mpp):
+    zarr = pytest.importorskip("zarr", reason="an extra: pip install 'histonuc[zarr]'")
+    models = pytest.importorskip("ome_zarr_models.v05", reason="pip install ome-zarr-models")
+    from histonuc.exports.ome_zarr import write_ome_zarr
+
+    nuclei = nuclei_of(seed, num, mpp, scale=1, origin=(2, 3))
+    path = tmp_path_factory.mktemp("zarr") / "a.ome.zarr"
+    write_ome_zarr(nuclei, path)
+    group = zarr.open_group(path / "labels/nuclei", mode="r")
+    labels = group["0"][:]
+    assert np.array_equal(labels, nuclei.to_labels(*labels.shape))
+    assert nuclei.box[:, 2:].max(initial=1) <= max(labels.shape)
+    image = models.image_label.ImageLabel.from_zarr(group)
+    scale, _ = image.ome_attributes.multiscales[0].datasets[0].coordinateTransformations
+    assert scale.scale == [1 if np.isnan(mpp) else mpp] * 2
 
 
 def test_ome_zarr_follows_the_specification(with_extra, tmp_path):

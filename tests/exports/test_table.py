@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -6,17 +8,71 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from histonuc.exports import from_table, read_table, to_table, write_table
+from histonuc.exports import as_source, from_table, read_table, to_table, write_table
 from histonuc.exports.table import schema_facts
+from histonuc.exports.wkb import polygon_wkb, wkb_polygons
 from histonuc.taxonomy import PANNUKE
+
+from .conftest import FEATURES
 
 MPPS = st.sampled_from([0.25, 0.499, float("nan")])
 
 
-@given(seed=st.integers(0, 999), num=st.integers(0, 12), mpp=MPPS)
-def test_table_reads_back_equal(nuclei_of, assert_equal, seed, num, mpp):
-    nuclei = nuclei_of(seed, num, mpp)
+@given(seed=st.integers(0, 999), num=st.integers(0, 12), mpp=MPPS, features=FEATURES)
+def test_table_reads_back_equal(nuclei_of, assert_equal, seed, num, mpp, features):
+    nuclei = nuclei_of(seed, num, mpp, features=features)
     assert_equal(from_table(to_table(nuclei)), nuclei)
+
+
+def test_further_numeric_columns_are_features(with_extra):
+    table, nuclei = with_extra
+    features = read_table(table).features
+    assert list(features) == ["entropy", "neighbours"]
+    assert features["entropy"][:3].tolist() == pytest.approx([0, np.nan, 0.25], nan_ok=True)
+    assert features["neighbours"].tolist() == list(range(len(nuclei)))
+
+
+def test_whole_numbers_too_large_for_a_float_are_rounded(nuclei_of, tmp_path):
+    nuclei = nuclei_of()
+    table = to_table(nuclei).append_column("hash", pa.array([2**53 + 1] * len(nuclei)))
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert (read_table(tmp_path / "a.parquet").features["hash"] == 2**53).all()
+    (batch,) = as_source(tmp_path / "a.parquet").batches()
+    assert (batch.extra == 2**53).all()
+
+
+def test_the_table_is_geoparquet(nuclei_of, tmp_path):
+    geopandas = pytest.importorskip("geopandas")
+    nuclei = nuclei_of()
+    write_table(nuclei, tmp_path / "a.parquet")
+    frame = geopandas.read_parquet(tmp_path / "a.parquet")
+    assert frame.crs is None
+    assert np.allclose(frame.area, nuclei.area_px)
+    assert np.array_equal(frame.bounds.to_numpy(), nuclei.box)
+
+
+def test_outlines_come_back_from_wkb_in_pieces(nuclei_of):
+    nuclei = nuclei_of()
+    data, starts = polygon_wkb(nuclei.points, nuclei.offsets)
+    texts = [data[a:b].tobytes() for a, b in pairwise(starts)]
+    column = pa.chunked_array([pa.array(texts[:3])[1:], pa.array([], pa.binary()), texts[3:]])
+    points, offsets = wkb_polygons(column)
+    assert np.array_equal(points, nuclei.select(np.arange(1, len(nuclei))).points)
+    assert np.array_equal(np.diff(offsets), np.diff(nuclei.offsets)[1:])
+    assert wkb_polygons(pa.chunked_array([], pa.binary()))[1].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        shapely.Point(1, 2),
+        shapely.MultiPolygon([shapely.box(0, 0, 1, 1)]),
+        shapely.box(0, 0, 9, 9) - shapely.box(2, 2, 3, 3),
+    ],
+)
+def test_other_shapes_than_rings_are_refused(shape):
+    with pytest.raises(ValueError, match="polygons of one ring"):
+        wkb_polygons(pa.chunked_array([[shapely.to_wkb(shape)]]))
 
 
 def test_columns_mean_what_they_say(nuclei_of, tmp_path):
@@ -26,11 +82,11 @@ def test_columns_mean_what_they_say(nuclei_of, tmp_path):
     assert table.schema.field("id").type == pa.uint32()
     assert table["id"].to_pylist() == list(range(1, len(nuclei) + 1))
     assert table.schema.field("class_index").type == pa.int8()
-    assert table.schema.field("contour").type == pa.list_(pa.float64())
+    assert table.schema.field("geometry").type == pa.binary()
     names = [PANNUKE.classes[i] for i in table["class_index"].to_pylist()]
     assert table["class"].to_pylist() == names
     row = table.slice(2, 1).to_pylist()[0]
-    ring = shapely.Polygon(np.reshape(row["contour"], (-1, 2)))
+    ring = shapely.from_wkb(row["geometry"])
     assert ring.bounds == (row["x_min"], row["y_min"], row["x_max"], row["y_max"])
     assert ring.area == pytest.approx(row["area_px"])
     assert row["area_um2"] == pytest.approx(row["area_px"] * 0.25**2)
@@ -47,7 +103,7 @@ def test_without_mpp_the_area_in_microns_is_null(nuclei_of):
 
 
 def test_sliced_and_chunked_tables_are_read_right(nuclei_of, assert_equal):
-    nuclei = nuclei_of()
+    nuclei = nuclei_of(features=["od_red"])
     table = to_table(nuclei)
     chunked = pa.concat_tables([table.slice(0, 2), table.slice(2)])
     assert_equal(from_table(chunked), nuclei)

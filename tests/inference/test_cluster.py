@@ -68,6 +68,68 @@ def test_a_killed_worker_costs_nothing_but_time(image, tmp_path, monkeypatch):
     assert table(tmp_path / "out").equals(table(tmp_path / "here"))
 
 
+def test_a_slide_outlives_its_only_worker(image, tmp_path):
+    """The new worker has to get everything anew, but does no part that the old one kept."""
+    predict([image], tmp_path / "here", **SETTINGS)
+    loads, kept = tmp_path / "loads", tmp_path / "kept"
+
+    class Dying(distributed.WorkerPlugin):
+        def setup(self, worker) -> None:
+            from histonuc.inference import cluster
+
+            load_runtime, keep = cluster.load_runtime, cluster.keep
+
+            def load(*arguments, **options):
+                note(loads, os.getpid())
+                return load_runtime(*arguments, **options)
+
+            def keep_and_die(store, source, part, *result) -> None:
+                keep(store, source, part, *result)
+                note(kept, part.name)
+                is_first = len(loads.read_text().splitlines()) == 1
+                if is_first and len(kept.read_text().splitlines()) >= 3:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            cluster.load_runtime, cluster.keep = load, keep_and_die
+
+    def note(file: Path, line: object) -> None:
+        with file.open("a") as stream:
+            stream.write(f"{line}\n")
+
+    with connect("local:1") as client:
+        client.register_plugin(Dying())
+        address = client.scheduler.address
+        summary = predict([image], tmp_path / "out", cluster=address, **SETTINGS)
+    assert not summary.failed
+    assert table(tmp_path / "out").equals(table(tmp_path / "here"))
+    processes, parts = loads.read_text().split(), kept.read_text().split()
+    assert len(processes) == len(set(processes)) == 2  # each loaded the model once
+    assert len(parts) == len(set(parts)) > 3
+
+
+def test_a_worker_of_a_command_that_is_gone_keeps_nothing(image, tmp_path):
+    parts = tmp_path / "out" / "blobs" / "parts"
+
+    class BegunAnew(distributed.WorkerPlugin):
+        def setup(self, worker) -> None:
+            from histonuc.inference import cluster
+
+            analyse = cluster.analyse
+
+            def interrupted(*arguments, **options):
+                (parts / "run.json").write_text("of another command")
+                return analyse(*arguments, **options)
+
+            cluster.analyse = interrupted
+
+    with connect("local:1") as client:
+        client.register_plugin(BegunAnew())
+        address = client.scheduler.address
+        (failure,) = predict([image], tmp_path / "out", cluster=address, **SETTINGS).failed
+    assert "begun anew by another command" in failure["error"]
+    assert not list(parts.glob("part-*.npz"))
+
+
 def test_what_fails_on_a_worker_fails_that_input_alone(image, tmp_path, monkeypatch):
     monkeypatch.setattr(predict_module, "Job", lambda **facts: REAL_JOB(**facts | wrong))
     wrong = {"source": tmp_path / "gone.png"}

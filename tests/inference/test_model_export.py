@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.synthetic import write_synthetic
 from histonuc.inference.model_export import export_model
-from histonuc.inference.runtime import load_runtime
+from histonuc.inference.runtime import find_checkpoint, load_runtime
+from histonuc.taxonomy import THREE
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 
 
 @pytest.fixture(scope="module")
@@ -25,28 +27,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that finds dark things, without training: `offset` maps of a tiny network."""
-    from histonuc.taxonomy import NUCLEUS
-    from histonuc.zoo import ModelSpec, build_model, save_model
-
-    torch.manual_seed(0)
-    spec = ModelSpec(
-        trunk="compact",
-        representation="semantic",
-        label_space=NUCLEUS,
-        mpp=0.25,
-        trunk_options={"widths": [8, 8, 8, 8, 8]},
-    )
-    model = build_model(spec)
-    torch.nn.init.normal_(model.head.weight)
+    """The shipped model's checkpoint, as a run folder: `offset` maps that find nuclei."""
+    shipped = find_checkpoint(Path("default"))
+    assert shipped is not None
     folder = tmp_path_factory.mktemp("run")
-    save_model(model, folder / "checkpoints" / "best")
+    best = folder / "checkpoints" / "best"
+    best.mkdir(parents=True)
+    shutil.copy(shipped, best / "model.safetensors")
     return folder
 
 
+# Differences are largest in the offsets, which are pixels, on noise.
 @pytest.mark.parametrize(
     ("to", "precision", "least", "most"),
-    [("onnx", "fp32", 0.99, 1e-3), ("openvino", "fp16", 0.9, 0.3), ("onnx", "int8", 0.4, 0.5)],
+    [
+        ("onnx", "fp32", 0.999, 2e-4),
+        ("openvino", "fp16", 0.999, 0.1),
+        ("onnx", "int8", 0.99, 3.0),
+        ("openvino", "int8", 0.99, 3.0),
+    ],
 )
 def test_the_file_agrees_with_the_checkpoint(
     run: Path, store: Path, tmp_path: Path, to, precision, least: float, most: float
@@ -55,12 +54,14 @@ def test_the_file_agrees_with_the_checkpoint(
     parity = export_model(run, out, to=to, precision=precision, data=store, folds=[1])
     assert parity.num_tiles == 2
     assert parity.max_difference < most
-    exact = "int8" if precision == "int8" else "fp32"
-    assert parity.agreement[exact] > least
+    assert parity.agreement["int8" if precision == "int8" else "fp32"] > least
+    assert min(parity.agreement.values()) > 0.99, "in the processor's own arithmetic"
     model = load_runtime(str(out))
-    assert model.label_space.classes == ("Nucleus",)
+    assert (model.precision == "int8") == (precision == "int8")
+    assert model.label_space == THREE
+    assert model.representation == load_runtime(str(run), "cpu").representation
     maps = model.maps(np.zeros((1, 70, 65, 3), np.uint8))
-    assert maps.shape == (1, 2, 70, 65)
+    assert maps.shape == (1, 3 + len(THREE), 70, 65)
     names = {"onnx": {"model.onnx"}, "openvino": {"model.xml", "model.bin"}}[to]
     assert {path.name for path in tmp_path.iterdir()} == names
 

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import time
 
@@ -7,6 +8,7 @@ from PIL import Image
 
 from histonuc.exports import read_table
 from histonuc.exports.geojson_reader import read_geojson
+from histonuc.inference import inputs
 from histonuc.inference import predict as module
 from histonuc.inference.pipeline import in_order
 from histonuc.inference.predict import predict
@@ -132,6 +134,43 @@ def test_one_bad_file_does_not_stop_the_others(runtime, image, tmp_path):
     assert any("a-bad.png" in line for line in summary.lines())
     recorded = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert recorded["failed"] == summary.failed
+
+
+def test_an_input_that_is_gone_since_does_not_stop_the_others(runtime, image, tmp_path):
+    link = image.parent / "a-link.png"
+    link.symlink_to(tmp_path / "elsewhere.png")
+    Image.open(image).save(tmp_path / "elsewhere.png")
+    assert len(predict([image.parent], tmp_path / "out", mpp=0.25).items) == 2
+    (tmp_path / "elsewhere.png").unlink()
+    summary = predict([image.parent], tmp_path / "out", mpp=0.25)
+    assert len(summary.skipped) == 1
+    assert [failure["source"] for failure in summary.failed] == [str(link)]
+
+
+def test_the_summary_of_all_may_fail_and_is_told_all_the_same(runtime, image, tmp_path):
+    (tmp_path / "out" / "summary.json").mkdir(parents=True)
+    summary = predict([image], tmp_path / "out", mpp=0.25)
+    assert len(summary.items) == 1
+    assert summary.failed[0]["source"].endswith("summary.json")
+
+
+def test_geojson_may_be_left_out(runtime, image, tmp_path):
+    predict([image], tmp_path / "out", mpp=0.25, geojson=False)
+    assert not (tmp_path / "out" / "blobs" / "nuclei.geojson").exists()
+
+
+def test_a_source_is_known_by_its_content(tmp_path, monkeypatch):
+    monkeypatch.setattr(inputs, "_BLOCK_BYTES", 4)
+    monkeypatch.setattr(inputs, "_BLOCKS", 3)
+    file = tmp_path / "slide"
+    hashes = set()
+    for content in (b"", b"abcd", b"abcdefghijk", b"abcdefghijklmnop", b"abcdefghijklmnoX"):
+        file.write_bytes(content)
+        hashes.add(inputs.content_sha256(file))
+    assert len(hashes) == 5
+    file.write_bytes(b"abcdefghijk")
+    whole = hashlib.sha256((11).to_bytes(8, "little") + b"abcdefghijk").hexdigest()
+    assert inputs.content_sha256(file) == whole
 
 
 def test_what_nobody_foresaw_does_not_stop_the_others_either(runtime, image, tmp_path, monkeypatch):

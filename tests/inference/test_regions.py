@@ -92,6 +92,28 @@ def test_what_is_no_region_is_refused(image, tmp_path):
     assert r"expected a file, or a folder with blobs.geojson" in failure["error"]
 
 
+def test_shapes_that_are_left_out_are_told(tmp_path):
+    path = tmp_path / "some.geojson"
+    away = [[900, 900], [950, 900], [950, 950], [900, 900]]
+    bow_tie = [[0, 0], [50, 50], [50, 0], [0, 50], [0, 0]]
+    geometries = [
+        shapely.Polygon(TRIANGLE),
+        shapely.Polygon(bow_tie),
+        shapely.box(-100, -100, 1, 1),  # a corner is inside
+        shapely.Polygon(away),
+        shapely.MultiPolygon([shapely.Polygon(away)]),
+        shapely.Point(10, 10),
+        shapely.LineString([[10, 10], [90, 90]]),
+        shapely.GeometryCollection([shapely.Point(600, 20), shapely.box(590, 10, 610, 30)]),
+    ]
+    features = [{"geometry": json.loads(shapely.to_geojson(one))} for one in geometries]
+    path.write_text(json.dumps({"features": features}))
+    regions = read_regions(path, SIZE)
+    assert regions.note == f"{path}: of 8 shapes left out: 2 without an area, 2 outside the slide"
+    assert regions.hold(np.array([[600.0, 20], [10.0, 40]])).tolist() == [True, False]
+    assert read_regions(write(tmp_path / "good.geojson", [TRIANGLE]), SIZE).note == ""
+
+
 def test_overlapping_and_thin_regions(tmp_path):
     square = [[10, 10], [200, 10], [200, 200], [10, 200], [10, 10]]
     thin = [[400, 0], [400.4, 0], [400.4, 500], [400, 500], [400, 0]]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from histonuc.exports import table as table_module
 from histonuc.inference import parts as parts_module
 from histonuc.inference import predict as module
 from histonuc.inference.predict import predict
@@ -39,6 +40,26 @@ predict.predict([{image!r}], {out!r}, tile_px=192, mpp=0.25)
 """
 
 
+KILLED_AT = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from conftest import PixelRuntime
+from histonuc import files
+from histonuc.inference import parts, predict
+parts.PART_TILES = 2
+predict.load_runtime = lambda *_, **__: PixelRuntime()
+class Os:
+    def __getattr__(self, name):
+        return getattr(os, name)
+    def replace(self, draft, path):
+        if path.name == {name!r}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.replace(draft, path)
+files.os = Os()
+predict.predict([{image!r}], {out!r}, tile_px=192, mpp=0.25)
+"""
+
+
 @pytest.fixture
 def runtime(pixel_runtime, monkeypatch):
     monkeypatch.setattr(module, "load_runtime", lambda *_, **__: pixel_runtime)
@@ -58,15 +79,19 @@ def content(out: Path) -> list[bytes]:
     return [table, (out / "blobs" / "nuclei.geojson").read_bytes()]
 
 
+def run_to_its_death(code: str, image: Path, out: Path, **values: object) -> None:
+    tests = str(Path(__file__).parent)
+    code = code.format(tests=tests, image=image, out=out, **values)
+    code = code.replace("PosixPath(", "__import__('pathlib').Path(")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -9, done.stderr
+
+
 @pytest.mark.parametrize("calls", [1, 5, 9])
 def test_a_killed_run_goes_on_to_the_same_result(runtime, image, tmp_path, calls) -> None:
     predict([image], tmp_path / "whole", **SETTINGS)
     num_tiles = runtime.num_images
-    code = KILLED.format(
-        tests=str(Path(__file__).parent), image=image, out=tmp_path / "out", calls=calls
-    ).replace("PosixPath(", "__import__('pathlib').Path(")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == -9, done.stderr
+    run_to_its_death(KILLED, image, tmp_path / "out", calls=calls)
     assert not (tmp_path / "out" / "blobs" / "summary.json").exists()
     kept = len(list((tmp_path / "out" / "blobs" / "parts").glob("part-*.npz")))
     runtime.num_images = 0
@@ -77,6 +102,24 @@ def test_a_killed_run_goes_on_to_the_same_result(runtime, image, tmp_path, calls
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert not (tmp_path / "out" / "blobs" / "parts").exists()
     assert kept > 0 or calls == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["part-00001-00000.npz", "nuclei.parquet", "nuclei.geojson", "density.jpg", "summary.json"],
+)
+def test_a_run_killed_as_it_writes_a_file_leaves_nothing_behind(
+    runtime, image, tmp_path, name
+) -> None:
+    predict([image], tmp_path / "whole", **SETTINGS)
+    run_to_its_death(KILLED_AT, image, tmp_path / "out", name=name)
+    assert list((tmp_path / "out" / "blobs").rglob(f".writing-*{name}"))
+    summary = predict([image], tmp_path / "out", **SETTINGS)
+    assert not summary.failed
+    assert summary.items[0]["tiles_resumed"] > 0
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    one, other = ({path.name for path in (tmp_path / run).rglob("*")} for run in ("out", "whole"))
+    assert one == other
 
 
 def test_a_full_disk_costs_no_finished_part(runtime, image, tmp_path, monkeypatch) -> None:
@@ -176,15 +219,16 @@ def test_a_file_that_vanishes_fails_instead_of_leaving_holes(
     assert not list((tmp_path / "out" / "blobs" / "parts").glob("part-*.npz"))
 
 
-def test_row_groups_tell_where_their_nuclei_are(runtime, image, tmp_path) -> None:
+def test_row_groups_tell_where_their_nuclei_are(runtime, image, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(table_module, "_LOCAL_ROWS", 16)
     predict([image], tmp_path / "out", **SETTINGS)
     file = pq.ParquetFile(tmp_path / "out" / "blobs" / "nuclei.parquet")
-    column = file.schema_arrow.names.index("y")
-    groups = [file.metadata.row_group(i).column(column) for i in range(file.num_row_groups)]
-    assert len(groups) > 1
-    lows, highs = zip(*((g.statistics.min, g.statistics.max) for g in groups), strict=True)
-    assert list(lows) == sorted(lows)
-    assert all(high - low < 400 for low, high in zip(lows, highs, strict=True))
+    groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
+    for axis, extent in zip("xy", np.asarray(Image.open(image)).shape[1::-1], strict=True):
+        column = file.schema_arrow.names.index(axis)
+        facts = [group.column(column).statistics for group in groups]
+        spans = [fact.max - fact.min for fact in facts]
+        assert np.median(spans) < 0.4 * extent
     ids = file.read(["id"])["id"].to_pylist()
     assert ids == list(range(1, len(ids) + 1))
     json.loads((tmp_path / "out" / "blobs" / "nuclei.geojson").read_text())

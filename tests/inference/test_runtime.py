@@ -166,10 +166,10 @@ def test_run_folder_checkpoint_and_file_are_one_model(checkpoint):
 def test_a_gpu_that_is_not_there_is_refused(checkpoint):
     import torch
 
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    with pytest.raises(ValueError, match="--device cpu"):
-        load_runtime(str(checkpoint), "cuda:0")
+    for kind, device in (("cuda", "cuda:0"), ("mps", "mps")):
+        if not getattr(torch, kind).is_available():
+            with pytest.raises(ValueError, match=f"--device {device}: .* use --device cpu"):
+                load_runtime(str(checkpoint), device)
 
 
 def test_a_shipped_models_int8_version_is_taken_where_it_is_fast(onnx_model, tmp_path, monkeypatch):

@@ -149,16 +149,19 @@ def test_row_by_row_is_all_at_once(seed, jitter, missing):
     whole = join(parts, SQUARE)
     settled = join_by_rows(parts, SQUARE)
     streamed = Nuclei.concat(settled)
-    order = np.lexsort((*streamed.centroid.T,))
-    assert np.array_equal(streamed.centroid[order], whole.centroid)
+    one, other = (found.centroid[np.lexsort(found.centroid.T)] for found in (streamed, whole))
+    assert np.array_equal(one, other)
     assert len(settled[0]) > 0 or not len(whole)
 
 
-@pytest.mark.parametrize("tile_px", [128, 157, 300])
-def test_tiled_equals_whole(pixel_runtime, blobs, tile_px, run_on, tmp_path):
+@pytest.mark.parametrize(
+    ("tile_px", "margin_um"), [(96, 5), (128, 8), (157, 8), (211, 12.5), (300, 8), (512, 20)]
+)
+def test_tiled_equals_whole(pixel_runtime, blobs, tile_px, margin_um, run_on, tmp_path):
     def run(tile_px):
         slide, out = PlainImage(blobs, 0.25), tmp_path / str(tile_px)
-        _, nuclei, _ = run_on(slide, tmp_path, pixel_runtime, out, tile_px=tile_px, margin_um=8)
+        options = {"tile_px": tile_px, "margin_um": margin_um}
+        _, nuclei, _ = run_on(slide, tmp_path, pixel_runtime, out, **options)
         return nuclei.select(np.lexsort(nuclei.centroid.T))
 
     whole, tiled = run(1000), run(tile_px)

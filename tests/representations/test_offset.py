@@ -11,7 +11,7 @@ import torch
 
 from histonuc.data.synthetic import draw_tile
 from histonuc.metrics.panoptic import panoptic_counts
-from histonuc.nuclei import TileLabels
+from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.offset import Offset
 from histonuc.representations.voting import _nearest
 
@@ -145,6 +145,27 @@ def test_renumbering_the_nuclei_changes_nothing() -> None:
     renumbered = order[instances].astype(np.int32)
     first, second = (OFFSET.encode(_labels(i))["geometry"] for i in (instances, renumbered))
     assert np.array_equal(first, second)
+
+
+def _assert_same(first: Instances, second: Instances) -> None:
+    for name in ("labels", "score", "class_probabilities"):
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_decoding_again_gives_the_same(seed: int) -> None:
+    maps = _noisy_maps(_drawn(seed))
+    first = OFFSET.decode(maps)
+    _assert_same(first, OFFSET.decode(maps))
+    _assert_same(first, Offset(num_classes=2, min_area_px=10).decode(maps.copy()))
+
+
+def test_the_true_ids_leave_no_trace_in_what_is_decoded() -> None:
+    instances = _drawn(5)
+    order = np.concatenate([[0], 1 + np.random.default_rng(2).permutation(instances.max())])
+    maps, renumbered = _noisy_maps(instances), _noisy_maps(order[instances])
+    renumbered[3:] = maps[3:]  # `_labels` gives classes by id
+    _assert_same(OFFSET.decode(maps), OFFSET.decode(renumbered))
 
 
 @pytest.mark.parametrize("size", [(96, 96), (95, 70)])

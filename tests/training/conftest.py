@@ -17,8 +17,14 @@ from histonuc.training.config import TrainConfig
 from histonuc.zoo import TRUNKS
 
 
-def write_store(path: Path, folds: Sequence[int]) -> Path:
-    """A tile for each of `folds`: a dark square (one class) and a bright square (another)."""
+def write_store(path: Path, folds: Sequence[int], mistaken: Sequence[int] = ()) -> Path:
+    """A tile for each of `folds`: a dark square (one class) and a bright square (another).
+
+    Args:
+        path: of the store.
+        folds: by tile.
+        mistaken: tiles whose two classes are swapped.
+    """
     rng = np.random.default_rng(0)
     with StoreWriter(path, PANNUKE, source="test") as writer:
         for tile, fold in enumerate(folds):
@@ -28,7 +34,7 @@ def write_store(path: Path, folds: Sequence[int]) -> Path:
                 x = int(rng.integers(2, 18))
                 instances[y : y + 10, x : x + 10] = value
                 image[y : y + 10, x : x + 10] = grey
-            types = np.array([1, 2])
+            types = np.array([2, 1] if tile in mistaken else [1, 2])
             writer.add(
                 TileRecord(
                     image=image,
@@ -57,6 +63,13 @@ def data(tmp_path_factory) -> Path:
 def three_folds(tmp_path_factory) -> Path:
     """8 tiles in each of the folds 1, 2 and 3."""
     return write_store(tmp_path_factory.mktemp("rotations") / "store", [1] * 8 + [2] * 8 + [3] * 8)
+
+
+@pytest.fixture(scope="session")
+def doubtful(tmp_path_factory) -> Path:
+    """As `three_folds`, a quarter of the tiles of each with their classes swapped."""
+    folder = tmp_path_factory.mktemp("doubtful") / "store"
+    return write_store(folder, [1] * 8 + [2] * 8 + [3] * 8, mistaken=range(0, 24, 4))
 
 
 @pytest.fixture

@@ -3,16 +3,21 @@
 from histonuc.evaluation.external import evaluate_predictions
 from histonuc.evaluation.loop import evaluate
 from histonuc.evaluation.panels import Panel, load_panels
-from histonuc.evaluation.results import Evaluation, GroupCounts, TileScore
-from histonuc.evaluation.scores import write_scores
+from histonuc.evaluation.pieces import merge_scores, take_part
+from histonuc.evaluation.results import Evaluation, GroupCounts, TileScore, TileTable
+from histonuc.evaluation.scores import load_scores, write_scores
 
 __all__ = [
     "Evaluation",
     "GroupCounts",
     "Panel",
     "TileScore",
+    "TileTable",
     "evaluate",
     "evaluate_predictions",
     "load_panels",
+    "load_scores",
+    "merge_scores",
+    "take_part",
     "write_scores",
 ]

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.evaluation.panels import Panel, TileScore, choose_panels, keep_chosen
+from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen
 from histonuc.evaluation.results import Evaluation, GroupCounts
 from histonuc.evaluation.scorer import Prediction, TileScorer
+from histonuc.evaluation.tile_table import TileScore, TileTable
 from histonuc.nuclei import Instances
 from histonuc.taxonomy import LabelSpace
 
@@ -24,6 +25,8 @@ _BATCH_PX = 8 * 256 * 256
 """Pixels a forward pass; one tile at a time when tiles are larger."""
 _SAME_MPP = 0.02
 """Relative difference of resolutions below which resampling would only blur."""
+_ROWS = 1000
+"""Tiles whose scores are held as objects before they become arrays."""
 _POOL = 200
 """Pictures held before those that no report will show are dropped."""
 
@@ -91,24 +94,30 @@ def score_predictions(
     """
     scorer = TileScorer(store, with_classes=not no_classes, keep_pictures=panels)
     groups: dict[tuple[str, str], GroupCounts] = {}
-    records: list[TileScore] = []
+    tables: list[TileTable] = []
+    rows: list[TileScore] = []
+    num_classes = len(store.label_space)
     pictures: dict[int, Panel] = {}
-    for tile, prediction in predictions:
+    for done, (tile, prediction) in enumerate(predictions, 1):
         scored = scorer.score(tile, prediction)
         key = (scored.record.source, scored.record.tissue)
         groups[key] = groups[key] + scored.counts if key in groups else scored.counts
-        records.append(scored.record)
+        rows.append(scored.record)
+        if len(rows) == _ROWS:
+            tables.append(TileTable.of(rows, num_classes))
+            rows.clear()
         if scored.panel is not None:
             pictures[tile] = scored.panel
         if len(pictures) > _POOL:
-            pictures = {tile: pictures[tile] for tile in choose_panels(records)}
+            held = choose_panels([panel.record for panel in pictures.values()])
+            pictures = {tile: pictures[tile] for tile in held}
         if progress is not None:
-            progress(len(records), num_tiles)
+            progress(done, num_tiles)
     return Evaluation(
         label_space=store.label_space,
         no_classes=no_classes,
         groups=groups,
-        records=tuple(records),
+        records=TileTable.concat([*tables, TileTable.of(rows, num_classes)]),
         panels=keep_chosen(tuple(pictures.values())),
     )
 

@@ -122,12 +122,10 @@ def _reliability(
 
 
 def _intervals(evaluation: Evaluation) -> dict[str, Any]:
-    tissues = [record.tissue for record in evaluation.records]
+    records = evaluation.records
     names = ("bpq", "mpq", "bpq_strict", "mpq_strict")
     ends = {
-        name: _numbers(
-            bootstrap_interval([getattr(record, name) for record in evaluation.records], tissues)
-        )
+        name: _numbers(bootstrap_interval(records.numbers[name], records.texts["tissue"]))
         for name in names
     }
     return {"level": LEVEL, "repeats": REPEATS, **ends}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from histonuc.evaluation.tile_table import TileScore
+from histonuc.files import reading
 
 PANEL_PX = 256
 """Larger tiles are shown by the square of this side in their middle."""
@@ -19,47 +23,6 @@ _NUM_TISSUES = 19
 _NUM_EXTREMES = 3
 _FEW_NUCLEI = 8
 _ARRAYS = ("image", "truth", "truth_types", "prediction", "prediction_types")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileScore:
-    """How one tile did.
-
-    Attributes:
-        tile: row in the store.
-        name, source, tissue, fold: as in the store.
-        num_truth, num_predicted: nuclei.
-        tp, fp, fn: nuclei matched at IoU > 0.5, spurious, missed, classes ignored.
-        tp_centroid: nuclei paired by centroid distance, classes ignored.
-        bpq: binary PQ of the tile; NaN without true nuclei.
-        mpq: mean PQ over the classes it holds; NaN without nuclei of known class.
-        bpq_strict, mpq_strict: the same, 0 instead of NaN where only the prediction has nuclei (of
-            the class).
-        dice: Dice of nucleus against background; NaN when neither has any.
-        aji, aji_plus, dice_ensemble: NaN when there is nothing to score.
-        pq: PQ of each class of the store; NaN where the tile lacks it.
-    """
-
-    tile: int
-    name: str
-    source: str
-    tissue: str
-    fold: int
-    num_truth: int
-    num_predicted: int
-    tp: int
-    fp: int
-    fn: int
-    tp_centroid: int
-    bpq: float
-    mpq: float
-    bpq_strict: float
-    mpq_strict: float
-    dice: float
-    aji: float
-    aji_plus: float
-    dice_ensemble: float
-    pq: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,28 +51,26 @@ def choose_panels(records: Sequence[TileScore]) -> dict[int, str]:
 
     A tile once left out of a growing list is never chosen later, so the pictures of all others can
     be dropped on the way. The tile of a tissue is drawn by a hash of its name: it is neither the
-    prettiest nor the first.
+    prettiest nor the first. Nor does the order of the records matter.
     """
-    scored = [record for record in records if record.num_truth > 0]
-    many = sorted(
-        scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, -r.bpq, zlib.crc32(r.name.encode()))
+    scored = sorted(
+        (record for record in records if record.num_truth > 0),
+        key=lambda r: (zlib.crc32(r.name.encode()), r.tile),
     )
-    few = sorted(
-        scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, r.bpq, zlib.crc32(r.name.encode()))
-    )
+    many = sorted(scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, -r.bpq))
+    few = sorted(scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, r.bpq))
     chosen = {record.tile: "best" for record in many[:_NUM_EXTREMES]}
     for record in few[:_NUM_EXTREMES]:
         chosen.setdefault(record.tile, "worst")
     tissues = sorted({r.tissue for r in scored}, key=lambda name: zlib.crc32(name.encode()))
     for tissue in tissues[:_NUM_TISSUES]:
-        own = [record for record in scored if record.tissue == tissue]
-        drawn = min(own, key=lambda r: (zlib.crc32(r.name.encode()), r.tile))
+        drawn = next(record for record in scored if record.tissue == tissue)
         chosen.setdefault(drawn.tile, "tissue")
     return chosen
 
 
 def keep_chosen(panels: Sequence[Panel]) -> tuple[Panel, ...]:
-    """Those of `panels` that `choose_panels` takes, with the reason of now."""
+    """Those of `panels` that `choose_panels` takes, with the reason of now, by tile."""
     chosen = choose_panels([panel.record for panel in panels])
     return tuple(
         Panel(
@@ -117,7 +78,7 @@ def keep_chosen(panels: Sequence[Panel]) -> tuple[Panel, ...]:
             reason=chosen[panel.record.tile],
             **{name: getattr(panel, name) for name in _ARRAYS},
         )
-        for panel in panels
+        for panel in sorted(panels, key=lambda panel: panel.record.tile)
         if panel.record.tile in chosen
     )
 
@@ -145,18 +106,25 @@ def load_panels(path: Path) -> tuple[Panel, ...]:
     Raises:
         ValueError: the file is no such archive.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            about = json.loads(str(archive["about"]))
-            return tuple(
-                Panel(
-                    reason=record.pop("reason"),
-                    record=TileScore(**record | {"pq": tuple(record["pq"])}),
-                    **{name: archive[f"{name}_{index}"] for name in _ARRAYS},
-                )
-                for index, record in enumerate(about)
+    with opening_npz(path, "panels of `histonuc evaluate`") as archive:
+        about = json.loads(str(archive["about"]))
+        return tuple(
+            Panel(
+                reason=record.pop("reason"),
+                record=TileScore(**record | {"pq": tuple(record["pq"])}),
+                **{name: archive[f"{name}_{index}"] for name in _ARRAYS},
             )
-    except (OSError, KeyError, TypeError, zlib.error) as error:
-        raise ValueError(
-            f"{path} holds no panels: {error}; run `histonuc evaluate` again"
-        ) from error
+            for index, record in enumerate(about)
+        )
+
+
+@contextmanager
+def opening_npz(path: Path, kind: str) -> Iterator[Mapping[str, NDArray[Any]]]:
+    """Arrays of an npz without pickled objects; any damage ends in a ValueError, as `reading`."""
+    # The stream is ours: np.load leaves the one it opens open when the archive is damaged.
+    with (
+        reading(path, kind),
+        path.open("rb") as stream,
+        np.load(stream, allow_pickle=False) as archive,
+    ):
+        yield archive

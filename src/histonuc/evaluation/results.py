@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from histonuc.evaluation.panels import Panel, TileScore, keep_chosen
+from histonuc.evaluation.panels import Panel, keep_chosen
 from histonuc.evaluation.tables import score_lines, score_tables, summarise
+from histonuc.evaluation.tile_table import TileScore, TileTable
 from histonuc.metrics.aggregate import AggregateCounts
 from histonuc.metrics.calibration import CalibrationCounts
 from histonuc.metrics.composition import CompositionCounts
@@ -18,7 +19,7 @@ from histonuc.metrics.panoptic import PanopticCounts
 from histonuc.metrics.pixels import PixelCounts
 from histonuc.taxonomy import LabelSpace
 
-__all__ = ["Evaluation", "GroupCounts", "TileScore"]
+__all__ = ["Evaluation", "GroupCounts", "TileScore", "TileTable"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,7 +83,7 @@ class Evaluation:
     label_space: LabelSpace
     no_classes: str
     groups: Mapping[tuple[str, str], GroupCounts]
-    records: tuple[TileScore, ...]
+    records: TileTable
     panels: tuple[Panel, ...]
 
     def __add__(self, other: Evaluation) -> Evaluation:
@@ -96,7 +97,7 @@ class Evaluation:
             label_space=self.label_space,
             no_classes=self.no_classes,
             groups=groups,
-            records=self.records + other.records,
+            records=TileTable.concat([self.records, other.records]),
             panels=keep_chosen(self.panels + other.panels),
         )
 

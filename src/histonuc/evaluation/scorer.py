@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.evaluation.panels import Panel, TileScore, crop_to_panel
+from histonuc.evaluation.panels import Panel, crop_to_panel
 from histonuc.evaluation.results import GroupCounts
+from histonuc.evaluation.tile_table import TileScore
 from histonuc.metrics.aggregate import aggregate_counts
 from histonuc.metrics.calibration import CalibrationCounts, calibration_counts
 from histonuc.metrics.composition import composition_counts
@@ -79,6 +80,9 @@ class TileScorer:
         self._columns: dict[str, list[Any]] = {
             name: store.tiles.column(name).to_pylist() for name in names
         }
+        for name in ("source", "tissue"):  # their texts are held once, not once a tile
+            same: dict[Any, Any] = {}
+            self._columns[name] = [same.setdefault(text, text) for text in self._columns[name]]
 
     def score(self, tile: int, prediction: Prediction) -> ScoredTile:
         """Count one tile of the store."""

@@ -1,4 +1,4 @@
-"""Write an evaluation: scores.json, tiles.parquet and panels.npz."""
+"""An evaluation as a folder: scores.json, tiles.parquet, counts.npz and panels.npz."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ import cv2
 import numpy as np
 
 from histonuc import __version__
-from histonuc.evaluation.panels import TileScore, save_panels
+from histonuc.evaluation.counts_file import load_counts, save_counts
+from histonuc.evaluation.panels import load_panels, save_panels
 from histonuc.evaluation.results import Evaluation
-from histonuc.files import replacing, write_text
+from histonuc.evaluation.tile_table import TileScore, TileTable, number_dtype
+from histonuc.files import reading, replacing, write_text
+from histonuc.taxonomy import LabelSpace
 
 SCORES_FILE = "scores.json"
 TILES_FILE = "tiles.parquet"
+COUNTS_FILE = "counts.npz"
 PANELS_FILE = "panels.npz"
+
+_FORMAT = 1
 
 
 def write_scores(
@@ -30,7 +36,7 @@ def write_scores(
     model: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write ``scores.json``, a table of the tiles and the pictures for the report into a folder.
+    """Write ``scores.json``, a table of the tiles, the sums and the pictures into a folder.
 
     Args:
         evaluation: what to write.
@@ -39,12 +45,13 @@ def write_scores(
         data: facts about the data, written beside the folds and sources that were scored.
 
     Returns:
-        The content of ``scores.json``, which appears last and at once.
+        The content of ``scores.json``, which appears last and at once: where it is, the other
+        files are those that belong to it.
     """
-    folds = sorted({record.fold for record in evaluation.records})
-    sources = sorted({record.source for record in evaluation.records})
+    folds = np.unique(evaluation.records.numbers["fold"]).tolist()
+    sources = sorted(set(evaluation.records.texts["source"]))
     scores = {
-        "format": 1,
+        "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {
             "histonuc": __version__,
@@ -57,6 +64,9 @@ def write_scores(
         **evaluation.scores(),
     }
     text = json.dumps(scores, indent=2, allow_nan=False)
+    (out_dir / SCORES_FILE).unlink(missing_ok=True)
+    with replacing(out_dir / COUNTS_FILE) as draft:
+        save_counts(evaluation.groups, draft)
     with replacing(out_dir / PANELS_FILE) as draft:
         save_panels(evaluation.panels, draft)
     with replacing(out_dir / TILES_FILE) as draft:
@@ -65,19 +75,72 @@ def write_scores(
     return scores
 
 
+def load_scores(folder: Path) -> tuple[Evaluation, dict[str, Any]]:
+    """Read what `write_scores` wrote: the evaluation, exactly, and the content of scores.json.
+
+    Raises:
+        ValueError: a file is missing, damaged or of another format.
+    """
+    missing = [
+        name
+        for name in (SCORES_FILE, COUNTS_FILE, TILES_FILE, PANELS_FILE)
+        if not (folder / name).is_file()
+    ]
+    if missing:
+        raise ValueError(
+            f"{folder} holds no {missing[0]}: give a folder of `histonuc evaluate`; one of an "
+            "older version needs to be evaluated again"
+        )
+    file = folder / SCORES_FILE
+    with reading(file, "scores of `histonuc evaluate`"):
+        scores: dict[str, Any] = json.loads(file.read_text())
+        if scores["format"] != _FORMAT:
+            raise ValueError(
+                f"{file} has format {scores['format']}, this version reads {_FORMAT}: "
+                "run `histonuc evaluate` again"
+            )
+        space = LabelSpace.from_dict(scores["label_space"])
+        no_classes = str(scores["no_classes"] or "")
+    evaluation = Evaluation(
+        label_space=space,
+        no_classes=no_classes,
+        groups=load_counts(folder / COUNTS_FILE, len(space)),
+        records=_read_tiles(folder / TILES_FILE, space),
+        panels=load_panels(folder / PANELS_FILE),
+    )
+    if len(evaluation.records) != evaluation.total.num_tiles:
+        raise ValueError(
+            f"{folder}: {TILES_FILE} has {len(evaluation.records)} tiles and {COUNTS_FILE} "
+            f"{evaluation.total.num_tiles}: run `histonuc evaluate` again"
+        )
+    return evaluation, scores
+
+
 def _write_tiles(evaluation: Evaluation, path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns: dict[str, list[Any]] = {
-        field.name: [getattr(record, field.name) for record in evaluation.records]
-        for field in fields(TileScore)
-    }
-    by_class = np.array(columns.pop("pq"), np.float64)
-    columns |= {
-        f"pq/{name}": by_class[:, j].tolist()
-        for j, name in enumerate(evaluation.label_space.classes)
-    }
+    records = evaluation.records
+    names = [field.name for field in fields(TileScore) if field.name != "pq"]
+    columns = {name: records.column(name) for name in names}
+    for j, name in enumerate(evaluation.label_space.classes):
+        columns[f"pq/{name}"] = records.numbers["pq"][:, j]
     # NaN becomes null.
     table = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     pq.write_table(pa.table(table), path)
+
+
+def _read_tiles(path: Path, label_space: LabelSpace) -> TileTable:
+    import pyarrow.parquet as pq
+
+    dtype = number_dtype(len(label_space))
+    with reading(path, "table of tiles of `histonuc evaluate`"):
+        table = pq.read_table(path)
+        numbers = np.zeros(table.num_rows, dtype)
+        for name in dtype.names or ():
+            if name != "pq":
+                numbers[name] = table.column(name).to_numpy()  # null becomes NaN
+        for j, name in enumerate(label_space.classes):
+            numbers["pq"][:, j] = table.column(f"pq/{name}").to_numpy()
+        texts = {name: table.column(name).to_pylist() for name in ("name", "source", "tissue")}
+    return TileTable(texts=texts, numbers=numbers)

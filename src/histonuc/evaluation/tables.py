@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.evaluation.nucleus_tables import class_row, nucleus_row, nucleus_tables, number
+from histonuc.metrics.calibration import CalibrationCounts
 from histonuc.metrics.counts import nanmean, ratio
 from histonuc.metrics.pixels import PixelCounts
 
@@ -38,7 +39,7 @@ CONVENTIONS = {
     "spurious: the rest that is not matched, badly outlined nuclei included",
     "calibration": "class: matched nuclei of known class; score: all predicted nuclei, right when "
     "matched; 15 equal bins; the temperature minimises the negative log likelihood of these very "
-    "tiles",
+    "tiles and is a factor on the temperature that the model has",
     "unknown classes": "true nuclei of unknown class count in bpq and foreground scores only, and "
     "predictions matched to them not at all in class scores; their pixels are left out",
     "dice, iou": "of pixels, most probable channel",
@@ -97,6 +98,7 @@ def score_lines(evaluation: Evaluation) -> list[str]:
         f"AJI {_text(overall['aji'])}   F1 {_text(overall['f1'])}   "
         f"F1 by centroid {_text(overall['f1_centroid'])}   strict mPQ "
         f"{_text(overall['mpq_strict'])}   pooled mPQ {_text(overall['mpq_pooled'])}",
+        _calibration_line(total.calibration),
     ]
     if evaluation.no_classes:
         return [*lines, f"no class scores: {evaluation.no_classes}"]
@@ -107,6 +109,17 @@ def score_lines(evaluation: Evaluation) -> list[str]:
         for name, row in _class_rows(evaluation).items()
     ]
     return [*lines, header, *rows]
+
+
+def _calibration_line(counts: CalibrationCounts) -> str:
+    score = f"ECE of the score {_text(number(counts.score_ece))}"
+    factor = number(counts.temperature)
+    if factor is None:
+        return score
+    return (
+        f"ECE of the class {_text(number(counts.class_ece))}, "
+        f"{_text(number(counts.class_ece_fitted))} at {factor:.3f} times the temperature   {score}"
+    )
 
 
 def _overall(evaluation: Evaluation) -> dict[str, Any]:

@@ -47,7 +47,8 @@ def write_dicom(nuclei: Nuclei | Source | Path, path: Path, *, slide: Path) -> N
         slide: DICOM file of the slide's finest level: patient, study and the image referred to.
 
     Raises:
-        ValueError: no nuclei, or `slide` is no DICOM whole-slide image or not a valid one.
+        ValueError: no nuclei, or `slide` is no DICOM whole-slide image, not a valid one, or of
+            another size than the image that the result says it is of.
     """
     import highdicom as hd
 
@@ -56,6 +57,7 @@ def write_dicom(nuclei: Nuclei | Source | Path, path: Path, *, slide: Path) -> N
     if not counts.any():
         raise ValueError("no nuclei: DICOM has no empty annotations")
     header = _slide_header(slide)
+    _check_size(header, source, slide)
     with ExitStack() as files:
         groups: list[AnnotationGroup] = []
         for j in np.flatnonzero(counts).tolist():
@@ -96,6 +98,20 @@ def _slide_header(path: Path) -> Dataset:
         if name not in header:
             setattr(header, name, None)
     return header
+
+
+def _check_size(header: Dataset, source: Source, path: Path) -> None:
+    """Refuse another slide, or a coarser level of this one, where the result knows its size."""
+    if "image_size" not in source.facts:
+        return
+    wanted = list(source.size)
+    got = [header.get(f"TotalPixelMatrix{name}", "?") for name in ("Columns", "Rows")]
+    if got != wanted:
+        raise ValueError(
+            f"--slide {path}: expected the slide of {wanted[0]} x {wanted[1]} px that the nuclei "
+            f"lie on, got a total pixel matrix of {got[0]} x {got[1]} px: give the DICOM file of "
+            "its finest level"
+        )
 
 
 def _count(source: Source) -> NDArray[np.int64]:

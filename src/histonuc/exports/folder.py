@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from histonuc.exports.source import Source, as_source
 from histonuc.exports.table import TABLE_FILE
 from histonuc.extras import require
+from histonuc.files import one_line
+
+log = logging.getLogger(__name__)
 
 Format = Literal[
     "geojson",
@@ -37,9 +42,34 @@ _FILES = {
 _EXTRAS = {"ome-zarr": "zarr", "anndata": "spatial", "dicom": "dicom"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ExportSummary:
+    """What an export did.
+
+    Attributes:
+        written: the files.
+        failed: tables among many that could not be exported, with the reason.
+    """
+
+    written: list[Path] = field(default_factory=list)
+    failed: list[dict[str, str]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return {"written": [str(path) for path in self.written], "failed": self.failed}
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        lines = [f"wrote {path}" for path in self.written]
+        if self.failed:
+            lines.append(f"{len(self.failed)} failed:")
+            lines += [f"  {failure['source']}: {failure['error']}" for failure in self.failed]
+        return lines
+
+
 def export_folder(
     out: Path, to: Format = "geojson", *, centroids: bool = False, slide: Path | None = None
-) -> list[Path]:
+) -> ExportSummary:
     """Write the nuclei of predictions in another format, beside their tables.
 
     Args:
@@ -48,12 +78,10 @@ def export_folder(
         centroids: points instead of outlines, in files of their own; GeoJSON only.
         slide: DICOM file of the slide that the nuclei lie on; DICOM only, which needs it.
 
-    Returns:
-        The files written.
-
     Raises:
-        ValueError: no prediction there, an unknown format, a missing extra, or an option that the
-            format does not have.
+        ValueError: no prediction there, an unknown format, a missing extra, an option that the
+            format does not have, or a damaged table. One that fails among others does not raise:
+            see `ExportSummary.failed`.
     """
     if to not in FORMATS:
         raise ValueError(f"--to {to}: choose from {', '.join(FORMATS)}")
@@ -69,12 +97,26 @@ def export_folder(
         raise ValueError(f"no prediction in {out}: expected {TABLE_FILE} there or one folder below")
     if slide is not None and len(folders) > 1:
         raise ValueError(f"--slide belongs to one prediction, {out} holds {len(folders)}")
-    written = []
+    summary = ExportSummary()
+    name = _FILES[to].replace("nuclei", "centroids") if centroids else _FILES[to]
     for folder in folders:
-        name = _FILES[to].replace("nuclei", "centroids") if centroids else _FILES[to]
-        _write(as_source(folder / TABLE_FILE), folder / name, to, centroids, slide)
-        written.append(folder / name)
-    return written
+        table = folder / TABLE_FILE
+        try:
+            _write(as_source(table), folder / name, to, centroids, slide)
+            summary.written.append(folder / name)
+        except Exception as error:  # whatever ails one result must not cost the others
+            if len(folders) == 1:
+                raise
+            summary.failed.append({"source": str(table), "error": _reason(table, error)})
+    return summary
+
+
+def _reason(table: Path, error: Exception) -> str:
+    """Why a result failed, in one line; what is nobody's fault but ours leaves a traceback."""
+    is_expected = isinstance(error, (ValueError, OSError, MemoryError))
+    reason = one_line(error) if is_expected else f"{type(error).__name__}: {one_line(error)}"
+    log.warning("%s failed: %s", table, reason, exc_info=None if is_expected else error)
+    return reason
 
 
 def _write(source: Source, path: Path, to: Format, centroids: bool, slide: Path | None) -> None:

@@ -33,7 +33,7 @@ def write_geojson(nuclei: Nuclei | Source | Path, path: Path, *, centroids: bool
     """Write a FeatureCollection of QuPath detections, one a line.
 
     Coordinates are level-0 pixels, as QuPath wants them, to 0.01 px; measurements have nine digits,
-    and those without a value are left out.
+    which float32 comes back from unchanged, and those without a value are left out.
 
     Args:
         nuclei: what to write.
@@ -41,7 +41,8 @@ def write_geojson(nuclei: Nuclei | Source | Path, path: Path, *, centroids: bool
         centroids: points at the centroids instead of outlines.
     """
     source = as_source(nuclei)
-    facts = to_facts(source.label_space, source.mpp)
+    # Named here as well: features without a value, and those of no nuclei, are nowhere else.
+    facts = to_facts(source.label_space, source.mpp) | {"feature_names": source.extra_names}
     text = _Fragments.of(source)
     with replacing(path) as draft, _open_bytes(path, draft) as stream:
         head = f'{{"type":"FeatureCollection","histonuc":{json.dumps(facts)},\n"features":[\n'

@@ -14,10 +14,12 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.exports.measurements import own_names
 from histonuc.exports.reading import (
     Outlined,
     choose_mpp,
     choose_space,
+    known_classes,
     largest,
     to_nuclei,
     to_ring,
@@ -43,7 +45,8 @@ def read_geojson(
     Takes a FeatureCollection or an array of features. A class that is not the most probable one
     was changed by a person: it gets probability 1. An object without measurements was drawn by
     one: score 1. Of cells the nucleus is read. Of several parts the largest is kept; holes are
-    filled.
+    filled. Measurements of other names become features as they are, also where the outline was
+    changed since.
 
     Args:
         path: ``*.geojson`` or ``*.geojson.gz``.
@@ -59,13 +62,15 @@ def read_geojson(
         with _open_text(path) as stream:
             facts, features = _head_and_features(stream)
             space = choose_space(label_space, facts, path)
-            outlines = [_outlined(feature, space) for feature in features]
+            own = own_names(known_classes(space, facts, class_map))
+            outlines = [_outlined(feature, space, own) for feature in features]
         return to_nuclei(
             outlines,
             label_space=space,
             class_map=class_map,
             mpp=choose_mpp(mpp, facts),
             origin=path.name,
+            feature_names=(facts or {}).get("feature_names", ()),
         )
 
 
@@ -112,7 +117,7 @@ def _features(stream: IO[str], text: str) -> Iterator[dict[str, Any]]:
         yield feature
 
 
-def _outlined(feature: Mapping[str, Any], space: LabelSpace) -> Outlined:
+def _outlined(feature: Mapping[str, Any], space: LabelSpace, own: frozenset[str]) -> Outlined:
     properties = feature.get("properties") or {}
     measured = properties.get("measurements") or {}
     if isinstance(measured, list):  # QuPath before 0.4
@@ -125,6 +130,7 @@ def _outlined(feature: Mapping[str, Any], space: LabelSpace) -> Outlined:
         score=measured.get("score", 1.0),
         centroid=(measured["x px"], measured["y px"]) if has_centroid else None,
         area_px=measured.get("area px"),
+        features={name: value for name, value in measured.items() if name not in own},
     )
 
 

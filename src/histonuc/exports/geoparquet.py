@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.reading import Outlined, choose_mpp, choose_space, largest, to_nuclei
+from histonuc.exports.reading import (
+    Outlined,
+    choose_mpp,
+    choose_space,
+    known_classes,
+    largest,
+    to_nuclei,
+)
 from histonuc.exports.source import Batch, Source, as_source, plain_columns
-from histonuc.exports.table import METADATA_KEY, schema_facts, to_facts
+from histonuc.exports.table import (
+    METADATA_KEY,
+    feature_names,
+    read_features,
+    schema_facts,
+    to_facts,
+)
+from histonuc.exports.wkb import GEO_KEY, geo_metadata, polygon_wkb
 from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -23,19 +38,7 @@ if TYPE_CHECKING:
 _BOX = ("x_min", "y_min", "x_max", "y_max")
 _COVERING = ("xmin", "ymin", "xmax", "ymax")
 _ROWS = 16_384
-_GEO = {
-    "version": "1.1.0",
-    "primary_column": "geometry",
-    "columns": {
-        "geometry": {
-            "encoding": "WKB",
-            "geometry_types": ["Polygon"],
-            "crs": None,
-            "edges": "planar",
-            "covering": {"bbox": {name: ["bbox", name] for name in _COVERING}},
-        }
-    },
-}
+_COVERED = {"covering": {"bbox": {name: ["bbox", name] for name in _COVERING}}}
 
 
 def write_geoparquet(nuclei: Nuclei | Source | Path, path: Path) -> None:
@@ -48,7 +51,7 @@ def write_geoparquet(nuclei: Nuclei | Source | Path, path: Path) -> None:
     source = as_source(nuclei)
     facts = source.facts | to_facts(source.label_space, source.mpp)
     schema = _to_table(source.empty_batch(), source).schema.with_metadata(
-        {METADATA_KEY: json.dumps(facts), b"geo": json.dumps(_GEO)}
+        {METADATA_KEY: json.dumps(facts), GEO_KEY: geo_metadata(**_COVERED)}
     )
     with replacing(path) as draft, pq.ParquetWriter(draft, schema, compression="zstd") as writer:
         for batch in source.batches(_ROWS):
@@ -70,34 +73,6 @@ def _to_table(batch: Batch, source: Source) -> pa.Table:
     return table.append_column("bbox", box).append_column("geometry", wkb)
 
 
-def polygon_wkb(
-    points: NDArray[np.float64], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Well-known binary of polygons of one ring each.
-
-    Args:
-        points: float64 (P, 2), open rings one after the other.
-        offsets: int64 (n + 1,), where each begins.
-
-    Returns:
-        The bytes of all polygons uint8 (B,), and where each begins int32 (n + 1,).
-    """
-    n = len(offsets) - 1
-    sizes = np.diff(offsets) + 1  # rings are closed by their first point
-    rows = np.arange(len(points) + n) - np.repeat(np.arange(n), sizes)
-    rows[np.cumsum(sizes) - 1] = offsets[:-1]
-    header = np.zeros(n, [("order", "u1"), ("type", "<u4"), ("rings", "<u4"), ("points", "<u4")])
-    header["order"], header["type"], header["rings"], header["points"] = 1, 3, 1, sizes
-    starts = np.zeros(n + 1, np.int64)
-    np.cumsum(header.itemsize + 16 * sizes, out=starts[1:])
-    data = np.empty(starts[-1], np.uint8)
-    in_header = np.zeros(len(data), bool)
-    in_header[(starts[:-1, None] + np.arange(header.itemsize)).ravel()] = True
-    data[in_header] = header.view(np.uint8)
-    data[~in_header] = np.ascontiguousarray(points[rows], "<f8").view(np.uint8).ravel()
-    return data, starts.astype(np.int32)
-
-
 def read_geoparquet(
     path: Path,
     *,
@@ -106,6 +81,8 @@ def read_geoparquet(
     mpp: float | None = None,
 ) -> Nuclei:
     """Read polygons in WKB with a column ``class``; other programs may have edited them.
+
+    Further numeric columns become features as they are, also where the outline was changed since.
 
     Args:
         path: GeoParquet.
@@ -120,7 +97,7 @@ def read_geoparquet(
 
     with reading(path, "GeoParquet of classified polygons"):
         table = pq.read_table(path)
-        geometry = json.loads((table.schema.metadata or {})[b"geo"])["primary_column"]
+        geometry = json.loads((table.schema.metadata or {})[GEO_KEY])["primary_column"]
         rings = _rings(table[geometry])
         names = [name or "" for name in table["class"].to_pylist()]
         own = METADATA_KEY in table.schema.metadata
@@ -130,13 +107,15 @@ def read_geoparquet(
             Outlined(ring=ring, class_name=name, **values)
             for ring, name, values in zip(rings, names, _values(table, space), strict=True)
         ]
-        return to_nuclei(
+        nuclei = to_nuclei(
             outlines,
             label_space=space,
             class_map=class_map,
             mpp=choose_mpp(mpp, facts),
             origin=path.name,
         )
+        further = feature_names(table.schema, known_classes(space, facts, class_map))
+        return replace(nuclei, features=read_features(table, further))
 
 
 def _rings(column: pa.ChunkedArray) -> list[NDArray[np.float64]]:

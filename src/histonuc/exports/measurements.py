@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.exports.source import Batch, Source
 
+_PLAIN = ("score", "area px", "x px", "y px")
+_AREA_UM2 = "area µm²"
+
 
 def measurement_names(source: Source) -> tuple[str, ...]:
     """Names as QuPath shows them, units in the name; area in µm² only when mpp is known."""
-    area_um2 = () if math.isnan(source.mpp) else ("area µm²",)
+    area_um2 = () if math.isnan(source.mpp) else (_AREA_UM2,)
     probabilities = tuple(f"p {name}" for name in source.label_space.classes)
-    return ("score", "area px", "x px", "y px", *area_um2, *probabilities, *source.extra_names)
+    return (*_PLAIN, *area_um2, *probabilities, *source.extra_names)
+
+
+def own_names(classes: Iterable[str]) -> frozenset[str]:
+    """Names that `measurement_names` makes for these classes itself; all others are features."""
+    return frozenset((*_PLAIN, _AREA_UM2, *(f"p {name}" for name in classes)))
 
 
 def measurements(batch: Batch, source: Source) -> NDArray[np.float64]:

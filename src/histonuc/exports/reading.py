@@ -32,6 +32,7 @@ class Outlined:
         score: detection score in 0..1; 1 for what a person drew.
         centroid: (x, y); the outline's own where the file has none.
         area_px: what the file says, to notice outlines that were changed since.
+        features: further measurements by name, as far as the file has them.
     """
 
     ring: NDArray[np.float64]
@@ -40,6 +41,7 @@ class Outlined:
     score: float = 1.0
     centroid: tuple[float, float] | None = None
     area_px: float | None = None
+    features: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def to_nuclei(
@@ -49,6 +51,7 @@ def to_nuclei(
     class_map: Mapping[str, str] | None,
     mpp: float,
     origin: str,
+    feature_names: Sequence[str] = (),
 ) -> Nuclei:
     """Nuclei of a label space; a class that a person changed gets probability 1.
 
@@ -59,6 +62,7 @@ def to_nuclei(
             without a class.
         mpp: microns per level-0 pixel.
         origin: the file's name, for messages.
+        feature_names: features to have first, also where no outline has a value.
 
     Raises:
         ValueError: a class that neither `label_space` nor `class_map` knows, or an outline of fewer
@@ -89,7 +93,22 @@ def to_nuclei(
         score=np.array([outline.score for outline in outlines], np.float32),
         label_space=label_space,
         mpp=mpp,
+        features=_features(outlines, feature_names),
     )
+
+
+def known_classes(
+    space: LabelSpace, facts: Mapping[str, Any] | None, class_map: Mapping[str, str] | None
+) -> set[str]:
+    """Classes whose probabilities a file may hold: those wanted, the file's own and those mapped.
+
+    Args:
+        space: classes wanted.
+        facts: what histonuc wrote into the file, if it did.
+        class_map: name in the file -> name in `space`.
+    """
+    own = () if facts is None else from_facts(facts)[0].classes
+    return {*space.classes, *own, *(class_map or ())}
 
 
 def choose_space(
@@ -173,6 +192,15 @@ def _agreeing(
     decided = np.isnan(probabilities).any(1) | (np.nan_to_num(probabilities).argmax(1) != classes)
     probabilities[decided] = np.eye(probabilities.shape[1], dtype=np.float32)[classes[decided]]
     return probabilities
+
+
+def _features(outlines: Sequence[Outlined], first: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Features float32 (n,) by name, NaN where an outline has no value."""
+    names = dict.fromkeys([*first, *(name for o in outlines for name in o.features)])
+    return {
+        name: np.array([o.features.get(name, np.nan) for o in outlines], np.float32)
+        for name in names
+    }
 
 
 def _open_ring(ring: NDArray[np.float64]) -> NDArray[np.float64]:

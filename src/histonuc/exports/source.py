@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.table import from_facts, from_table, schema_facts, to_table
+from histonuc.exports.table import (
+    feature_names,
+    from_facts,
+    from_table,
+    schema_facts,
+    to_table,
+)
+from histonuc.exports.wkb import GEOMETRY
 from histonuc.files import reading
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -30,8 +37,9 @@ class Batch:
 
     Attributes:
         ids: uint32 (n,), as in the table; 1..N in a result of `histonuc predict`.
-        nuclei: the n nuclei, level-0 pixels.
-        extra: float64 (n, M), the table's further numeric columns, NaN where there is no value.
+        nuclei: the n nuclei, level-0 pixels, without features.
+        extra: float64 (n, M), the features and what other numeric columns the table has, NaN where
+            there is no value.
     """
 
     ids: NDArray[np.uint32]
@@ -96,7 +104,7 @@ def plain_columns(batch: Batch, source: Source) -> pa.Table:
     """The columns of `to_table` but the contour, with the table's own ids and further columns."""
     import pyarrow as pa
 
-    table = to_table(batch.nuclei).drop_columns(["contour"])
+    table = to_table(batch.nuclei).drop_columns([GEOMETRY])
     table = table.set_column(0, "id", pa.array(batch.ids))
     for name, values in zip(source.extra_names, batch.extra.T, strict=True):
         table = table.append_column(name, pa.array(values, from_pandas=True))
@@ -109,14 +117,16 @@ def _hold(nuclei: Nuclei) -> Source:
             index = np.arange(start, min(start + rows, len(nuclei)))
             part = nuclei.select(index)
             yield Batch(
-                ids=(index + 1).astype(np.uint32), nuclei=part, extra=np.zeros((len(index), 0))
+                ids=(index + 1).astype(np.uint32),
+                nuclei=replace(part, features={}),
+                extra=_side_by_side(list(part.features.values()), len(index)),
             )
 
     return Source(
         num_nuclei=len(nuclei),
         label_space=nuclei.label_space,
         mpp=nuclei.mpp,
-        extra_names=(),
+        extra_names=tuple(nuclei.features),
         facts={},
         read=read,
     )
@@ -126,7 +136,7 @@ def _open(path: Path) -> Source:
     with _parquet(path) as file:
         facts, num_nuclei = schema_facts(file.schema_arrow), file.metadata.num_rows
         space, mpp = from_facts(facts)
-        extra_names = _extra_names(file.schema_arrow, space)
+        extra_names = feature_names(file.schema_arrow, space.classes)
 
     def read(rows: int) -> Iterator[Batch]:
         with _parquet(path) as file:
@@ -147,9 +157,17 @@ def _to_batch(record: pa.RecordBatch, schema: pa.Schema, extra_names: tuple[str,
     import pyarrow as pa
 
     table = pa.Table.from_batches([record]).replace_schema_metadata(schema.metadata)
-    columns = [table[name].cast(pa.float64()).to_numpy() for name in extra_names]
-    extra = np.stack(columns, axis=1) if columns else np.zeros((len(table), 0))
-    return Batch(ids=table["id"].to_numpy(), nuclei=from_table(table), extra=extra)
+    # A safe cast would refuse whole numbers that float64 has to round.
+    columns = [table[name].cast(pa.float64(), safe=False).to_numpy() for name in extra_names]
+    return Batch(
+        ids=table["id"].to_numpy(),
+        nuclei=from_table(table.drop_columns(list(extra_names))),
+        extra=_side_by_side(columns, len(table)),
+    )
+
+
+def _side_by_side(columns: list[NDArray[Any]], n: int) -> NDArray[np.float64]:
+    return np.stack(columns, axis=1, dtype=np.float64) if columns else np.zeros((n, 0))
 
 
 @contextmanager
@@ -160,17 +178,3 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
         raise ValueError(f"no nuclei at {path}: run `histonuc predict` first")
     with reading(path, "table of nuclei"), pq.ParquetFile(path, pre_buffer=False) as file:
         yield file
-
-
-def _extra_names(schema: pa.Schema, space: LabelSpace) -> tuple[str, ...]:
-    """Numeric columns beyond those of `to_table`."""
-    import pyarrow as pa
-
-    own = {"id", "class_index", "score", "x", "y", "x_min", "y_min", "x_max", "y_max"}
-    own |= {"area_px", "area_um2", *(f"p_{name}" for name in space.classes)}
-    return tuple(
-        field.name
-        for field in schema
-        if field.name not in own
-        and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
-    )

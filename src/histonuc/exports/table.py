@@ -1,16 +1,18 @@
-"""The result itself: `nuclei.parquet`, one row a nucleus."""
+"""The result itself: `nuclei.parquet`, GeoParquet with one row a nucleus."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from histonuc.exports.wkb import GEO_KEY, GEOMETRY, geo_metadata, polygon_wkb, wkb_polygons
 from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -24,6 +26,8 @@ TABLE_FILE = "nuclei.parquet"
 """Name of the table in a prediction's folder."""
 ROWS = 65_536
 """Rows of a row group: what a streaming reader holds at a time."""
+_LOCAL_ROWS = 8_192
+"""The same of a slide's table: some tiles side by side, so that their statistics tell where."""
 
 _ENCODING: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["class"]}
 """Dictionaries of measurements hold each value once: twice the time, and larger files."""
@@ -43,7 +47,6 @@ def to_table(
 
     n, box = len(nuclei), nuclei.box
     classes = np.array(nuclei.label_space.classes)
-    coordinate_offsets = pa.array(2 * nuclei.offsets, pa.int32())
     columns: dict[str, Any] = {
         "id": pa.array(np.arange(first_id, first_id + n), pa.uint32()),
         "class": pa.array(classes[nuclei.class_index].tolist(), pa.string()),
@@ -58,11 +61,14 @@ def to_table(
     columns["area_px"] = pa.array(nuclei.area_px)
     columns["area_um2"] = pa.array(nuclei.area_um2, pa.float64(), from_pandas=True)
     columns |= {name: pa.array(values) for name, values in nuclei.features.items()}
-    columns["contour"] = pa.ListArray.from_arrays(
-        coordinate_offsets, pa.array(nuclei.points.ravel(), pa.float64())
+    data, offsets = polygon_wkb(nuclei.points, nuclei.offsets)
+    columns[GEOMETRY] = pa.BinaryArray.from_buffers(
+        pa.binary(), n, [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     )
     facts = dict(metadata or {}) | to_facts(nuclei.label_space, nuclei.mpp)
-    return pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(facts)})
+    return pa.table(columns).replace_schema_metadata(
+        {METADATA_KEY: json.dumps(facts), GEO_KEY: geo_metadata()}
+    )
 
 
 def to_facts(label_space: LabelSpace, mpp: float) -> dict[str, Any]:
@@ -77,25 +83,52 @@ def from_facts(facts: Mapping[str, Any]) -> tuple[LabelSpace, float]:
 
 
 def from_table(table: pa.Table) -> Nuclei:
-    """Inverse of `to_table`, but that the features stay behind.
+    """Inverse of `to_table`; numeric columns that it does not write itself are features, too.
 
     Raises:
         ValueError: not a table of nuclei.
     """
     space, mpp = from_facts(schema_facts(table.schema))
-    contour = table["contour"].combine_chunks()
-    offsets = np.zeros(len(table) + 1, np.int64)
-    np.cumsum(contour.value_lengths().to_numpy(zero_copy_only=False) // 2, out=offsets[1:])
+    points, offsets = wkb_polygons(table[GEOMETRY])
     probabilities = [table[f"p_{name}"].to_numpy() for name in space.classes]
     return Nuclei(
-        points=contour.flatten().to_numpy().reshape(-1, 2),
+        points=points,
         offsets=offsets,
         centroid=np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1),
         class_probabilities=np.stack(probabilities, axis=1),
         score=table["score"].to_numpy(),
         label_space=space,
         mpp=mpp,
+        features=read_features(table, feature_names(table.schema, space.classes)),
     )
+
+
+def feature_names(schema: pa.Schema, classes: Iterable[str]) -> tuple[str, ...]:
+    """Numeric columns beyond those that every table of nuclei has.
+
+    Args:
+        schema: of the table.
+        classes: names whose ``p_`` columns are probabilities.
+    """
+    import pyarrow as pa
+
+    own = {"id", "class_index", "score", "x", "y", "x_min", "y_min", "x_max", "y_max"}
+    own |= {"area_px", "area_um2", *(f"p_{name}" for name in classes)}
+    return tuple(
+        field.name
+        for field in schema
+        if field.name not in own
+        and not field.name.startswith("__index_level_")  # row numbers that pandas left
+        and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
+    )
+
+
+def read_features(table: pa.Table, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    """Columns as float32 (n,), NaN where there is no value."""
+    import pyarrow as pa
+
+    # A safe cast would refuse whole numbers that float32 has to round.
+    return {name: table[name].cast(pa.float32(), safe=False).to_numpy() for name in names}
 
 
 def schema_facts(schema: pa.Schema) -> dict[str, Any]:
@@ -145,7 +178,7 @@ def open_table(
             nonlocal first_id
             if len(nuclei):
                 table = to_table(nuclei, metadata, first_id=first_id)
-                writer.write_table(table, row_group_size=ROWS)
+                writer.write_table(table, row_group_size=_LOCAL_ROWS)
                 first_id += len(nuclei)
 
         yield append

@@ -1,24 +1,27 @@
 """The parts of a slide as tasks on a Dask cluster: one machine's processes, or many machines.
 
 A task analyses one part and writes its file to the result's folder, which all workers share; the
-client reads the files in order and joins them as ever. Dask runs the tasks of a dead worker again.
+client reads the files in order and joins them as ever. Dask runs the tasks of a dead worker again,
+and waits for new workers when all have died.
 """
 
 from __future__ import annotations
 
 import logging
+import pickle
 import threading
+import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histonuc.extras import require
 from histonuc.inference.clock import Clock
 from histonuc.inference.engines import Precision, num_cores
-from histonuc.inference.parts import Part, PartResult, PartStore
+from histonuc.inference.parts import PARTS_FOLDER, RUN_FILE, Part, PartResult, PartStore
 from histonuc.inference.pipeline import analyse, keep
 from histonuc.inference.plan import Plan
 from histonuc.inference.runtime import Runtime, load_runtime
@@ -120,10 +123,15 @@ class Remote:
     ) -> Generator[tuple[Part, PartResult], None, None]:
         """As `pipeline.analyse`; each part has been kept when it comes.
 
+        It goes on when all workers die and others come, and waits for these without end.
+
         Raises:
             OSError, ValueError: what went wrong on a worker.
+            KilledWorker: of Dask; several workers in turn died of the same part.
         """
-        shared = self.client.scatter(plan, hash=False)
+        run = _run_of(self.job)
+        # A task, for what is scattered is lost with the workers that hold it.
+        shared = self.client.submit(_unpack, _pack(plan), pure=False, retries=RETRIES)
         waiting = deque(parts)
         running: deque[tuple[Part, Any]] = deque()
         try:
@@ -132,7 +140,7 @@ class Remote:
                 while waiting and len(running) < _AHEAD * threads:
                     part = waiting.popleft()
                     task = self.client.submit(
-                        _work, self.job, shared, part, pure=False, retries=RETRIES
+                        _work, self.job, run, shared, part, pure=False, retries=RETRIES
                     )
                     running.append((part, task))
                 part, task = running.popleft()
@@ -142,22 +150,47 @@ class Remote:
             self.client.cancel([task for _, task in running])
 
 
+def _pack(plan: Plan) -> bytes:
+    """What workers need of a plan, for the scheduler to keep: mostly a mask, which packs well."""
+    return zlib.compress(pickle.dumps(replace(plan, tiles=())), 1)
+
+
+def _unpack(packed: bytes) -> Plan:
+    """The plan, in a worker; without its tiles, which come with each part."""
+    plan: Plan = pickle.loads(zlib.decompress(packed))
+    return plan
+
+
 _lock = threading.Lock()
 _runtimes: dict[tuple[str, str, str, bool], Runtime] = {}
 _slides: dict[Job, Slide] = {}
 _OPEN_SLIDES = 4
 
 
-def _work(job: Job, plan: Plan, part: Part) -> Mapping[str, float]:
-    """Analyse and keep one part, in a worker: seconds by what they were spent on."""
+def _work(job: Job, run: str, plan: Plan, part: Part) -> Mapping[str, float]:
+    """Analyse and keep one part, in a worker: seconds by what they were spent on.
+
+    Raises:
+        OSError, ValueError: what went wrong; or this worker goes on for a command that is gone,
+            and another one has begun the slide anew.
+    """
     with _lock:
         runtime, slide = _runtime(job), _slide(job)
     clock = Clock()
     store = PartStore(job.folder, runtime.label_space, plan.mpp)
+    if store.has(part):  # of a worker that died before Dask had heard of it
+        return clock.seconds
     done = analyse(slide, runtime, plan, [part], batch_size=job.batch_size, threads=1, clock=clock)
     for _, result in done:
+        if _run_of(job) != run:
+            raise ValueError(f"{job.folder} was begun anew by another command")
         keep(store, job.source, part, result, clock)
     return clock.seconds
+
+
+def _run_of(job: Job) -> str:
+    """What the parts in the slide's folder are parts of, as `PartStore.open` wrote it."""
+    return (job.folder / PARTS_FOLDER / RUN_FILE).read_text(encoding="utf-8")
 
 
 def _runtime(job: Job) -> Runtime:

@@ -109,7 +109,7 @@ class TorchRuntime:
 
     Args:
         path: checkpoint folder or ``.safetensors`` file.
-        device: ``auto`` (GPU when there is one), ``cpu``, ``cuda:0``, ...
+        device: ``auto`` (GPU when there is one), ``cpu``, ``cuda:0``, ``mps``, ...
         name: what to call it; the path when empty.
     """
 
@@ -120,9 +120,12 @@ class TorchRuntime:
         from histonuc.zoo import load_model
 
         if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(f"--device {device}: torch finds no CUDA GPU here; use --device cpu")
+            kinds = (kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available())
+            device = next(kinds, "cpu")
+        kind = device.partition(":")[0]
+        if kind in ("cuda", "mps") and not getattr(torch, kind).is_available():
+            gpu = "CUDA GPU" if kind == "cuda" else "Apple GPU"
+            raise ValueError(f"--device {device}: torch finds no {gpu} here; use --device cpu")
         self._device = torch.device(device)
         self._model = load_model(path).to(self._device)
         spec = self._model.spec
@@ -131,7 +134,7 @@ class TorchRuntime:
         self.label_space = spec.label_space
         self.representation: Representation = self._model.representation
         self.mpp = spec.mpp
-        self.precision = "fp32"
+        self.precision = "fp32" if kind == "cpu" else f"fp32 on {kind}"
         self._min_size = self._model.trunk.min_size
         self._lock = threading.Lock()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,8 @@ from typing import Any
 from histonuc.exports import TABLE_FILE
 from histonuc.inference.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
 from histonuc.inference.summary import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, SUMMARY_FILE
+
+_BLOCKS, _BLOCK_BYTES = 64, 1 << 20
 
 
 def find_inputs(paths: Sequence[Path]) -> list[Path]:
@@ -67,6 +70,29 @@ def fingerprint(source: Path) -> dict[str, Any]:
     }
 
 
+def content_sha256(source: Path) -> str:
+    """SHA-256 of the bytes of a file's size (8, little-endian) and of its content.
+
+    Of more than 64 MiB, 64 blocks of 1 MiB stand for the content, spread evenly from the first to
+    the last: a slide need not be read twice. Of a folder that is one slide (Zarr), the sorted names
+    and sizes of its files.
+    """
+    digest = hashlib.sha256()
+    if source.is_dir():
+        for file in sorted(path for path in source.rglob("*") if path.is_file()):
+            digest.update(f"{file.relative_to(source)} {file.stat().st_size}\n".encode())
+        return digest.hexdigest()
+    size = source.stat().st_size
+    digest.update(size.to_bytes(8, "little"))
+    count = min(_BLOCKS, -(-size // _BLOCK_BYTES))
+    with source.open("rb") as stream:
+        for i in range(count):
+            whole = size <= _BLOCKS * _BLOCK_BYTES
+            stream.seek(i * _BLOCK_BYTES if whole else i * (size - _BLOCK_BYTES) // (count - 1))
+            digest.update(stream.read(_BLOCK_BYTES))
+    return digest.hexdigest()
+
+
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished prediction; None where there is none."""
     try:
@@ -111,7 +137,11 @@ def _is_of_another(folder: Path, source: Path) -> bool:
     record = read_summary(folder)
     if record is None:
         return False
-    before, now = record.get("fingerprint", {}), fingerprint(source)
+    try:
+        now = fingerprint(source)
+    except OSError:  # gone: that is told when its turn comes
+        return False
+    before = record.get("fingerprint", {})
     same_place = before.get("source") == now["source"]
     same_file = all(before.get(fact) == now[fact] for fact in ("bytes", "modified_ns"))
     return not (same_place or same_file)

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from histonuc.files import replacing, write_text
+from histonuc.files import remove_drafts, replacing, write_text
 from histonuc.inference.features import FEATURES
 from histonuc.inference.slides import RegionError
 from histonuc.inference.stitch import TileNuclei
@@ -108,6 +108,7 @@ class PartStore:
         wanted = json.loads(json.dumps(dict(key)))
         found = self._read_key()
         if found == wanted:
+            remove_drafts(self._folder)
             return ""
         reason = ""
         if self._folder.is_dir() and any(self._folder.glob("part-*.npz")):

@@ -85,7 +85,8 @@ def keep(store: PartStore, source: Path, part: Part, result: PartResult, clock: 
     """
     if result.skipped:
         if source.is_dir():
-            next(source.iterdir())
+            if not any(source.iterdir()):
+                raise FileNotFoundError(f"{source} is empty: it may be a mount that is gone")
         else:
             with source.open("rb") as stream:
                 stream.read(1)

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -17,10 +18,12 @@ import numpy as np
 
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.geojson import write_geojson
+from histonuc.files import remove_drafts
 from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import Job, Remote, connect
 from histonuc.inference.engines import Precision, file_sha256, num_cores
 from histonuc.inference.inputs import (
+    content_sha256,
     find_inputs,
     fingerprint,
     name_folders,
@@ -29,6 +32,7 @@ from histonuc.inference.inputs import (
 from histonuc.inference.overview import write_pictures
 from histonuc.inference.parts import PartStore, remove_parts
 from histonuc.inference.plan import Plan, make_plan
+from histonuc.inference.probe import probe_scale
 from histonuc.inference.progress import Meter, open_meter
 from histonuc.inference.quality import REASONS
 from histonuc.inference.regions import find_regions, read_regions
@@ -46,8 +50,9 @@ from histonuc.inference.summary import (
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 4
+RESULT_FORMAT = 5
 """Raised when the files of a result change: older results are then made anew."""
+GEOJSON_FILE = "nuclei.geojson"
 MANY_FLAGGED = 0.1
 """A larger share of flagged regions is worth a note."""
 
@@ -68,6 +73,7 @@ def predict(
     icc: bool = False,
     regions: Path | None = None,
     cluster: str = "",
+    geojson: bool = True,
     overwrite: bool = False,
 ) -> PredictSummary:
     """Find, outline and classify the nuclei of images and slides.
@@ -87,6 +93,7 @@ def predict(
         icc: turn colours into sRGB by the profile inside each file.
         regions: see `find_regions` and `read_regions`; analyse these instead of all tissue.
         cluster: see `cluster.connect`; empty to work in this process.
+        geojson: write ``nuclei.geojson`` too, most of a result's bytes.
         overwrite: do finished inputs again.
 
     Raises:
@@ -126,8 +133,12 @@ def predict(
         model_sha256=runtime.sha256,
         batch_size=batch_size,
     )
-    with open_meter() as meter, connect(cluster) if cluster else nullcontext() as client:
+    with (
+        open_meter(len(sources)) as meter,
+        connect(cluster) if cluster else nullcontext() as client,
+    ):
         for source, folder in zip(sources, name_folders(sources, out), strict=True):
+            meter.next_input()
             try:
                 key = fingerprint(source) | common
                 if regions is not None:
@@ -141,14 +152,50 @@ def predict(
                     continue
                 remote = None
                 if client is not None:
-                    here = job(source=source.absolute(), folder=folder.absolute())
-                    remote = Remote(client=client, job=here)
-                item = _predict_one(source, folder, runtime, settings, key, meter, remote)
+                    there = job(source=source.absolute(), folder=folder.absolute())
+                    remote = Remote(client=client, job=there)
+                here = _Input(
+                    source=source,
+                    folder=folder,
+                    runtime=runtime,
+                    settings=settings,
+                    key=key,
+                    geojson=geojson,
+                    remote=remote,
+                )
+                item = _predict_one(here, meter)
                 summary.items.append(item)
             except Exception as error:  # whatever ails one input must not cost the others
                 summary.failed.append({"source": str(source), "error": _reason(source, error)})
-    write_json(summary.to_dict(), out / SUMMARY_FILE)
+    try:
+        write_json(summary.to_dict(), out / SUMMARY_FILE)
+    except OSError as error:  # what was done and what failed is still to be told
+        path = out / SUMMARY_FILE
+        summary.failed.append({"source": str(path), "error": _reason(path, error)})
     return summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Input:
+    """One input and how it is to be analysed.
+
+    Attributes:
+        source: its file.
+        folder: of its results.
+        runtime: the model.
+        settings: of `predict` that the nuclei depend on.
+        key: all that they depend on.
+        geojson: whether to write that too.
+        remote: the cluster that does it; None for this process.
+    """
+
+    source: Path
+    folder: Path
+    runtime: Runtime
+    settings: Mapping[str, Any]
+    key: dict[str, Any]
+    geojson: bool
+    remote: Remote | None
 
 
 def _check(settings: Mapping[str, Any], runtime: Runtime, out: Path) -> None:
@@ -188,51 +235,36 @@ def _reason(source: Path, error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _predict_one(
-    source: Path,
-    folder: Path,
-    runtime: Runtime,
-    settings: Mapping[str, Any],
-    key: dict[str, Any],
-    meter: Meter,
-    remote: Remote | None,
-) -> dict[str, Any]:
+def _predict_one(this: _Input, meter: Meter) -> dict[str, Any]:
     """Analyse one input and write its folder; `SUMMARY_FILE` comes last."""
     clock = Clock()
-    opened = {"scene": settings["scene"], "icc": settings["icc"]}
-    with clock.part("total"), open_slide(source, **opened) as slide:
-        facts = _analyse(slide, source, folder, runtime, settings, key, clock, meter, remote)
+    opened = {"scene": this.settings["scene"], "icc": this.settings["icc"]}
+    with clock.part("total"), open_slide(this.source, **opened) as slide:
+        facts = _analyse(this, slide, clock, meter)
     record = {
-        "source": str(source),
-        "folder": str(folder),
+        "source": str(this.source),
+        "folder": str(this.folder),
         **facts,
         "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
-        "fingerprint": key,
+        "fingerprint": this.key,
+        "content_sha256": content_sha256(this.source),
         "versions": versions(),
     }
-    write_json(record, folder / SUMMARY_FILE)
-    remove_parts(folder)  # only now is nothing of them needed any more
+    write_json(record, this.folder / SUMMARY_FILE)
+    remove_parts(this.folder)  # only now is nothing of them needed any more
     return record
 
 
-def _analyse(
-    slide: Slide,
-    source: Path,
-    folder: Path,
-    runtime: Runtime,
-    settings: Mapping[str, Any],
-    key: Mapping[str, Any],
-    clock: Clock,
-    meter: Meter,
-    remote: Remote | None,
-) -> dict[str, Any]:
+def _analyse(this: _Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str, Any]:
     """Find the nuclei of an open slide and write everything but the summary: its facts."""
+    source, folder, runtime, settings = this.source, this.folder, this.runtime, this.settings
     warnings: list[str] = []
     mpp, mpp_source = resolve_mpp(slide, source, settings["mpp"], runtime, warnings)
     with clock.part("plan"):
         regions = None
         if settings["regions"] is not None:
             regions = read_regions(find_regions(Path(settings["regions"]), source), slide.size)
+            warnings += filter(None, [regions.note])
         plan = make_plan(
             slide,
             mpp=mpp,
@@ -243,11 +275,16 @@ def _analyse(
         )
     if not plan.tissue.mask.any():
         warnings.append("no stained tissue found: nothing was analysed")
+    with clock.part("plan"):
+        if not plan.skip_blank or mpp_source == "assumed":
+            warnings += filter(None, [probe_scale(slide, plan, runtime)])
     meter.start(source.name, len(plan.tiles))
     store = PartStore(folder, runtime.label_space, mpp)
-    if dropped := store.open({**key, "mpp": mpp}):
+    if dropped := store.open({**this.key, "mpp": mpp, "version": version("histonuc")}):
         warnings.append(dropped)
-    (folder / SUMMARY_FILE).unlink(missing_ok=True)
+    for name in (SUMMARY_FILE, GEOJSON_FILE):  # they would be of another run
+        (folder / name).unlink(missing_ok=True)
+    remove_drafts(folder)
     facts = {
         "source": source.name,
         "image_size": list(slide.size),
@@ -262,7 +299,7 @@ def _analyse(
         plan=plan,
         store=store,
         clock=clock,
-        remote=remote,
+        remote=this.remote,
     )
     found = find_nuclei(
         work,
@@ -279,7 +316,8 @@ def _analyse(
     warnings += _quality_warnings(found, plan)
     with clock.part("write"):
         table = folder / TABLE_FILE
-        write_geojson(table, folder / "nuclei.geojson")
+        if this.geojson:
+            write_geojson(table, folder / GEOJSON_FILE)
         write_pictures(slide, table, found.tally, folder, source.name)
     return {
         **measure(plan, found.tally, found.left_out),

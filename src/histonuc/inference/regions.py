@@ -30,10 +30,12 @@ class Regions:
     Attributes:
         area: all regions in one geometry, in level-0 pixels; None where a picture was given.
         tissue: the same as a mask; a superset of `area`, by less than a pixel of the mask.
+        note: which shapes of the file are no regions; empty when all are.
     """
 
     area: shapely.Geometry | None
     tissue: TissueMask
+    note: str = ""
 
     def hold(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of the points (n, 2), in level-0 pixels, lie in a region: bool (n,)."""
@@ -69,6 +71,8 @@ def find_regions(path: Path, source: Path) -> Path:
 
 def read_regions(path: Path, size: tuple[int, int]) -> Regions:
     """Read regions from GeoJSON polygons (level-0 pixels, as QuPath exports them) or a mask.
+
+    Shapes outside the slide or without an area are left out, with a note.
 
     Args:
         path: ``*.geojson`` or ``*.json``; or ``*.png``, a picture of the whole slide at any size
@@ -111,8 +115,8 @@ def _read_geojson(path: Path, size: tuple[int, int]) -> Regions:
         shapely.make_valid(shapely.from_geojson(json.dumps(feature["geometry"])))
         for feature in features
     ]
-    whole = shapely.box(0, 0, *size)
-    area = shapely.intersection(shapely.union_all(shapes), whole)
+    inside = shapely.intersection(shapes, shapely.box(0, 0, *size))
+    area = shapely.union_all(inside)
     scale = min(1.0, THUMBNAIL_PX / max(size))
     shape = max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
     factor = np.array([shape[1] / size[0], shape[0] / size[1]])
@@ -130,4 +134,21 @@ def _read_geojson(path: Path, size: tuple[int, int]) -> Regions:
         mask |= part
     covered = shapely.union_all(polygons)
     shapely.prepare(covered)
-    return Regions(covered, TissueMask(mask.astype(bool), size, covered.area))
+    note = _left_out(path, shapely.area(shapes) > 0, shapely.area(inside) > 0)
+    return Regions(covered, TissueMask(mask.astype(bool), size, covered.area), note)
+
+
+def _left_out(path: Path, has_area: NDArray[np.bool_], is_inside: NDArray[np.bool_]) -> str:
+    """How many shapes are no regions: a slip in the drawing, or the file of another slide.
+
+    Args:
+        path: the file.
+        has_area: bool (n,), for each shape whether it has one: points and lines have none.
+        is_inside: bool (n,), whether any of its area lies inside the slide.
+    """
+    counts = {
+        "without an area": (~has_area).sum(),
+        "outside the slide": (has_area & ~is_inside).sum(),
+    }
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
+    return f"{path}: of {len(has_area)} shapes left out: {reasons}" if reasons else ""

@@ -32,7 +32,7 @@ from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 
 Progress = Callable[[int, int, float], None]
-"""Called with tiles done, nuclei found in them, and their cores' area in mm²."""
+"""Called with tiles done, nuclei in them, and their cores' area in mm² (0 if done before)."""
 _ROWS_AHEAD = 2
 """Finished rows of tiles that may wait to be joined."""
 
@@ -93,8 +93,8 @@ def find_nuclei(
 ) -> Found:
     """Analyse a slide and write the table of its nuclei, each once, in level-0 pixels.
 
-    The table is in the order of the rows of tiles, top to bottom; what one row settles is sorted by
-    centroid (y, then x). It is the same whether or not the run was interrupted.
+    The table is in the order of the rows of tiles, top to bottom, and `Seams.add`'s within what one
+    row settles. It is the same whether or not the run was interrupted.
 
     Args:
         work: the slide.
@@ -162,13 +162,14 @@ def _results(
         analysed = _analyse_here(work, missing, batch_size)
     with closing(analysed):
         for part in parts:
+            area_px = 0
             if part.name in on_disk:
                 result = work.store.load(part)
                 found.tiles_resumed += len(part.tiles)
             else:
                 _, result = next(analysed)
+                area_px = sum(math.prod(tile.core.size) for tile in part.tiles)
             num_nuclei = sum(int(tile.owned.sum()) for tile in result.tiles)
-            area_px = sum(math.prod(tile.core.size) for tile in part.tiles)
             progress(len(part.tiles), num_nuclei, area_px * (work.plan.mpp / 1000) ** 2)
             yield part, result
 

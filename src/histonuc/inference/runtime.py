@@ -94,8 +94,8 @@ def load_runtime(
     Args:
         model: a shipped model's name, an exported model (``.onnx``, ``.xml``), a run folder (its
             best checkpoint), a checkpoint folder, or a ``.safetensors`` file.
-        device: ``auto``, ``cpu`` or ``cuda:0``; exported models always run on the CPU, shipped ones
-            by torch (extra ``train``) where another device is asked for.
+        device: ``auto``, ``cpu``, ``cuda:0`` or ``mps``; exported models always run on the CPU,
+            shipped ones by torch (extra ``train``) where another device is asked for.
         precision: of exported models' arithmetic; checkpoints run in fp32.
         streams: forward passes of an exported model at a time, see `GraphRuntime`.
         threads: of an exported model, see `GraphRuntime`.

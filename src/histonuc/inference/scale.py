@@ -12,6 +12,8 @@ SQUARE, NEARLY_SQUARE = 1.02, 1.1
 """Pixels longer along one axis by more than these factors are worth a note, or refused."""
 COARSE = 2.2
 """An image this many times coarser than the model's resolution lacks what the model looks for."""
+TILE_PX = 4096
+"""An image with a longer side is no tile of a data set but a slide, or most of one."""
 DIAMETER_UM = (3.0, 10.0)
 """Median diameters of a slide's nuclei outside this range are no tissue's: the scale is wrong."""
 _ENOUGH_NUCLEI = 50
@@ -20,7 +22,11 @@ _ENOUGH_NUCLEI = 50
 def resolve_mpp(
     slide: Slide, source: Path, given: float | None, runtime: Runtime, warnings: list[str]
 ) -> tuple[float, str]:
-    """Microns per level-0 pixel and where they come from: ``given``, ``file`` or ``assumed``."""
+    """Microns per level-0 pixel and where they come from: ``given``, ``file`` or ``assumed``.
+
+    Raises:
+        ValueError: neither is there, and the input is no tile; or pixels are far from square.
+    """
     stated = given if given is not None else slide.mpp
     if stated is not None and stated > COARSE * runtime.mpp:
         warnings.append(
@@ -42,7 +48,7 @@ def resolve_mpp(
         if ratio > SQUARE:
             warnings.append(f"pixels of {both} microns are taken as squares of {slide.mpp:.4g}")
         return slide.mpp, "file"
-    if not slide.is_plain:
+    if not _is_tile(slide):
         raise ValueError(
             f"{source.name} does not state its microns per pixel: "
             "give --mpp, e.g. --mpp 0.25 for 40x or --mpp 0.5 for 20x"
@@ -52,6 +58,15 @@ def resolve_mpp(
         "areas and densities depend on it; give --mpp if you know better"
     )
     return runtime.mpp, "assumed"
+
+
+def _is_tile(slide: Slide) -> bool:
+    """Whether an input is likely a tile of a data set: a small image of a kind slides never have.
+
+    Scanners and their software write TIFFs, at any scale, and those have tags for it.
+    """
+    is_tiff = any(name.startswith("tiff.") for name in slide.properties)
+    return slide.is_plain and not is_tiff and max(slide.size) <= TILE_PX
 
 
 def scale_warning(median_area_um2: float, num_nuclei: int, mpp: float) -> str:

@@ -125,8 +125,9 @@ class Seams:
                 infinity when these were the last.
 
         Returns:
-            Nuclei that no later tile can change, sorted by centroid (y, then x). The same whatever
-            the order of the parts.
+            Nuclei that no later tile can change, sorted by the column of tiles that holds their
+            centroid, and in it by centroid (y, then x), so that neighbours in the table are
+            neighbours on the slide. The same whatever the order of the parts.
         """
         parts = sorted(parts, key=lambda part: (part.tile.row, part.tile.column))
         for part in parts:
@@ -147,7 +148,8 @@ class Seams:
         # Outlines are most of the bytes: they are moved once.
         result = Nuclei.concat([nuclei, settled])
         index = np.flatnonzero(np.concatenate([~shared, np.ones(len(settled), bool)]))
-        keys = result.score, result.area_px, *result.centroid.T
+        column = self._place(result.centroid)[1]
+        keys = result.score, result.area_px, *result.centroid.T, column
         return result.select(index[np.lexsort([key[index] for key in keys])])
 
     def _settle(self, some: _Contested, next_top: float) -> Nuclei:
@@ -194,15 +196,17 @@ class Seams:
 
     def _in_analysed_core(self, centroid: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether each centroid (n, 2) lies in the core of a tile that was analysed."""
-        row, column = (
-            np.searchsorted([span.core[0] for span in spans], values, "right") - 1
-            for spans, values in (
-                (self._grid.rows, centroid[:, 1]),
-                (self._grid.columns, centroid[:, 0]),
-            )
-        )
-        inside: NDArray[np.bool_] = self._analysed[row.clip(0), column.clip(0)]
+        inside: NDArray[np.bool_] = self._analysed[self._place(centroid)]
         return inside
+
+    def _place(self, centroid: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column of the tile whose core holds each centroid (n, 2)."""
+        spans = (self._grid.rows, centroid[:, 1]), (self._grid.columns, centroid[:, 0])
+        row, column = (
+            (np.searchsorted([span.core[0] for span in along], values, "right") - 1).clip(0)
+            for along, values in spans
+        )
+        return row, column
 
 
 def _seen_by_others(

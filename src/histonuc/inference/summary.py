@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,10 @@ from histonuc.taxonomy import LabelSpace
 
 SUMMARY_FILE = "summary.json"
 """Written last: a folder that holds it is finished."""
+_PACKAGES = (
+    *("histonuc", "numpy", "numba", "openvino", "torch", "pyarrow", "shapely", "pillow"),
+    *("openslide-python", "openslide-bin", "tifffile", "imagecodecs", "zarr", "pydicom"),
+)
 OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE = "overview.jpg", "detail.jpg", "density.jpg"
 
 
@@ -147,9 +152,12 @@ def measure(plan: Plan, tally: Tally, left_out: Sequence[Box]) -> dict[str, Any]
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
-    packages = {name: version(name) for name in ("histonuc", "numpy", "openvino")}
-    return {"python": platform.python_version(), **packages, "opencv": cv2.__version__}
+    """Versions of what a result may depend on, as far as it is installed."""
+    found = {"python": platform.python_version(), "opencv": cv2.__version__}
+    for name in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def write_json(record: dict[str, Any], path: Path) -> None:

@@ -1,7 +1,8 @@
-"""Validation within a training: score, log, keep the best."""
+"""Validation within a training: score, log, keep the best, calibrated."""
 
 from __future__ import annotations
 
+import copy
 import logging
 
 import numpy as np
@@ -9,9 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from histonuc.evaluation import Evaluation, evaluate
+from histonuc.evaluation.nucleus_tables import number
+from histonuc.metrics.calibration import LOG2_TEMPERATURES, CalibrationCounts
+from histonuc.representations.nuclear import Nuclear
 from histonuc.training.run import Run, save_last
 from histonuc.training.samples import save_samples
-from histonuc.zoo import save_model
+from histonuc.zoo import NucleusModel, save_model
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +23,8 @@ log = logging.getLogger(__name__)
 def validate(run: Run) -> None:
     """Score the validation tiles, log, keep the best, and save where the run now stands."""
     evaluation = _evaluate(run)
+    calibration = evaluation.total.calibration
+    model = _calibrate(run, calibration)
     summary = evaluation.summary()
     value = summary[run.config.monitor]
     progress = run.progress
@@ -34,6 +40,8 @@ def validate(run: Run) -> None:
             "epoch": epoch,
             "lr": run.schedule.at(max(progress.step - 1, 0)),
             "val": summary,
+            "class_ece": number(calibration.class_ece),
+            "temperature": model.spec.representation_options.get("temperature"),
             "best": better,
             "seconds": run.seconds,
         },
@@ -47,10 +55,32 @@ def validate(run: Run) -> None:
     best = run.config.out / "checkpoints" / "best"
     # A run has a best checkpoint even where its score is never defined (no nuclei in the truth).
     if run.fabric.is_global_zero and (better or not (best / "model.safetensors").is_file()):
-        save_model(run.judged, best)
+        save_model(model, best)
         save_samples(evaluation, run.config.out / "samples")
     progress.due = False
     save_last(run)
+
+
+def _calibrate(run: Run, counts: CalibrationCounts) -> NucleusModel:
+    """The judged model with the temperature that its validation nuclei ask for.
+
+    A temperature of the user's own stays, and `semantic` has none. Nor is there one to take where
+    the likelihood has no minimum: nothing matched, one class only, or every class right.
+    """
+    model = run.judged
+    options, representation = run.config.representation_options, model.representation
+    if "temperature" in options or not isinstance(representation, Nuclear):
+        return model
+    lowest, highest = 2.0 ** LOG2_TEMPERATURES[[0, -1]]
+    if not lowest < counts.temperature < highest:  # nor for NaN
+        return model
+    # Shallow: the weights are shared. The model in training keeps its own temperature, so a resumed
+    # run scores as an undisturbed one does.
+    calibrated = copy.copy(model)
+    # p^(1/T) of probabilities that went through p^(1/S) already is p^(1/ST).
+    temperature = round(representation.temperature * counts.temperature, 4)
+    calibrated.set_representation_options({"temperature": temperature})
+    return calibrated
 
 
 def _evaluate(run: Run) -> Evaluation:

@@ -201,9 +201,63 @@ def write_sparse(path, side):
         stream.write(struct.pack("<Q", 0))
 
 
-def write_aperio(path, levels):
+def swapped_profile():
+    """An ICC profile that no test passes by chance: red and green swapped, gamma 1.8."""
+    import struct
+
+    def xyz(*values):
+        return struct.pack(">4s4x3i", b"XYZ ", *(round(value * 65536) for value in values))
+
+    gamma = struct.pack(">4s4xIH2x", b"curv", 1, round(1.8 * 256))
+    primaries = ((0.3851, 0.7169, 0.0971), (0.4361, 0.2225, 0.0139), (0.1431, 0.0606, 0.7141))
+    tags = dict(zip((b"rXYZ", b"gXYZ", b"bXYZ"), (xyz(*one) for one in primaries), strict=True))
+    tags |= {b"wtpt": xyz(0.9642, 1, 0.8249), b"rTRC": gamma, b"gTRC": gamma, b"bTRC": gamma}
+    place = 128 + 4 + 12 * len(tags)
+    table, content = struct.pack(">I", len(tags)), b""
+    for name, data in tags.items():
+        table += struct.pack(">4sII", name, place + len(content), len(data))
+        content += data
+    size, version = place + len(content), 0x02100000
+    head = struct.pack(">I4xI4s4s4s12x4s", size, version, b"mntr", b"RGB ", b"XYZ ", b"acsp")
+    white = struct.pack(">3i", *(round(value * 65536) for value in (0.9642, 1, 0.8249)))
+    return (head.ljust(68, b"\0") + white).ljust(128, b"\0") + table + content
+
+
+def write_qptiff(path, levels, channels=()):
+    """PerkinElmer's order: the finest level, a thumbnail, the other levels, an overview, a label.
+
+    With `channels`, names and colours (R,G,B), each level is a grey page for each of them.
+    """
+
+    def describe(kind, name="", colour=""):
+        facts = {"ImageType": kind, "Name": name, "Color": colour}
+        inside = "".join(f"<{key}>{value}</{key}>" for key, value in facts.items() if value)
+        root = "PerkinElmer-QPI-ImageDescription"
+        return f'<?xml version="1.0" encoding="utf-16"?><{root}>{inside}</{root}>'
+
+    options = {"software": "PerkinElmer-QPI", "metadata": None}
+    options |= {"resolution": (40_000, 40_000), "resolutionunit": "CENTIMETER"}
+    beside = np.ascontiguousarray(levels[0][::7, ::7])
+    with tifffile.TiffWriter(path) as tiff:
+        for index, level in enumerate(levels):
+            kind = "ReducedResolution" if index else "FullResolution"
+            for name, colour in channels:
+                facts = describe(kind, name, colour)
+                page = np.ascontiguousarray(level[..., 0])
+                tiff.write(page, tile=(64, 64), description=facts, **options)
+            if not channels:
+                facts = describe(kind)
+                tiff.write(level, tile=(64, 64), photometric="rgb", description=facts, **options)
+            if index == 0:
+                tiff.write(beside, photometric="rgb", description=describe("Thumbnail"), **options)
+        for kind in ("Overview", "Label"):
+            tiff.write(beside[::2], photometric="rgb", description=describe(kind), **options)
+
+
+def write_aperio(path, levels, **more):
     """Aperio's order: the finest level, a thumbnail, then the other levels."""
     facts = {"description": "Aperio Image Library v1\r\n |AppMag = 40|MPP = 0.25", "metadata": None}
+    facts |= more
     with tifffile.TiffWriter(path) as tiff:
         for index, level in enumerate(levels):
             tiff.write(level, tile=(64, 64), photometric="rgb", **facts)
@@ -225,6 +279,7 @@ def write_series(path, levels):
 
 WRITERS = {
     "aperio.svs": write_aperio,
+    "vectra.qptiff": write_qptiff,
     "generic.tif": write_pyramid,
     "jpeg2000.tif": partial(
         write_pyramid, compression="jpeg2000", compressionargs={"reversible": True}

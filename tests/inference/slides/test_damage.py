@@ -9,12 +9,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histonuc.inference import parts
 from histonuc.inference import predict as predict_module
 from histonuc.inference.plan import make_plan
 from histonuc.inference.slides import RegionError, open_slide
 
 from ...fuzzing import mutate_bytes
-from .conftest import KINDS, levels_of, write_dicom, write_ome, write_pyramid, write_slide
+from .conftest import (
+    KINDS,
+    levels_of,
+    write_dicom,
+    write_ome,
+    write_pyramid,
+    write_slide,
+    write_zarr,
+)
 
 NUM_MUTATIONS = 40
 
@@ -48,7 +57,9 @@ def read_all(path):
             only_value_errors(slide.read_associated, name)
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "a.png", "a.jpg", "a.jp2", "cmyk.tif", "plain.tif"])
+@pytest.mark.parametrize(
+    "kind", [*KINDS, "a.png", "a.jpg", "a.jp2", "a.bmp", "cmyk.tif", "plain.tif"]
+)
 @pytest.mark.filterwarnings("ignore")  # libraries warn about what they then survive
 def test_mutated_files_give_an_error_or_pixels(tmp_path, levels, kind):
     rng = random.Random(kind)
@@ -177,6 +188,44 @@ def test_threads_beside_an_error_are_not_disturbed(corrupt_svs):
         for reader in readers:
             reader.result()
     assert not errors
+
+
+@pytest.mark.parametrize("kind", ["v2.zarr", "v3.zarr"])
+def test_a_zarr_slide_that_vanishes_is_no_glass(tmp_path, levels, kind):
+    path = write_slide(kind, tmp_path, levels)
+    with open_slide(path) as slide:
+        shutil.rmtree(path)
+        with pytest.raises(RegionError, match="no folder at"):
+            slide.read(10, 10, 40, 30, 40, 30)
+
+
+def test_a_zarr_slide_that_vanishes_costs_no_finished_part(
+    tmp_path, pixel_runtime, make_blobs, monkeypatch
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(parts, "PART_TILES", 2)
+    path, away, maps = tmp_path / "a.zarr", tmp_path / "away", pixel_runtime.maps
+    write_zarr(path, [make_blobs((1500, 1200), 1000)])
+
+    def unmount(images):
+        if pixel_runtime.num_images == 12 and path.exists():
+            path.rename(away)
+        return maps(images)
+
+    def run(out):
+        return predict_module.predict([path], out, tile_px=256)
+
+    (whole,) = run(tmp_path / "whole").items
+    pixel_runtime.num_images = 0
+    with monkeypatch.context() as patch:
+        patch.setattr(pixel_runtime, "maps", unmount)
+        (failure,) = run(tmp_path / "out").failed
+    assert "No such file" in failure["error"]
+    away.rename(path)
+    (item,) = run(tmp_path / "out").items
+    assert item["tiles_resumed"] > 0
+    assert item["num_nuclei"] == whole["num_nuclei"] > 900
+    assert not item["skipped_regions"]
 
 
 def test_the_pipeline_skips_and_reports_what_it_cannot_read(

@@ -67,6 +67,20 @@ def test_levels_have_one_frame_of_reference(tmp_path, levels):
         assert slide.levels == ((300, 200), (150, 100))
 
 
+def test_files_without_a_suffix(tmp_path, levels):
+    for number, level in enumerate(levels):
+        write_dicom(tmp_path / f"1.2.3.{number}", level)
+    write_dicom(tmp_path / "1.2.4.0", levels[1], series="1.2.4")
+    (tmp_path / "notes").write_bytes(b"x")
+    (tmp_path / "folder").mkdir()
+    listing = (tmp_path / "1.2.3.0").read_bytes()
+    (tmp_path / "DICOMDIR").write_bytes(listing)  # it names every series of its medium
+    for name in ("1.2.3.0", "1.2.3.1"):
+        with open_slide(tmp_path / name) as slide:
+            assert slide.levels == ((300, 200), (150, 100))
+            assert np.array_equal(whole(slide), levels[0])
+
+
 def test_a_copy_of_a_level_does_not_disturb(tmp_path, levels):
     write_dicom(tmp_path / "a.dcm", levels[0])
     write_dicom(tmp_path / "b.dcm", 255 - levels[0])

@@ -1,5 +1,8 @@
 """What files say about themselves, and what is refused with its reason."""
 
+import json
+from io import BytesIO
+
 import numpy as np
 import pytest
 import tifffile
@@ -12,9 +15,12 @@ from histonuc.inspection import describe
 from .conftest import (
     KINDS,
     levels_of,
+    swapped_profile,
+    write_aperio,
     write_dicom,
     write_ome,
     write_pyramid,
+    write_qptiff,
     write_slide,
     write_sparse,
     write_zarr,
@@ -31,7 +37,7 @@ def test_info_tells_size_levels_and_reader(tmp_path, levels, kind):
     facts = describe(write_slide(kind, tmp_path, levels))
     assert facts["size_px"] == "300 x 200"
     assert facts["levels"] == ["300 x 200, downsample 1", "150 x 100, downsample 2"]
-    stated = kind in ("aperio.svs", "ome.tif", "v2.zarr", "v3.zarr", "slide.dcm")
+    stated = kind in ("aperio.svs", "vectra.qptiff", "ome.tif", "v2.zarr", "v3.zarr", "slide.dcm")
     assert facts["mpp"] == (0.25 if stated else "not stated: give --mpp")
     assert facts["reader"] in ("OpenSlide", "tifffile", "zarr", "pydicom")
 
@@ -73,6 +79,22 @@ def test_zarr_scenes(tmp_path, levels):
         open_slide(tmp_path / "a.zarr")
     with open_slide(tmp_path / "a.zarr", scene=1) as slide:
         assert np.array_equal(slide.read(0, 0, 300, 200, 300, 200), 255 - levels[0])
+
+
+def test_a_bright_field_qptiff_is_one_slide(tmp_path, levels):
+    write_qptiff(tmp_path / "a.qptiff", levels)
+    with open_slide(tmp_path / "a.qptiff") as slide:
+        assert slide.associated() == ("Thumbnail", "Macro", "Label")
+        assert np.array_equal(slide.read_associated("Thumbnail"), levels[0][::7, ::7])
+
+
+@pytest.mark.parametrize("num", [1, 2, 3, 5])
+@pytest.mark.parametrize("scene", [None, 0])
+def test_a_fluorescence_qptiff_is_refused_with_its_channels(tmp_path, levels, num, scene):
+    names = [("DAPI", "0,0,255"), ("CD3", "0,255,0"), ("CD8", ""), ("CD20", ""), ("CK", "1,2,3")]
+    write_qptiff(tmp_path / "a.qptiff", levels, names[:num])
+    with pytest.raises(ValueError, match=rf"{num} separate channel.*\(DAPI.*as fluorescence does"):
+        open_slide(tmp_path / "a.qptiff", scene=scene)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -132,12 +154,38 @@ def test_transparent_places_of_a_tiff_are_white(tmp_path, levels):
     assert np.array_equal(shown[:, 100:], levels[0][:, 100:])
 
 
-def test_a_profile_in_a_pyramid_is_used_when_asked_for(tmp_path, levels):
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    write_pyramid(tmp_path / "a.tif", levels, iccprofile=profile)
-    with open_slide(tmp_path / "a.tif", icc=True) as slide:
-        shown = slide.read(0, 0, 300, 200, 300, 200).astype(int)
-    assert np.abs(shown - levels[0]).max() <= 1  # sRGB to sRGB
+def write_with_profile(path, levels, profile):
+    """A file that holds a colour profile, each kind for another reader."""
+    if path.suffix == ".png":
+        Image.fromarray(levels[0]).save(path, icc_profile=profile)
+    elif path.suffix == ".tif":
+        write_pyramid(path, levels, iccprofile=profile)
+    elif path.suffix == ".svs":
+        write_aperio(path, levels, iccprofile=profile)
+    else:
+        lit = pytest.importorskip("pydicom").Dataset()
+        lit.ICCProfile = profile
+        write_dicom(path, levels[0], more={"OpticalPathSequence": [lit]})
+
+
+@pytest.mark.parametrize(
+    ("name", "reader"),
+    [("a.png", "Pillow"), ("a.tif", "tifffile"), ("a.svs", "OpenSlide"), ("a.dcm", "pydicom")],
+)
+def test_a_profile_is_used_when_asked_for(tmp_path, levels, name, reader):
+    profile = swapped_profile()
+    write_with_profile(tmp_path / name, levels, profile)
+    source = ImageCms.ImageCmsProfile(BytesIO(profile))
+    wanted = ImageCms.profileToProfile(
+        Image.fromarray(levels[0]), source, ImageCms.createProfile("sRGB")
+    )
+    assert np.abs(np.asarray(wanted).astype(int) - levels[0]).mean() > 20
+    window = (0, 0, 300, 200, 300, 200)
+    with open_slide(tmp_path / name) as raw, open_slide(tmp_path / name, icc=True) as turned:
+        assert raw.reader == turned.reader == reader
+        assert raw.icc_profile == profile
+        assert np.array_equal(raw.read(*window), levels[0])
+        assert np.array_equal(turned.read(*window), wanted)
 
 
 def test_three_channels_count_as_rgb_unless_they_say_otherwise(tmp_path, levels):
@@ -178,17 +226,26 @@ def test_cmyk_becomes_rgb(tmp_path, levels):
     assert np.abs(shown - levels[0]).max() <= 2
 
 
-def test_a_profile_is_used_when_asked_for(tmp_path, levels):
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    Image.fromarray(levels[0]).save(tmp_path / "a.png", icc_profile=profile)
+def test_a_profile_that_is_not_there_is_said(tmp_path, levels):
     write_pyramid(tmp_path / "none.tif", levels)
-    with open_slide(tmp_path / "a.png", icc=True) as turned, open_slide(tmp_path / "a.png") as raw:
-        assert raw.icc_profile is not None
-        window = (0, 0, 300, 200, 300, 200)
-        assert np.array_equal(raw.read(*window), levels[0])
-        assert np.abs(turned.read(*window).astype(int) - levels[0]).max() <= 1  # sRGB to sRGB
     with pytest.raises(ValueError, match="no ICC profile"):
         open_slide(tmp_path / "none.tif", icc=True)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("fill", [None, 0, 240])
+def test_absent_chunks_of_a_zarr_are_background(tmp_path, levels, version, fill):
+    path = tmp_path / "a.zarr"
+    write_zarr(path, levels, version=version)
+    metadata = path / "0" / ("zarr.json" if version == 3 else ".zarray")
+    facts = json.loads(metadata.read_text())
+    facts["fill_value"] = 0 if fill is None and version == 3 else fill
+    metadata.write_text(json.dumps(facts))
+    (path / ("0/c/0/0/0/0/1" if version == 3 else "0/0.0.0.0.1")).unlink()
+    wanted = levels[0].copy()
+    wanted[:64, 64:128] = fill or 255
+    with open_slide(path) as slide:
+        assert np.array_equal(slide.read(0, 0, 300, 200, 300, 200), wanted)
 
 
 def test_sparse_tiles_are_white(tmp_path):

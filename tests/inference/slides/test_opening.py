@@ -3,6 +3,8 @@ import pytest
 import tifffile
 from PIL import Image
 
+from histonuc.inference.inputs import find_inputs
+from histonuc.inference.scale import TILE_PX, resolve_mpp
 from histonuc.inference.slides import PlainImage, fit, open_slide, resample
 
 
@@ -105,12 +107,45 @@ def test_a_bomb_is_refused_and_says_what_to_do(tmp_path, monkeypatch, pixels):
         open_slide(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("name", ["a.btf", "a.tf8", "a.ptif", "a.lsm", "a", "1.2.3"])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("big", [True, False])
+def test_a_tiff_of_any_name_is_recognised(tmp_path, pixels, name, order, big):
+    tifffile.imwrite(
+        tmp_path / name, pixels, photometric="rgb", bigtiff=big, byteorder=order, metadata=None
+    )
+    with open_slide(tmp_path / name) as slide:
+        assert np.array_equal(whole(slide), pixels)
+
+
+def test_bmp_is_read(tmp_path, pixels):
+    Image.fromarray(pixels).save(tmp_path / "a.bmp")
+    with open_slide(tmp_path / "a.bmp") as slide:
+        assert np.array_equal(whole(slide), pixels)
+
+
+def test_a_folder_is_searched_for_every_suffix_that_is_read(tmp_path):
+    names = ["a.bmp", "a.btf", "a.qptiff", "a.tf8"]
+    for name in (*names, "a.vsi", "a"):
+        (tmp_path / name).write_bytes(b"II*\0")
+    assert [path.name for path in find_inputs([tmp_path])] == names
+
+
+def test_the_small_picture_of_a_vsi_is_not_taken_for_its_slide(tmp_path, pixels):
+    tifffile.imwrite(tmp_path / "a.vsi", pixels)
+    with pytest.raises(ValueError, match=r"cannot read '\.vsi'"):
+        open_slide(tmp_path / "a.vsi")
+
+
 def test_missing_and_unknown_files(tmp_path):
     with pytest.raises(ValueError, match="no file"):
         open_slide(tmp_path / "none.png")
     (tmp_path / "a.txt").write_text("hello")
     with pytest.raises(ValueError, match=r"cannot read '\.txt'"):
         open_slide(tmp_path / "a.txt")
+    (tmp_path / "a").write_text("hello")
+    with pytest.raises(ValueError, match="no DICOM or TIFF"):
+        open_slide(tmp_path / "a")
 
 
 @pytest.mark.parametrize(
@@ -128,6 +163,32 @@ def test_tiff_resolution_counts_when_it_is_plausible(tmp_path, pixels, resolutio
     )
     with open_slide(tmp_path / "a.tif") as slide:
         assert slide.mpp == (mpp if mpp is None else pytest.approx(mpp))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "assumed"),
+    [
+        ("tile.png", (1000, TILE_PX), True),
+        ("tile.jpg", (1000, 1000), True),
+        ("large.png", (10, TILE_PX + 1), False),
+        ("small.tif", (100, 100), False),
+        ("cmyk.tif", (100, 100), False),
+    ],
+)
+def test_a_scale_is_assumed_for_small_images_that_are_no_tiff(
+    tmp_path, pixel_runtime, name, size, assumed
+):
+    path, warnings = tmp_path / name, []
+    Image.new("CMYK" if name == "cmyk.tif" else "RGB", size).save(path)
+    with open_slide(path) as slide:
+        assert resolve_mpp(slide, path, 0.5, pixel_runtime, []) == (0.5, "given")
+        if assumed:
+            found = resolve_mpp(slide, path, None, pixel_runtime, warnings)
+            assert found == (0.25, "assumed")
+            assert "--mpp" in warnings[0]
+        else:
+            with pytest.raises(ValueError, match=rf"{name} does not state.*--mpp 0\.25"):
+                resolve_mpp(slide, path, None, pixel_runtime, warnings)
 
 
 def test_beyond_the_border_is_white(pixels):

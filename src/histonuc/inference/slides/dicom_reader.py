@@ -40,6 +40,7 @@ class _Instance:
         spans: of each frame in the file.
         places: left and top (n, 2) of each frame in the whole picture.
         reference: UID of the frame of reference; empty when none is stated.
+        icc_profile: colour profile of its optical path.
         concatenation: UID that the files share whose frames make one picture; empty without.
         is_full: frames cover the whole picture, those of a sparse one only where tissue is.
     """
@@ -54,6 +55,7 @@ class _Instance:
     places: NDArray[np.int64]
     mpp_xy: tuple[float, float] | None
     reference: str
+    icc_profile: bytes | None
     concatenation: str
     is_full: bool
     properties: Mapping[str, str]
@@ -115,6 +117,7 @@ def _contents(
         mpp_xy=levels[0][0].mpp_xy,
         properties=levels[0][0].properties,
         associated={name: partial(_window, [one], 0, 0, *one.size) for name, one in beside.items()},
+        icc_profile=levels[0][0].icc_profile,
         close=close,
     )
 
@@ -157,6 +160,7 @@ def _instance(facts: Any, stream: BinaryIO) -> _Instance:
     if len(places) > len(spans):
         raise ValueError(f"expected {len(places)} frames, got {len(spans)}")
     image_type = [str(part).upper() for part in facts.get("ImageType", ())]
+    paths = facts.get("OpticalPathSequence")
     named = ("Manufacturer", "ManufacturerModelName", "StudyDate", "SeriesInstanceUID")
     return _Instance(
         kind=image_type[2] if len(image_type) > 2 else "VOLUME",
@@ -169,6 +173,7 @@ def _instance(facts: Any, stream: BinaryIO) -> _Instance:
         places=places,
         mpp_xy=_mpp(facts),
         reference=str(facts.get("FrameOfReferenceUID", "")),
+        icc_profile=paths[0].get("ICCProfile") if paths else None,
         concatenation=str(facts.get("ConcatenationUID", "")),
         is_full="PerFrameFunctionalGroupsSequence" not in facts,
         properties={f"dicom.{name}": str(facts.get(name)) for name in named if name in facts},
@@ -178,10 +183,22 @@ def _instance(facts: Any, stream: BinaryIO) -> _Instance:
 
 
 def _siblings(path: Path) -> list[Path]:
-    """Other files of the same series in the same folder."""
+    """Other files of the same series in the same folder: all ``*.dcm``, or of any name."""
     series = series_uid(path)
-    others = sorted(path.parent.glob("*.dcm")) if series is not None else []
-    return [file for file in others if file != path and series_uid(file) == series]
+    if series is None:
+        return []
+    others = sorted(path.parent.glob("*.dcm" if path.suffix == ".dcm" else "*"))
+    return [
+        file for file in others if file != path and is_dicom(file) and series_uid(file) == series
+    ]
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do; the table of contents of a medium does not count."""
+    if not path.is_file() or path.name == "DICOMDIR":
+        return False
+    with path.open("rb") as stream:
+        return stream.read(132)[128:] == b"DICM"
 
 
 def series_uid(path: Path) -> bytes | None:

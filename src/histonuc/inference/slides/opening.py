@@ -7,7 +7,7 @@ from pathlib import Path
 from histonuc.extras import is_installed, require
 from histonuc.files import one_line
 from histonuc.inference.slides.colour import with_srgb
-from histonuc.inference.slides.dicom_reader import open_dicom
+from histonuc.inference.slides.dicom_reader import is_dicom, open_dicom
 from histonuc.inference.slides.image_reader import open_image
 from histonuc.inference.slides.openslide_reader import open_with_openslide
 from histonuc.inference.slides.pixels import pick_scene
@@ -18,11 +18,15 @@ from histonuc.inference.slides.zarr_reader import is_zarr, open_zarr
 
 SLIDE_SUFFIXES = frozenset((".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide"))
 DICOM_SUFFIXES = frozenset((".dcm",))
-TIFF_SUFFIXES = frozenset((".tif", ".tiff"))
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jp2"))
+TIFF_SUFFIXES = frozenset((".tif", ".tiff", ".btf", ".tf8", ".qptiff"))
+IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".jp2", ".bmp"))
 ZARR_SUFFIXES = frozenset((".zarr",))
 KNOWN_SUFFIXES = SLIDE_SUFFIXES | DICOM_SUFFIXES | TIFF_SUFFIXES | IMAGE_SUFFIXES | ZARR_SUFFIXES
 """What a folder is searched for."""
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""How a TIFF and a BigTIFF begin, of either byte order."""
+_TIFF_IN_NAME_ONLY = frozenset((".vsi",))
+"""Begin like a TIFF and hold a small picture as one; the slide's pixels lie in files beside."""
 
 
 def open_slide(path: Path, *, scene: int | None = None, icc: bool = False) -> Slide:
@@ -30,7 +34,7 @@ def open_slide(path: Path, *, scene: int | None = None, icc: bool = False) -> Sl
 
     Args:
         path: a slide of any scanner OpenSlide knows, a DICOM file, a TIFF, an OME-Zarr folder, a
-            PNG, JPEG or JPEG 2000.
+            PNG, JPEG, JPEG 2000 or BMP. DICOM and TIFF may have any name.
         scene: which picture of a file that holds several.
         icc: turn colours into sRGB by the profile inside the file.
 
@@ -63,13 +67,13 @@ def is_slide_folder(path: Path) -> bool:
 
 
 def _open(path: Path, scene: int | None) -> Contents:
-    suffix = path.suffix.lower()
     if is_slide_folder(path):
         return open_zarr(path, scene)
     if not path.is_file():
         raise RefusedError("a folder, expected a slide or image")
     if path.stat().st_size == 0:
         raise ValueError("it is empty (0 bytes)")
+    suffix = _suffix(path)
     if suffix in TIFF_SUFFIXES:
         return open_tiff(path, scene)
     pick_scene([path.name], scene)
@@ -79,7 +83,21 @@ def _open(path: Path, scene: int | None) -> Contents:
         return _open_dicom(path)
     if suffix in IMAGE_SUFFIXES:
         return open_image(path)
-    raise RefusedError(f"cannot read {suffix!r} files; known are {sorted(KNOWN_SUFFIXES)}")
+    raise RefusedError(
+        f"cannot read {suffix!r} files, and by its content it is no DICOM or TIFF; "
+        f"known are {sorted(KNOWN_SUFFIXES)}"
+    )
+
+
+def _suffix(path: Path) -> str:
+    """A file's suffix in lower case; where it is an unknown one, that of its content."""
+    suffix = path.suffix.lower()
+    if suffix in KNOWN_SUFFIXES | _TIFF_IN_NAME_ONLY:
+        return suffix
+    if is_dicom(path):
+        return ".dcm"
+    with path.open("rb") as stream:
+        return ".tif" if stream.read(4) in _TIFF_STARTS else suffix
 
 
 def _open_dicom(path: Path) -> Contents:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -61,7 +62,8 @@ def open_tiff(path: Path, scene: int | None = None) -> Contents:
 
     with contextlib.ExitStack() as stack:
         tiff = stack.enter_context(tifffile.TiffFile(path))
-        scenes, beside = _ome_scenes(tiff) if tiff.is_ome else _page_scenes(tiff)
+        find = _ome_scenes if tiff.is_ome else _qpi_scenes if tiff.is_qpi else _page_scenes
+        scenes, beside = find(tiff)
         chosen = scenes[pick_scene([one.name for one in scenes], scene)]
         contents = _contents(path, tiff, chosen, beside)
         if not contents.is_plain:
@@ -74,8 +76,8 @@ def _contents(path: Path, tiff: Any, scene: _Scene, beside: Mapping[str, Any]) -
     num_pixels, num_channels = _area(page), len(scene.levels[0])
     if num_channels > 1 or page.samplesperpixel == 1:
         check_channels(num_channels, scene.channels, scene.colours)
-    if page.photometric not in _PHOTOMETRIC:
-        return replace(open_image(path), mpp_xy=scene.mpp_xy)  # palettes, CMYK, Lab
+    if page.photometric not in _PHOTOMETRIC:  # palettes, CMYK, Lab
+        return replace(open_image(path), mpp_xy=scene.mpp_xy, properties=_properties(page))
     if page.dtype is not None:
         check_depth(page.dtype)
     by_windows = len(scene.levels) > 1 or num_pixels > WHOLE_PIXELS or num_channels > 1
@@ -195,6 +197,29 @@ def _ome_scenes(tiff: Any) -> tuple[list[_Scene], dict[str, Any]]:
             )
         )
     return scenes, beside
+
+
+def _qpi_scenes(tiff: Any) -> tuple[list[_Scene], dict[str, Any]]:
+    """The one scene of a QPTIFF (PerkinElmer, Akoya): RGB, or a grey page for each channel."""
+    tissue, *others = tiff.series
+    page = tissue.keyframe
+    channels = [_qpi_channel(one) for one in tissue.pages] if page.samplesperpixel == 1 else []
+    scene = _Scene(
+        name=f"{page.imagewidth} x {page.imagelength}",
+        levels=tuple(tuple(level.pages) for level in tissue.levels),
+        mpp_xy=_tag_mpp(page),
+        channels=tuple(name for name, _ in channels),
+        colours=tuple(colour for _, colour in channels),
+    )
+    return [scene], {series.name: series.pages[0] for series in others}
+
+
+def _qpi_channel(page: Any) -> tuple[str, str]:
+    """What a page of a QPTIFF shows, and in which colour (RRGGBB), empty where it does not say."""
+    facts = ElementTree.fromstring(page.description or "<none/>")
+    colour = facts.findtext("Color", "")
+    name = facts.findtext("Name") or facts.findtext("Biomarker") or "unnamed"
+    return name, "".join(f"{int(part):02X}" for part in colour.split(",")) if colour else ""
 
 
 def _ome_mpp(pixels: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,10 @@ def open_zarr(path: Path, scene: int | None = None) -> Contents:
     sizes = [dict(zip(axes, array.shape, strict=True)) for array in arrays]
     _check(arrays[0].dtype, sizes[0], _attributes(group).get("omero", {}).get("channels", []))
     levels = tuple(
-        Level(size=(int(size["x"]), int(size["y"])), read=partial(_read, array, axes))
+        Level(
+            size=(int(size["x"]), int(size["y"])),
+            read=partial(_read, _white_where_absent(array), path / array.path, axes),
+        )
         for array, size in zip(arrays, sizes, strict=True)
     )
     return Contents(
@@ -69,9 +73,25 @@ def _check(dtype: np.dtype[Any], size: Mapping[str, int], channels: Sequence[Any
     check_depth(dtype)
 
 
-def _read(array: Any, axes: Sequence[str], x: int, y: int, w: int, h: int) -> RGB:
+def _white_where_absent(array: Any) -> Any:
+    """The array, its absent chunks white as in other readers, where it has them black (or unset).
+
+    Writers leave out what the scanner did not visit; black would look like tissue.
+    """
+    import zarr
+
+    if array.fill_value:  # the writer chose a background
+        return array
+    metadata = replace(array.metadata, fill_value=array.dtype.type(255))
+    return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
+
+
+def _read(array: Any, folder: Path, axes: Sequence[str], x: int, y: int, w: int, h: int) -> RGB:
     window = {"x": slice(x, x + w), "y": slice(y, y + h), "c": slice(None)}
     pixels = np.asarray(array[tuple(window.get(axis, 0) for axis in axes)])
+    # Looked for after reading: of a store that is gone, unmounted say, all chunks are absent.
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder at {folder} any more")
     if pixels.ndim == 2:
         return to_rgb(pixels[..., None])
     return to_rgb(pixels.transpose([[a for a in axes if a in "cyx"].index(a) for a in "yxc"]))

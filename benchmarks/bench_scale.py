@@ -1,0 +1,69 @@
+"""How well a wrong scale is noticed: `inference.probe` on real tiles at their scale and others.
+
+    python benchmarks/bench_scale.py --data DATA [--tiles 14]
+
+DATA is the store of `histonuc prepare folder ../shared/data`. Some tiles of each data set, of all
+folds, are brought to the model's scale, or half or twice that, and cropped to 512 px. Prints the
+median gains, and how often draws of eight tiles of one data set and scale would be noted.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from histonuc.data.store import Store
+from histonuc.inference.probe import _BETTER, _PROBES, PROBE_PX, ZOOMS, measure_gains
+from histonuc.inference.runtime import load_runtime
+
+TRUE = {"right": 1.0, "half": 0.5, "twice": 2.0}
+"""Size of what is shown against what it should be."""
+
+
+def resized(image: np.ndarray, factor: float) -> np.ndarray:
+    how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    resized = (
+        image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
+    )
+    return np.ascontiguousarray(resized[:PROBE_PX, :PROBE_PX])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--tiles", type=int, default=14, help="of each data set")
+    args = parser.parse_args()
+    store, runtime, rng = Store.open(args.data), load_runtime("default"), np.random.default_rng(0)
+    sources: dict[str, list[int]] = {}
+    for tile in range(len(store)):
+        sources.setdefault(store.source(tile), []).append(tile)
+    noted: dict[str, list[bool]] = {name: [] for name in TRUE}
+    print("| data set | " + " | ".join(f"{name}: gain at ½, 2" for name in TRUE) + " |")
+    print("|---" * (len(TRUE) + 1) + "|")
+    for source, tiles in sources.items():
+        if len(tiles) < _PROBES:
+            continue
+        cells = []
+        for name, factor in TRUE.items():
+            gains = []
+            for tile in rng.permutation(tiles)[: args.tiles]:
+                image = resized(store.image(tile), factor * store.mpp(tile) / runtime.mpp)
+                if (gain := measure_gains(image, runtime)) is not None:
+                    gains.append(gain)
+            cells.append(", ".join(f"{value:.2f}" for value in np.median(gains, axis=0)))
+            for _ in range(200):
+                draw = np.array(gains)[
+                    rng.choice(len(gains), min(_PROBES, len(gains)), replace=False)
+                ]
+                medians = np.median(draw, axis=0)
+                wanted = name == "right" or ZOOMS[int(medians.argmax())] == 1 / factor
+                noted[name].append(bool(medians.max() >= _BETTER and wanted))
+        print(f"| {source} | " + " | ".join(cells) + " |", flush=True)
+    print("noted: " + ", ".join(f"{name} {np.mean(hits):.1%}" for name, hits in noted.items()))
+
+
+if __name__ == "__main__":
+    main()

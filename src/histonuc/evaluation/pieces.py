@@ -1,0 +1,110 @@
+"""A store scored in pieces, on one machine or many, and the pieces' score folders made one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.evaluation.results import Evaluation
+from histonuc.evaluation.scores import load_scores, write_scores
+from histonuc.evaluation.tile_table import TileTable
+
+_Piece = tuple[Path, Evaluation, dict[str, Any]]
+"""Folder, evaluation, and content of scores.json."""
+
+
+def take_part(tiles: NDArray[np.int64], part: str) -> NDArray[np.int64]:
+    """Every N-th tile from the K-th on, so that all parts hold like tissues and take as long.
+
+    Args:
+        tiles: tiles (n,), the same for all parts.
+        part: ``K/N``, K from 1 to N.
+
+    Raises:
+        ValueError: no such part, or no tile in it.
+
+    >>> take_part(np.arange(5), "2/3").tolist()
+    [1, 4]
+    """
+    found = re.fullmatch(r"(\d+)/(\d+)", part)
+    number, of = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= number <= of:
+        raise ValueError(f"--part: expected K/N with K from 1 to N, as 2/8, got {part}")
+    if number > len(tiles):
+        raise ValueError(f"--part {part}: there are only {len(tiles)} tiles to score")
+    return tiles[number - 1 :: of]
+
+
+def merge_scores(folders: Sequence[Path], out_dir: Path) -> tuple[Evaluation, dict[str, Any]]:
+    """Write the score folder of all tiles of several, as if they had been scored at once.
+
+    Every file is the same, byte by byte, whatever the number and the order of the folders; only
+    scores.json tells when and with which versions it was made.
+
+    Args:
+        folders: score folders, each of other tiles of one store, by one model.
+        out_dir: folder to write.
+
+    Returns:
+        The evaluation, and the content of its ``scores.json``.
+
+    Raises:
+        ValueError: no folders, a damaged one, tiles in two of them, or scores of two models, label
+            spaces or versions.
+    """
+    if not folders:
+        raise ValueError("expected score folders of `histonuc evaluate` to merge, got none")
+    pieces: list[_Piece] = [(folder, *load_scores(folder)) for folder in folders]
+    for piece in pieces[1:]:
+        _check_alike(pieces[0], piece)
+    _check_disjoint(pieces)
+    # What is told of the data is told as the piece with the first tile tells it.
+    pieces.sort(key=lambda piece: int(piece[1].records.numbers["tile"].min()))
+    merged = reduce(add, (evaluation for _, evaluation, _ in pieces))
+    _, _, scores = pieces[0]
+    data = {key: value for key, value in scores["data"].items() if key != "part"}
+    merged = replace(merged, records=merged.records.sorted_by_tile())
+    return merged, write_scores(merged, out_dir, model=scores["model"], data=data)
+
+
+def _check_alike(first: _Piece, other: _Piece) -> None:
+    (folder, _, scores), (other_folder, _, other_scores) = first, other
+    for name, own, others in (
+        ("label space", scores["label_space"], other_scores["label_space"]),
+        ("reason to leave classes out", scores["no_classes"], other_scores["no_classes"]),
+        ("model", _model(scores), _model(other_scores)),
+        ("version", scores["versions"]["histonuc"], other_scores["versions"]["histonuc"]),
+    ):
+        if own != others:
+            raise ValueError(
+                f"the {name} differs: {own} in {folder}, {others} in {other_folder}; pieces must "
+                "be scored in one way, on one store"
+            )
+
+
+def _model(scores: dict[str, Any]) -> dict[str, Any]:
+    """Facts about the model but for where its predictions lay, which each machine calls its own."""
+    return {key: value for key, value in scores["model"].items() if key != "predictions"}
+
+
+def _check_disjoint(pieces: Sequence[_Piece]) -> None:
+    records = TileTable.concat([evaluation.records for _, evaluation, _ in pieces])
+    owners = np.repeat(np.arange(len(pieces)), [len(own.records) for _, own, _ in pieces])
+    order = np.argsort(records.numbers["tile"], kind="stable")
+    again = np.flatnonzero(np.diff(records.numbers["tile"][order]) == 0)
+    if len(again):
+        first, second = order[again[0] : again[0] + 2].tolist()
+        record = records[second]
+        raise ValueError(
+            f"tile {record.tile} ({record.source}/{record.name}) is in both "
+            f"{pieces[owners[first]][0]} and {pieces[owners[second]][0]}: pieces must be of "
+            "different tiles of one store"
+        )
