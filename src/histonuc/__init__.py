@@ -1,9 +1,9 @@
 """histonuc: find, outline and classify every nucleus in H&E tissue.
 
 Every command of the command line is one function here with the same name: `prepare_pannuke`,
-`prepare_folder`, `synth`, `info`, `models`, `train`, `crossval`, `evaluate`, `compare`, `predict`,
-`export`, `report`, `export_model`, `demo`. They load what they need when called; importing the
-package loads nothing.
+`prepare_folder`, `synth`, `info`, `models`, `train`, `crossval`, `evaluate`, `merge_scores`,
+`compare`, `predict`, `export`, `report`, `export_model`, `demo`. They load what they need when
+called; importing the package loads nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         export,
         export_model,
         info,
+        merge_scores,
         models,
         predict,
         prepare_folder,
@@ -37,6 +38,7 @@ __all__ = [
     "export",
     "export_model",
     "info",
+    "merge_scores",
     "models",
     "predict",
     "prepare_folder",

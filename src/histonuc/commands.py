@@ -217,6 +217,7 @@ def evaluate(
     out: Path,
     folds: tuple[int, ...] = (),
     sources: tuple[str, ...] = (),
+    part: str = "",
     predictions: Path | None = None,
     types: dict[str, str] | None = None,
     binary_only: bool = False,
@@ -232,6 +233,7 @@ def evaluate(
         out: Folder for scores.json and the tables beside it.
         folds: Folds to score; all when not given.
         sources: Data sets to score; all when not given.
+        part: Score only a part of these tiles, 2/8 the second of eight; see `merge-scores`.
         predictions: Instead of a model: a folder of label images or of HoVer-Net or CellViT JSON,
             or an npy in PanNuke's shape.
         types: Class of each type of the predictions: --types.1 Neoplastic.
@@ -253,6 +255,7 @@ def evaluate(
             out,
             folds=folds,
             sources=sources,
+            part=part,
             type_map=types,
             binary_only=binary_only,
         )
@@ -265,6 +268,7 @@ def evaluate(
             out,
             folds=folds,
             sources=sources,
+            part=part,
             binary_only=binary_only,
             device=device,
             precision=precision,

@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from histonuc.data.store import Store
-from histonuc.evaluation import Evaluation, evaluate, evaluate_predictions, write_scores
+from histonuc.evaluation import Evaluation, evaluate, evaluate_predictions, take_part, write_scores
 from histonuc.inference.engines import Precision
 from histonuc.inference.runtime import load_runtime
 
@@ -19,6 +22,7 @@ def score_model(
     *,
     folds: Sequence[int] = (),
     sources: Sequence[str] = (),
+    part: str = "",
     binary_only: bool = False,
     device: str = "auto",
     precision: Precision = "auto",
@@ -32,6 +36,7 @@ def score_model(
         out: folder to write.
         folds: to score; all when empty.
         sources: data sets to score; all when empty.
+        part: ``K/N``, which N-th of these tiles to score; all when empty.
         binary_only: leave classes out.
         device: as `load_runtime` takes it.
         precision: as `load_runtime` takes it.
@@ -44,7 +49,7 @@ def score_model(
     store = Store.open(data)
     evaluation = evaluate(
         store,
-        store.select(folds or None, sources or None),
+        _select(store, folds, sources, part),
         runtime.maps,
         representation=runtime.representation,
         label_space=runtime.label_space,
@@ -60,7 +65,7 @@ def score_model(
             "flips": flips,
             "classes": list(runtime.label_space.classes),
         },
-        data={"store": str(data), "folds": list(folds), "sources": list(sources)},
+        data={"store": str(data)} | ({"part": part} if part else {}),
     )
     return evaluation, scores
 
@@ -72,6 +77,7 @@ def score_files(
     *,
     folds: Sequence[int] = (),
     sources: Sequence[str] = (),
+    part: str = "",
     type_map: Mapping[str, str] | None = None,
     binary_only: bool = False,
 ) -> tuple[Evaluation, dict[str, Any]]:
@@ -83,11 +89,12 @@ def score_files(
         out: folder to write.
         folds: to score; all when empty.
         sources: data sets to score; all when empty.
+        part: ``K/N``, which N-th of these tiles to score; all when empty.
         type_map: the store's class by type of the predictions.
         binary_only: leave classes out.
     """
     store = Store.open(data)
-    tiles = store.select(folds or None, sources or None)
+    tiles = _select(store, folds, sources, part)
     evaluation = evaluate_predictions(
         store, tiles, predictions, type_map=type_map, binary_only=binary_only
     )
@@ -95,6 +102,13 @@ def score_files(
         evaluation,
         out,
         model={"name": predictions.name, "predictions": str(predictions)},
-        data={"store": str(data), "folds": list(folds), "sources": list(sources)},
+        data={"store": str(data)} | ({"part": part} if part else {}),
     )
     return evaluation, scores
+
+
+def _select(
+    store: Store, folds: Sequence[int], sources: Sequence[str], part: str
+) -> NDArray[np.int64]:
+    tiles = store.select(folds or None, sources or None)
+    return take_part(tiles, part) if part else tiles
