@@ -12,6 +12,7 @@ import cv2
 import pyarrow.parquet as pq
 import pytest
 
+from histonuc.inference import cluster as cluster_module
 from histonuc.inference import predict as predict_module
 from histonuc.inference.cluster import connect
 from histonuc.inference.predict import predict
@@ -105,6 +106,17 @@ def test_a_slide_outlives_its_only_worker(image, tmp_path):
     processes, parts = loads.read_text().split(), kept.read_text().split()
     assert len(processes) == len(set(processes)) == 2  # each loaded the model once
     assert len(parts) == len(set(parts)) > 3
+
+
+def test_a_cluster_without_workers_is_not_waited_for_for_ever(image, tmp_path, monkeypatch):
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cluster_module, "_LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(cluster_module, "_PATIENCE_SECONDS", 0.3)
+    with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        (failure,) = predict([image], tmp_path / "out", mpp=0.25, cluster=address).failed
+    assert "no workers for" in failure["error"]
 
 
 def test_a_worker_of_a_command_that_is_gone_keeps_nothing(image, tmp_path):

@@ -128,6 +128,30 @@ def checkpoint(tmp_path_factory):
     return run
 
 
+THREADS_AT_ONCE = """
+import os, sys, threading
+from histonuc.inference.engines import openvino_core
+openvino_core()
+import openvino
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(8)
+threads = [
+    threading.Thread(target=lambda: (start.wait(), openvino.Type.u8.to_dtype()), daemon=True)
+    for _ in range(8)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(10)
+os._exit(any(thread.is_alive() for thread in threads))
+"""
+
+
+def test_threads_that_infer_for_the_first_time_at_once_do_not_wait_for_each_other_for_ever():
+    done = subprocess.run([sys.executable, "-c", THREADS_AT_ONCE], timeout=60, check=False)
+    assert done.returncode == 0
+
+
 def test_a_signal_after_models_came_and_went_kills_nobody(onnx_model):
     """OpenVINO changes the stack of signal handlers (`engines.openvino_core`)."""
     code = """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import pickle
 import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -36,6 +37,8 @@ RETRIES = 3
 _AHEAD = 3
 """Tasks for each thread of the cluster that are handed out before the first is done."""
 _CONNECT_SECONDS = 10
+_LOOK_SECONDS, _PATIENCE_SECONDS = 10.0, 1800.0
+"""How often it is looked whether there are workers, and how long a slide waits for any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +126,10 @@ class Remote:
     ) -> Generator[tuple[Part, PartResult], None, None]:
         """As `pipeline.analyse`; each part has been kept when it comes.
 
-        It goes on when all workers die and others come, and waits for these without end.
+        It goes on when all workers die and others come.
 
         Raises:
-            OSError, ValueError: what went wrong on a worker.
+            OSError, ValueError: what went wrong on a worker, or there was none for too long.
             KilledWorker: of Dask; several workers in turn died of the same part.
         """
         run = _run_of(self.job)
@@ -144,10 +147,28 @@ class Remote:
                     )
                     running.append((part, task))
                 part, task = running.popleft()
-                clock.add(task.result())
+                clock.add(self._result(task))
                 yield part, store.load(part)
         finally:
             self.client.cancel([task for _, task in running])
+
+    def _result(self, task: Any) -> Mapping[str, float]:
+        """What a task gave; waits for new workers where there are none, but not for ever."""
+        seen = time.monotonic()
+        while True:
+            try:
+                result: Mapping[str, float] = task.result(timeout=_LOOK_SECONDS)
+                return result
+            except TimeoutError:
+                if task.done():  # it is the task's own
+                    raise
+            if self.client.nthreads():
+                seen = time.monotonic()
+            elif time.monotonic() - seen > _PATIENCE_SECONDS:
+                raise OSError(
+                    f"the cluster has had no workers for {_PATIENCE_SECONDS / 60:.0f} minutes: "
+                    "finished parts are kept; run the same command when there are some again"
+                )
 
 
 def _pack(plan: Plan) -> bytes:

@@ -44,6 +44,8 @@ class Nuclear(ABC):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        # YAML has whole numbers and lists.
+        object.__setattr__(self, "class_weights", tuple(map(float, self.class_weights)))
         if self.class_weights and len(self.class_weights) != self.num_classes:
             raise ValueError(
                 f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
