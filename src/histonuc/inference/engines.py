@@ -163,8 +163,8 @@ def openvino_core() -> Any:
     import openvino
 
     core = openvino.Core()
-    # It fills its tables of element types at their first use, and lets another thread run meanwhile:
-    # two threads that infer for the first time at once can wait for each other for ever.
+    # It fills its tables of element types at their first use and lets other threads run meanwhile:
+    # two that infer for the first time at once can wait for each other for ever.
     openvino.Type.u8.to_dtype()
     openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True)
     return core
