@@ -1,6 +1,6 @@
 """Encoding and decoding of every representation: time, and the quality that it can reach at best.
 
-    .venv/bin/python benchmarks/bench_decode.py [--every 4] [--synthetic] [--quick]
+    .venv/bin/python benchmarks/bench_decode.py [--every 4] [--synthetic] [--quick] [--defaults]
 
 Truth is encoded, optionally spoilt (Gaussian blur of 1 px, then noise of 5 %: of 1 for the nucleus
 map, of the nucleus's largest value for its geometry), and decoded again: what is lost was lost by
@@ -210,9 +210,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=4, help="take every n-th tile")
     parser.add_argument("--synthetic", action="store_true", help="drawn tissue, not CoNSeP")
+    parser.add_argument("--defaults", action="store_true", help="offset's own blur and prominence")
     parser.add_argument("--quick", action="store_true", help="256 px tiles only, no references")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    if options.defaults:
+        OF_OFFSET.clear()
     real = SHARED.is_dir() and not options.synthetic
     for size in (256,) if options.quick else (256, 1000):
         every = options.every if size == 256 else max(options.every, 4)

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from histonuc.data.store import Store
-from histonuc.inference.probe import _BETTER, _PROBES, PROBE_PX, ZOOMS, measure_gains
+from histonuc.inference.probe import BETTER, PROBE_PX, PROBES, ZOOMS, measure_gains
 from histonuc.inference.runtime import load_runtime
 
 TRUE = {"right": 1.0, "half": 0.5, "twice": 2.0}
@@ -44,7 +44,7 @@ def main() -> None:
     print("| data set | " + " | ".join(f"{name}: gain at ½, 2" for name in TRUE) + " |")
     print("|---" * (len(TRUE) + 1) + "|")
     for source, tiles in sources.items():
-        if len(tiles) < _PROBES:
+        if len(tiles) < PROBES:
             continue
         cells = []
         for name, factor in TRUE.items():
@@ -56,11 +56,11 @@ def main() -> None:
             cells.append(", ".join(f"{value:.2f}" for value in np.median(gains, axis=0)))
             for _ in range(200):
                 draw = np.array(gains)[
-                    rng.choice(len(gains), min(_PROBES, len(gains)), replace=False)
+                    rng.choice(len(gains), min(PROBES, len(gains)), replace=False)
                 ]
                 medians = np.median(draw, axis=0)
                 wanted = name == "right" or ZOOMS[int(medians.argmax())] == 1 / factor
-                noted[name].append(bool(medians.max() >= _BETTER and wanted))
+                noted[name].append(bool(medians.max() >= BETTER and wanted))
         print(f"| {source} | " + " | ".join(cells) + " |", flush=True)
     print("noted: " + ", ".join(f"{name} {np.mean(hits):.1%}" for name, hits in noted.items()))
 

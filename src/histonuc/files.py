@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import secrets
 import shutil
@@ -120,6 +122,24 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         is_bare = isinstance(error, LookupError)  # these only quote what is missing
         reason = f"{type(error).__name__} {one_line(error)}" if is_bare else one_line(error)
         raise ValueError(f"{path} is damaged or no {kind}: {reason}") from None
+
+
+def failure(path: Path, error: Exception, log: logging.Logger) -> str:
+    """Why one file of many failed, in one line; what is nobody's fault but ours leaves a traceback.
+
+    Args:
+        path: the file, for the log.
+        error: what went wrong.
+        log: where it is told as well.
+    """
+    if not isinstance(error, (ValueError, OSError, MemoryError)):
+        log.error("%s failed", path, exc_info=error)
+        return f"{type(error).__name__}: {one_line(error)}"
+    reason = one_line(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        reason += ": what is finished is kept; make room and run the same command again"
+    log.warning("%s failed: %s", path, reason)
+    return reason
 
 
 def one_line(error: BaseException) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histonuc.exports import to_table
@@ -18,6 +19,13 @@ FEATURES = st.lists(
     max_size=3,
 )
 """Names of features, some as only a person would choose them."""
+
+
+def few_cases(test):
+    """A property of nuclei with and without mpp and features, for formats that take a while."""
+    mpp = st.sampled_from([0.25, float("nan")])
+    drawn = given(seed=st.integers(0, 999), num=st.integers(0, 6), mpp=mpp, features=FEATURES)
+    return settings(max_examples=15)(drawn(test))
 
 
 def random_nuclei(seed=0, num=7, mpp=0.25, scale=0.499 / 0.25, origin=(1234.5, 99.25), features=()):

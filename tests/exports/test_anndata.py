@@ -2,25 +2,17 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from histonuc.exports import to_table
 from histonuc.exports.table import from_facts
 from histonuc.taxonomy import PANNUKE
 
-from .conftest import FEATURES
+from .conftest import few_cases
 
 anndata = pytest.importorskip("anndata", reason="an extra: pip install 'histonuc[spatial]'")
 
 
-@given(
-    seed=st.integers(0, 999),
-    num=st.integers(0, 6),
-    mpp=st.sampled_from([0.25, float("nan")]),
-    features=FEATURES,
-)
-@settings(max_examples=15)
+@few_cases
 def test_every_value_comes_back(nuclei_of, tmp_path_factory, seed, num, mpp, features):
     from histonuc.exports.anndata import write_anndata
 

@@ -2,22 +2,14 @@ import csv
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from histonuc.exports import to_table
 from histonuc.exports.csv import write_csv
 
-from .conftest import FEATURES
+from .conftest import few_cases
 
 
-@given(
-    seed=st.integers(0, 999),
-    num=st.integers(0, 6),
-    mpp=st.sampled_from([0.25, float("nan")]),
-    features=FEATURES,
-)
-@settings(max_examples=15)
+@few_cases
 def test_pandas_reads_back_every_value(nuclei_of, tmp_path_factory, seed, num, mpp, features):
     pandas = pytest.importorskip("pandas", reason="pip install pandas to check the files")
     nuclei = nuclei_of(seed, num, mpp, features=features)

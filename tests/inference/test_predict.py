@@ -8,7 +8,7 @@ from PIL import Image
 
 from histonuc.exports import read_table
 from histonuc.exports.geojson_reader import read_geojson
-from histonuc.inference import inputs
+from histonuc.inference import inputs, one_input
 from histonuc.inference import predict as module
 from histonuc.inference.pipeline import in_order
 from histonuc.inference.predict import predict
@@ -154,6 +154,13 @@ def test_the_summary_of_all_may_fail_and_is_told_all_the_same(runtime, image, tm
     assert summary.failed[0]["source"].endswith("summary.json")
 
 
+@pytest.mark.parametrize(("mpp", "notes"), [(None, ["another scale"]), (0.25, [])])
+def test_an_image_of_assumed_scale_is_probed(runtime, image, tmp_path, monkeypatch, mpp, notes):
+    monkeypatch.setattr(one_input, "probe_scale", lambda *_: "another scale")
+    (item,) = predict([image], tmp_path / "out", mpp=mpp).items
+    assert [note for note in item["warnings"] if "scale" in note] == notes
+
+
 def test_geojson_may_be_left_out(runtime, image, tmp_path):
     predict([image], tmp_path / "out", mpp=0.25, geojson=False)
     assert not (tmp_path / "out" / "blobs" / "nuclei.geojson").exists()
@@ -204,7 +211,7 @@ def test_the_reader_has_stopped_before_the_slide_is_closed(runtime, image, tmp_p
         raise ValueError("maps hold NaN")
 
     pixels = np.asarray(Image.open(image))
-    monkeypatch.setattr(module, "open_slide", lambda _, **__: SlowSlide(pixels))
+    monkeypatch.setattr(one_input, "open_slide", lambda _, **__: SlowSlide(pixels))
     monkeypatch.setattr(runtime, "maps", fail)
     predict([image], tmp_path / "out", mpp=0.25, tile_px=192, batch_size=2)
     time.sleep(0.1)

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from histonuc.exports import table as table_module
+from histonuc.inference import one_input
 from histonuc.inference import parts as parts_module
 from histonuc.inference import predict as module
 from histonuc.inference.predict import predict
@@ -213,7 +214,7 @@ def test_a_file_that_vanishes_fails_instead_of_leaving_holes(
             image.unlink(missing_ok=True)
             raise RegionError("no such device", window[:4])
 
-    monkeypatch.setattr(module, "open_slide", lambda *_, **__: Unmounted(pixels))
+    monkeypatch.setattr(one_input, "open_slide", lambda *_, **__: Unmounted(pixels))
     summary = predict([image], tmp_path / "out", **SETTINGS)
     assert "No such file" in summary.failed[0]["error"]
     assert not list((tmp_path / "out" / "blobs" / "parts").glob("part-*.npz"))

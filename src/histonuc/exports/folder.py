@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from histonuc.exports.source import Source, as_source
 from histonuc.exports.table import TABLE_FILE
 from histonuc.extras import require
-from histonuc.files import one_line
+from histonuc.files import failure
 
 log = logging.getLogger(__name__)
 
@@ -107,16 +107,8 @@ def export_folder(
         except Exception as error:  # whatever ails one result must not cost the others
             if len(folders) == 1:
                 raise
-            summary.failed.append({"source": str(table), "error": _reason(table, error)})
+            summary.failed.append({"source": str(table), "error": failure(table, error, log)})
     return summary
-
-
-def _reason(table: Path, error: Exception) -> str:
-    """Why a result failed, in one line; what is nobody's fault but ours leaves a traceback."""
-    is_expected = isinstance(error, (ValueError, OSError, MemoryError))
-    reason = one_line(error) if is_expected else f"{type(error).__name__}: {one_line(error)}"
-    log.warning("%s failed: %s", table, reason, exc_info=None if is_expected else error)
-    return reason
 
 
 def _write(source: Source, path: Path, to: Format, centroids: bool, slide: Path | None) -> None:

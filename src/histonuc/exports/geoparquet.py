@@ -27,7 +27,7 @@ from histonuc.exports.table import (
     schema_facts,
     to_facts,
 )
-from histonuc.exports.wkb import GEO_KEY, geo_metadata, polygon_wkb
+from histonuc.exports.wkb import GEO_KEY, GEOMETRY, geo_metadata, wkb_column
 from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -65,12 +65,8 @@ def _to_table(batch: Batch, source: Source) -> pa.Table:
     table = plain_columns(batch, source)
     corners = [table[name].combine_chunks() for name in _BOX]
     box = pa.StructArray.from_arrays(corners, names=_COVERING)
-    data, offsets = polygon_wkb(batch.nuclei.points, batch.nuclei.offsets)
-    wkb = pa.BinaryArray.from_buffers(
-        pa.binary(), len(batch.ids), [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    )
     table = table.drop_columns(list(_BOX))
-    return table.append_column("bbox", box).append_column("geometry", wkb)
+    return table.append_column("bbox", box).append_column(GEOMETRY, wkb_column(batch.nuclei))
 
 
 def read_geoparquet(

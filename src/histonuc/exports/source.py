@@ -15,10 +15,9 @@ from histonuc.exports.table import (
     feature_names,
     from_facts,
     from_table,
+    plain_table,
     schema_facts,
-    to_table,
 )
-from histonuc.exports.wkb import GEOMETRY
 from histonuc.files import reading
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -101,10 +100,10 @@ def as_source(nuclei: Nuclei | Source | Path) -> Source:
 
 
 def plain_columns(batch: Batch, source: Source) -> pa.Table:
-    """The columns of `to_table` but the contour, with the table's own ids and further columns."""
+    """The columns of `plain_table`, with the table's own ids and further columns."""
     import pyarrow as pa
 
-    table = to_table(batch.nuclei).drop_columns([GEOMETRY])
+    table = plain_table(batch.nuclei)
     table = table.set_column(0, "id", pa.array(batch.ids))
     for name, values in zip(source.extra_names, batch.extra.T, strict=True):
         table = table.append_column(name, pa.array(values, from_pandas=True))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.wkb import GEO_KEY, GEOMETRY, geo_metadata, polygon_wkb, wkb_polygons
+from histonuc.exports.wkb import GEO_KEY, GEOMETRY, geo_metadata, wkb_column, wkb_polygons
 from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -43,6 +43,13 @@ def to_table(
         metadata: JSON-able facts for the schema (image size, model, version).
         first_id: of the first row.
     """
+    table = plain_table(nuclei, first_id=first_id).append_column(GEOMETRY, wkb_column(nuclei))
+    facts = dict(metadata or {}) | to_facts(nuclei.label_space, nuclei.mpp)
+    return table.replace_schema_metadata({METADATA_KEY: json.dumps(facts), GEO_KEY: geo_metadata()})
+
+
+def plain_table(nuclei: Nuclei, *, first_id: int = 1) -> pa.Table:
+    """The columns of `to_table` but the outlines."""
     import pyarrow as pa
 
     n, box = len(nuclei), nuclei.box
@@ -61,14 +68,7 @@ def to_table(
     columns["area_px"] = pa.array(nuclei.area_px)
     columns["area_um2"] = pa.array(nuclei.area_um2, pa.float64(), from_pandas=True)
     columns |= {name: pa.array(values) for name, values in nuclei.features.items()}
-    data, offsets = polygon_wkb(nuclei.points, nuclei.offsets)
-    columns[GEOMETRY] = pa.BinaryArray.from_buffers(
-        pa.binary(), n, [None, pa.py_buffer(offsets), pa.py_buffer(data)]
-    )
-    facts = dict(metadata or {}) | to_facts(nuclei.label_space, nuclei.mpp)
-    return pa.table(columns).replace_schema_metadata(
-        {METADATA_KEY: json.dumps(facts), GEO_KEY: geo_metadata()}
-    )
+    return pa.table(columns)
 
 
 def to_facts(label_space: LabelSpace, mpp: float) -> dict[str, Any]:

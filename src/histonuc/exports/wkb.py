@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.nuclei import Nuclei
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -30,6 +32,15 @@ def geo_metadata(**more: Any) -> str:
     )
 
 
+def wkb_column(nuclei: Nuclei) -> pa.BinaryArray:
+    """The outlines (n,)."""
+    import pyarrow as pa
+
+    data, offsets = polygon_wkb(nuclei.points, nuclei.offsets)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.BinaryArray.from_buffers(pa.binary(), len(nuclei), buffers)
+
+
 def polygon_wkb(
     points: NDArray[np.float64], offsets: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
@@ -41,6 +52,9 @@ def polygon_wkb(
 
     Returns:
         The bytes of all polygons uint8 (B,), and where each begins int32 (n + 1,).
+
+    Raises:
+        ValueError: more than 2 GiB, some six million nuclei at once.
     """
     n = len(offsets) - 1
     sizes = np.diff(offsets) + 1  # rings are closed by their first point
@@ -50,6 +64,8 @@ def polygon_wkb(
     header["order"], header["type"], header["rings"], header["points"] = 1, 3, 1, sizes
     starts = np.zeros(n + 1, np.int64)
     np.cumsum(header.itemsize + 16 * sizes, out=starts[1:])
+    if starts[-1] > np.iinfo(np.int32).max:
+        raise ValueError(f"expected outlines of at most 2 GiB at once, got those of {n} nuclei")
     data = np.empty(starts[-1], np.uint8)
     in_header = np.zeros(len(data), bool)
     in_header[(starts[:-1, None] + np.arange(header.itemsize)).ravel()] = True

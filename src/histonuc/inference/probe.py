@@ -16,8 +16,8 @@ from histonuc.inference.tiles import Box, Tile
 
 PROBE_PX = 512
 """Side of a probe in pixels of the model's scale."""
-_CANDIDATES, _PROBES, _LEAST = 32, 8, 3
-_BETTER = 1.05
+_CANDIDATES, PROBES, _LEAST = 32, 8, 3
+BETTER = 1.05
 """How much better another scale has to be. Medians of six data sets are 0.65 to 0.93 at the right
 scale, 1.20 to 1.51 at half of it and 1.11 to 1.37 at twice (benchmarks/bench_scale.py)."""
 ZOOMS = (0.5, 2.0)
@@ -42,7 +42,7 @@ def probe_scale(slide: Slide, plan: Plan, runtime: Runtime) -> str:
     if len(known) < _LEAST:
         return ""
     medians = np.median(known, axis=0)
-    if medians.max() < _BETTER:
+    if medians.max() < BETTER:
         return ""
     likely = plan.mpp * ZOOMS[int(medians.argmax())]
     return (
@@ -81,7 +81,7 @@ def _choose(plan: Plan) -> list[Tile]:
     step = max(1, len(plan.tiles) // _CANDIDATES)
     tiles = plan.tiles[step // 2 :: step]
     tissue = [plan.tissue.fraction_in([_middle(plan, tile)]) for tile in tiles]
-    best = np.argsort(tissue)[::-1][:_PROBES]
+    best = np.argsort(tissue)[::-1][:PROBES]
     return [tiles[i] for i in sorted(best) if tissue[i] > 0]
 
 

@@ -131,17 +131,12 @@ def _find_centres(
     density_kernels.add_votes(votes, landed.number, maxima, scale, sums)
     sums = sums[1:][sums[1:, 2] >= least]
     centres = (sums[:, :2] / sums[:, 2:]).astype(np.float32)
-    around, owner = (
-        np.empty((9 * len(centres), 2), np.float32),
-        np.empty(9 * len(centres), np.int32),
-    )
+    around = np.empty((9 * len(centres), 2), np.float32)
+    owner = np.empty(len(around), np.int32)
     looked = voting_kernels.look_around(centres, nuclear, offsets, around, owner)
     around, owner = around[:looked], owner[:looked]
     loyal = owner[_nearest(around, centres, nuclear.shape) == owner + 1]
-    asked, counted = (
-        np.bincount(owner, minlength=len(centres)),
-        np.bincount(loyal, minlength=len(centres)),
-    )
+    asked, counted = (np.bincount(some, minlength=len(centres)) for some in (owner, loyal))
     return np.asarray(centres[3 * counted > asked])
 
 

@@ -29,7 +29,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from histonuc.files import replacing, write_text
+from histonuc.files import DRAFT_PREFIX, replacing, write_text
 from histonuc.training.config import TrainConfig
 
 MAY_CHANGE = (
@@ -38,9 +38,6 @@ MAY_CHANGE = (
     "validate_every",
 )
 """Settings that a resumed run may have changed without becoming another run."""
-
-DRAFT_PREFIX = ".writing-"
-"""How `files.replacing` names what it has not finished (a test holds the two together)."""
 
 _FOLDERS = ("checkpoints", "samples", "tensorboard")
 _FILES = ("config.yaml", "environment.json", "metrics.jsonl")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histonuc.inference import parts
+from histonuc.inference import one_input, parts
 from histonuc.inference import predict as predict_module
 from histonuc.inference.plan import make_plan
 from histonuc.inference.slides import RegionError, open_slide
@@ -203,7 +203,7 @@ def test_a_zarr_slide_that_vanishes_costs_no_finished_part(
     tmp_path, pixel_runtime, make_blobs, monkeypatch
 ):
     monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
-    monkeypatch.setattr(predict_module, "probe_scale", lambda *_: "")  # it runs the network too
+    monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")  # it runs the network too
     monkeypatch.setattr(parts, "PART_TILES", 2)
     path, away, maps = tmp_path / "a.zarr", tmp_path / "away", pixel_runtime.maps
     write_zarr(path, [make_blobs((1500, 1200), 1000)])

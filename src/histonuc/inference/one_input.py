@@ -1,0 +1,168 @@
+"""One input of `histonuc predict`, from its file to its folder of results."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histonuc.exports import TABLE_FILE
+from histonuc.exports.geojson import write_geojson
+from histonuc.files import remove_drafts
+from histonuc.inference.clock import Clock
+from histonuc.inference.cluster import Remote
+from histonuc.inference.inputs import content_sha256
+from histonuc.inference.overview import write_pictures
+from histonuc.inference.parts import PartStore, remove_parts
+from histonuc.inference.plan import Plan, make_plan
+from histonuc.inference.probe import probe_scale
+from histonuc.inference.progress import Meter
+from histonuc.inference.quality import REASONS
+from histonuc.inference.regions import find_regions, read_regions
+from histonuc.inference.run import Found, Work, find_nuclei
+from histonuc.inference.runtime import Runtime
+from histonuc.inference.scale import resolve_mpp, scale_warning
+from histonuc.inference.slides import Slide, open_slide
+from histonuc.inference.summary import SUMMARY_FILE, measure, versions, write_json
+
+GEOJSON_FILE = "nuclei.geojson"
+MANY_FLAGGED = 0.1
+"""A larger share of flagged regions is worth a note."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One input and how it is to be analysed.
+
+    Attributes:
+        source: its file.
+        folder: of its results.
+        runtime: the model.
+        settings: of `predict` that the nuclei depend on.
+        key: all that they depend on.
+        geojson: whether to write that too.
+        remote: the cluster that does it; None for this process.
+    """
+
+    source: Path
+    folder: Path
+    runtime: Runtime
+    settings: Mapping[str, Any]
+    key: dict[str, Any]
+    geojson: bool
+    remote: Remote | None
+
+
+def predict_one(this: Input, meter: Meter) -> dict[str, Any]:
+    """Analyse one input and write its folder; `SUMMARY_FILE` comes last."""
+    clock = Clock()
+    opened = {"scene": this.settings["scene"], "icc": this.settings["icc"]}
+    with clock.part("total"), open_slide(this.source, **opened) as slide:
+        facts = _analyse(this, slide, clock, meter)
+    record = {
+        "source": str(this.source),
+        "folder": str(this.folder),
+        **facts,
+        "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
+        "fingerprint": this.key,
+        "content_sha256": content_sha256(this.source),
+        "versions": versions(),
+    }
+    write_json(record, this.folder / SUMMARY_FILE)
+    remove_parts(this.folder)  # only now is nothing of them needed any more
+    return record
+
+
+def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str, Any]:
+    """Find the nuclei of an open slide and write everything but the summary: its facts."""
+    source, folder, runtime, settings = this.source, this.folder, this.runtime, this.settings
+    warnings: list[str] = []
+    mpp, mpp_source = resolve_mpp(slide, source, settings["mpp"], runtime, warnings)
+    with clock.part("plan"):
+        regions = None
+        if settings["regions"] is not None:
+            regions = read_regions(find_regions(Path(settings["regions"]), source), slide.size)
+            warnings += filter(None, [regions.note])
+        plan = make_plan(
+            slide,
+            mpp=mpp,
+            model_mpp=runtime.mpp,
+            tile_px=settings["tile_px"],
+            margin_um=settings["margin_um"],
+            regions=regions,
+        )
+        if not plan.tissue.mask.any():
+            warnings.append("no stained tissue found: nothing was analysed")
+        if not plan.skip_blank or mpp_source == "assumed":
+            warnings += filter(None, [probe_scale(slide, plan, runtime)])
+    meter.start(source.name, len(plan.tiles))
+    store = PartStore(folder, runtime.label_space, mpp)
+    if dropped := store.open({**this.key, "mpp": mpp, "version": version("histonuc")}):
+        warnings.append(dropped)
+    for name in (SUMMARY_FILE, GEOJSON_FILE):  # they would be of another run
+        (folder / name).unlink(missing_ok=True)
+    remove_drafts(folder)
+    facts = {
+        "source": source.name,
+        "image_size": list(slide.size),
+        "model": runtime.name,
+        "model_sha256": runtime.sha256,
+        "version": version("histonuc"),
+    }
+    work = Work(
+        slide=slide,
+        source=source,
+        runtime=runtime,
+        plan=plan,
+        store=store,
+        clock=clock,
+        remote=this.remote,
+    )
+    found = find_nuclei(
+        work,
+        folder / TABLE_FILE,
+        facts,
+        batch_size=settings["batch_size"],
+        progress=meter.advance,
+    )
+    if found.skipped:
+        warnings.append(
+            f"{len(found.skipped)} of {len(plan.tiles)} regions could not be read and were "
+            "skipped: their places are in summary.json under skipped_regions"
+        )
+    warnings += _quality_warnings(found, plan)
+    with clock.part("write"):
+        table = folder / TABLE_FILE
+        if this.geojson:
+            write_geojson(table, folder / GEOJSON_FILE)
+        write_pictures(slide, table, found.tally, folder, source.name)
+    return {
+        **measure(plan, found.tally, found.left_out),
+        "tiles_resumed": found.tiles_resumed,
+        "levels_px": [list(size) for size in slide.levels],
+        "reader": slide.reader,
+        "vendor": slide.properties.get("openslide.vendor"),
+        "mpp": mpp,
+        "mpp_source": mpp_source,
+        "skipped_regions": [
+            {"box_xyxy": list(error.box_xyxy), "reason": str(error)} for error in found.skipped
+        ],
+        "flagged_regions": [{"box_xyxy": list(box), "flag": flag} for box, flag in found.flagged],
+        "warnings": warnings,
+    }
+
+
+def _quality_warnings(found: Found, plan: Plan) -> Iterator[str]:
+    """What is unlike the H&E that models are trained on, where it is more than a corner."""
+    for flag, count in Counter(flag for _, flag in found.flagged).items():
+        if count > MANY_FLAGGED * len(plan.tiles):
+            yield f"{count} of {len(plan.tiles)} regions are {REASONS[flag]}"
+    if len(found.tally):
+        area_um2 = float(np.median(found.tally.area_px)) * plan.mpp**2
+        if warning := scale_warning(area_um2, len(found.tally), plan.mpp):
+            yield warning
