@@ -1,50 +1,93 @@
-"""Accuracy against speed: models and number formats, on real validation tiles.
+"""Accuracy against speed: models, engines and number formats, on real validation tiles.
 
-    python benchmarks/bench_front.py [MODEL ...] [--images 12]
+    python benchmarks/bench_front.py [MODEL ...] [--images 12] [--threads 1]
 
 Every model in fp32, bf16 (where the processor multiplies it natively) and int8 (its own version, or
-one made here of its checkpoint, ranges from training folds), each on the same images of fold 3 of
-../shared/data: binary PQ over tissues, and the network's Mpx/s on one core (1024 px, the formats in
-turn, medians). Without MODEL: the shipped ones.
+one made here of its checkpoint, ranges from training folds) by OpenVINO, the same files by ONNX
+Runtime, and its checkpoint by torch, each on the same images of fold 3 of ../shared/data: binary PQ
+over tissues, and the network's Mpx/s (1024 px, all in turn, medians). Without MODEL: the shipped
+ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime
+import torch
 
 from histonuc.data.formats import prepare_folder
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate
-from histonuc.inference.engines import GraphRuntime
+from histonuc.inference.engines import (
+    INT8_SUFFIX,
+    SPEC_KEY,
+    GraphRuntime,
+    TorchRuntime,
+    read_spec,
+)
 from histonuc.inference.model_export import export_model
-from histonuc.inference.runtime import Runtime, find_checkpoint, list_shipped, load_runtime
+from histonuc.inference.runtime import _shipped_files, find_checkpoint, list_shipped
 
 SIDE_PX = 1024
 
 
-def formats_of(model: str, store: Path, folder: Path) -> dict[str, Runtime]:
-    """The model's runtimes on one core."""
-    found: dict[str, Runtime] = {}
-    for precision in ("fp32", "bf16", "int8"):
+class OnnxRuntime:
+    """One of our ONNX files by ONNX Runtime, as far as `score` and the clock need it."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"]
+        )
+        self._input = self._session.get_inputs()[0].name
+        spec = json.loads(self._session.get_modelmeta().custom_metadata_map[SPEC_KEY])
+        self.label_space, self.representation, self.mpp = read_spec(spec)
+
+    def maps(self, images: np.ndarray) -> np.ndarray:
+        """As `Runtime.maps`."""
+        return np.asarray(self._session.run(None, {self._input: images})[0])
+
+
+def variants_of(model: str, store: Path, folder: Path, threads: int) -> dict[str, Any]:
+    """The model's runtimes by engine and number format."""
+    checkpoint, path = find_checkpoint(Path(model)), Path(model)
+    shipped = _shipped_files().get(model)
+    exact = path if shipped is None else shipped
+    if exact.suffix != ".onnx":  # a run
+        exact = folder / "fp32.onnx"
+        export_model(path, exact, precision="fp32")
+    quantised = exact.with_suffix(INT8_SUFFIX)
+    if not quantised.is_file() and checkpoint is not None:
+        quantised = folder / "int8.onnx"
+        export_model(checkpoint, quantised, precision="int8", data=store, folds=[1, 2])
+    found: dict[str, Any] = {}
+    for precision in ("fp32", "bf16"):
         try:
-            found[precision] = load_runtime(model, precision=precision, threads=1)
-        except ValueError as error:  # a processor without bf16, a model without an int8 version
+            found[f"OpenVINO {precision}"] = GraphRuntime(exact, threads, precision=precision)
+        except ValueError as error:  # a processor without bf16
             print(f"{model}: {error}")
-    if "int8" not in found and find_checkpoint(Path(model)) is not None:
-        out = folder / "int8.onnx"
-        export_model(Path(model), out, precision="int8", data=store, folds=[1, 2])
-        found["int8"] = GraphRuntime(out, threads=1)
+    found["ONNX Runtime fp32"] = OnnxRuntime(exact, threads)
+    if quantised.is_file():
+        found["OpenVINO int8"] = GraphRuntime(quantised, threads)
+        found["ONNX Runtime int8"] = OnnxRuntime(quantised, threads)
+    if checkpoint is not None:
+        torch.set_num_threads(threads)
+        for precision in ("fp32", "bf16"):
+            found[f"torch {precision}"] = TorchRuntime(checkpoint, "cpu", precision=precision)
     return found
 
 
-def megapixels_a_second(runtimes: list[Runtime], repeats: int = 7) -> list[float]:
+def megapixels_a_second(runtimes: list[Any], repeats: int = 7) -> list[float]:
     """Medians, the runtimes in turn."""
     image = np.random.default_rng(0).integers(0, 256, (1, SIDE_PX, SIDE_PX, 3), np.uint8)
     seconds: list[list[float]] = [[] for _ in runtimes]
@@ -56,7 +99,7 @@ def megapixels_a_second(runtimes: list[Runtime], repeats: int = 7) -> list[float
     return [SIDE_PX**2 / 1e6 / statistics.median(spent[1:]) for spent in seconds]
 
 
-def score(runtime: Runtime, store: Store, rows: np.ndarray) -> float:
+def score(runtime: Any, store: Store, rows: np.ndarray) -> float:
     evaluation = evaluate(
         store,
         rows,
@@ -74,6 +117,7 @@ def main() -> None:
     parser.add_argument("models", nargs="*", default=[model.name for model in list_shipped()])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--images", type=int, default=12, help="of each data set")
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
@@ -84,10 +128,10 @@ def main() -> None:
             by_source.setdefault(store.source(row), []).append(row)
         rows = np.array(sorted(r for some in by_source.values() for r in some[: args.images]))
         print(f"{len(rows)} images of {len(by_source)} data sets, load {os.getloadavg()[0]:.1f}\n")
-        print("| model | arithmetic | bPQ over tissues | Mpx/s, one core |")
+        print(f"| model | engine | bPQ over tissues | Mpx/s, threads: {args.threads} |")
         print("|---|---|---|---|")
         for model in args.models:
-            runtimes = formats_of(model, folder / "store", folder)
+            runtimes = variants_of(model, folder / "store", folder, args.threads)
             speeds = megapixels_a_second(list(runtimes.values()))
             for (name, runtime), speed in zip(runtimes.items(), speeds, strict=True):
                 bpq = score(runtime, store, rows)

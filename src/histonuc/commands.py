@@ -362,9 +362,9 @@ def predict(
         out: Folder for the results, one folder inside for each input.
         model: A shipped model's name, an exported file, a run folder or a checkpoint.
         device: auto, cpu, cuda:0 or mps.
-        precision: Arithmetic of exported and shipped models; auto is int8 where the model has
-            an int8 version and the processor is an x86, else bf16 where the processor has it, else
-            fp32, which gives the same everywhere.
+        precision: Arithmetic; auto is int8 where a shipped model has an int8 version and the
+            processor is an x86, else bf16 where the processor has it, else fp32, which gives the
+            same everywhere. Of a checkpoint it is fp32.
         flips: Average over four mirrorings: a little better, at four times the network's time.
         mpp: Microns per pixel at level 0; needed where a slide does not state it.
         tile_px: Side of the network's input, at the model's mpp.

@@ -187,6 +187,19 @@ def test_run_folder_checkpoint_and_file_are_one_model(checkpoint):
     assert load_runtime(str(checkpoint), "auto").maps(images[:, :5, :5]).shape == (1, 2, 5, 5)
 
 
+def test_a_checkpoint_runs_in_the_precision_asked_for(checkpoint):
+    images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
+    exact, asked, half = (
+        load_runtime(str(checkpoint), "cpu", precision) for precision in ("auto", "fp32", "bf16")
+    )
+    assert [exact.precision, asked.precision, half.precision] == ["fp32", "fp32", "bf16"]
+    assert np.array_equal(exact.maps(images), asked.maps(images))
+    difference = np.abs(half.maps(images) - exact.maps(images)).max()
+    assert 0 < difference < 0.05
+    with pytest.raises(ValueError, match=r"int8: .* is a checkpoint in floating point; write"):
+        load_runtime(str(checkpoint), "cpu", "int8")
+
+
 def test_a_gpu_that_is_not_there_is_refused(checkpoint):
     import torch
 

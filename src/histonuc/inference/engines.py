@@ -27,8 +27,9 @@ GRAPH_SUFFIXES = (".onnx", ".xml")
 INT8_SUFFIX = ".int8.onnx"
 """Ending of a shipped model's int8 version, beside its ``.onnx``."""
 Precision = Literal["auto", "fp32", "bf16", "int8"]
-"""Arithmetic of a forward pass: int8 where a shipped model has such a version (on x86) or the file
-is one, else bf16 where the processor multiplies it natively, is what ``auto`` means."""
+"""Arithmetic of a forward pass. ``auto`` means, of an exported model, int8 where a shipped one has
+such a version (on x86) or the file is one, else bf16 where the processor multiplies it natively; of
+a checkpoint fp32, as torch's bf16 loses accuracy (docs/decisions/0009)."""
 
 
 class GraphRuntime:
@@ -111,9 +112,15 @@ class TorchRuntime:
         path: checkpoint folder or ``.safetensors`` file.
         device: ``auto`` (GPU when there is one), ``cpu``, ``cuda:0``, ``mps``, ...
         name: what to call it; the path when empty.
+        precision: see `Precision`; bf16 by torch's autocast.
+
+    Raises:
+        ValueError: no such device here, int8, or a damaged checkpoint.
     """
 
-    def __init__(self, path: Path, device: str = "auto", name: str = "") -> None:
+    def __init__(
+        self, path: Path, device: str = "auto", name: str = "", precision: Precision = "auto"
+    ) -> None:
         require("train", f"predicting with the checkpoint {path}")
         import torch
 
@@ -126,7 +133,13 @@ class TorchRuntime:
         if kind in ("cuda", "mps") and not getattr(torch, kind).is_available():
             gpu = "CUDA GPU" if kind == "cuda" else "Apple GPU"
             raise ValueError(f"--device {device}: torch finds no {gpu} here; use --device cpu")
+        if precision == "int8":
+            raise ValueError(
+                f"--precision int8: {path} is a checkpoint in floating point; write an int8 file "
+                "with `histonuc export-model MODEL --precision int8 --data DATA`"
+            )
         self._device = torch.device(device)
+        self._autocast = precision == "bf16"
         self._model = load_model(path).to(self._device)
         spec = self._model.spec
         self.name = name or str(path)
@@ -134,7 +147,8 @@ class TorchRuntime:
         self.label_space = spec.label_space
         self.representation: Representation = self._model.representation
         self.mpp = spec.mpp
-        self.precision = "fp32" if kind == "cpu" else f"fp32 on {kind}"
+        arithmetic = "bf16" if self._autocast else "fp32"
+        self.precision = arithmetic if kind == "cpu" else f"{arithmetic} on {kind}"
         self._min_size = self._model.trunk.min_size
         self._lock = threading.Lock()
 
@@ -145,7 +159,8 @@ class TorchRuntime:
         height, width = images.shape[1:3]
         pixels = np.require(pad_to(images, self._min_size), requirements="W")
         padded = torch.from_numpy(pixels).to(self._device)
-        with self._lock, torch.inference_mode():  # one pass fills the device
+        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast)
+        with self._lock, torch.inference_mode(), autocast:  # one pass fills the device
             logits = self._model(padded.permute(0, 3, 1, 2))
             maps = self.representation.activate(logits)[..., :height, :width]
         result: NDArray[np.float32] = maps.float().cpu().numpy()

@@ -38,7 +38,7 @@ class Runtime(Protocol):
         label_space: its classes.
         representation: its decoder, built.
         mpp: microns per pixel of the images it wants.
-        precision: of its arithmetic, ``fp32``, ``bf16`` or ``int8``.
+        precision: of its arithmetic, ``fp32``, ``bf16`` or ``int8``, and on what if no CPU.
     """
 
     name: str
@@ -96,7 +96,7 @@ def load_runtime(
             best checkpoint), a checkpoint folder, or a ``.safetensors`` file.
         device: ``auto``, ``cpu``, ``cuda:0`` or ``mps``; exported models always run on the CPU,
             shipped ones by torch (extra ``train``) where another device is asked for.
-        precision: of exported models' arithmetic; checkpoints run in fp32.
+        precision: of the arithmetic, see `Precision`.
         streams: forward passes of an exported model at a time, see `GraphRuntime`.
         threads: of an exported model, see `GraphRuntime`.
         flips: average over four mirrorings of the image, at four times the cost.
@@ -119,7 +119,7 @@ def load_runtime(
         return GraphRuntime(path, threads, precision=precision, streams=streams)
     checkpoint = find_checkpoint(Path(name))
     if checkpoint is not None:
-        return TorchRuntime(checkpoint, device, name=name)
+        return TorchRuntime(checkpoint, device, name, precision)
     raise ValueError(
         f"--model {model}: no such model; shipped are {sorted(shipped) or 'none'}, or give a run "
         "folder, a checkpoint folder, a .safetensors or an .onnx file"
