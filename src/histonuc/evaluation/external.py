@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.data.labelled import majority
 from histonuc.data.npy import inspect_npy
 from histonuc.evaluation.loop import score_predictions
 from histonuc.evaluation.results import Evaluation
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from histonuc.data.store import Store
 
 _SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+_FARTHEST_PX = 1 << 20
+"""A contour that leaves its tile so far is damage, and OpenCV fills each row that it spans."""
 
 
 def evaluate_predictions(
@@ -144,7 +147,8 @@ def _read_npy(
         )
     for row, tile in enumerate(map(int, tiles)):
         _check_size(path, file.shape[1:3], store.image(tile).shape[:2])
-        labels, covered = flatten_channels(file.read(row, row + 1)[0], num_classes)
+        with reading(path, f"instance ids, in row {row}"):
+            labels, covered = flatten_channels(file.read(row, row + 1)[0], num_classes)
         yield tile, Prediction(labels=labels, types=covered.types, covered=covered)
 
 
@@ -158,17 +162,10 @@ def _read_labels(folder: Path, name: str, shape: tuple[int, ...], types: _Types)
         return Prediction(labels=labels)
     type_file = _find(folder / "types", name)
     pixels = _read_image(type_file, shape)
-    values, place = np.unique(pixels, return_inverse=True)
-    votes = np.bincount(
-        labels.ravel().astype(np.int64) * len(values) + place.ravel(),
-        minlength=len(ids) * len(values),
-    ).reshape(len(ids), len(values))
-    votes[:, values == 0] = 0  # a nucleus has no class only where no pixel has one
     # Types only outside nuclei need no place in the map.
-    winner = np.where(votes.any(1), votes.argmax(1), -1)
-    known = {int(k): types.of(int(values[k]), type_file) for k in np.unique(winner[1:]) if k >= 0}
-    of_nucleus = [known[k] if k >= 0 else types.of(0, type_file) for k in winner[1:].tolist()]
-    return Prediction(labels=labels, types=np.array([0, *of_nucleus], np.int32))
+    of_nucleus = majority(labels, pixels, len(ids) - 1).tolist()
+    known = {value: types.of(value, type_file) for value in set(of_nucleus)}
+    return Prediction(labels=labels, types=np.array([0, *map(known.get, of_nucleus)], np.int32))
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -183,18 +180,21 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Whole numbers (H, W) from 0."""
+    """Whole numbers (H, W) from 0; an image of another size is not decoded."""
     with reading(file, "label image"):
         if file.suffix == ".npy":
-            pixels = np.load(file, allow_pickle=False)
+            pixels = np.load(file, mmap_mode="r", allow_pickle=False)
         elif file.suffix in (".tif", ".tiff"):
             import tifffile
 
-            pixels = tifffile.imread(file)
+            with tifffile.TiffFile(file) as tiff:
+                _check_size(file, tiff.series[0].shape, shape)
+                pixels = tiff.series[0].asarray()
         else:
             from PIL import Image
 
             with Image.open(file) as image:
+                _check_size(file, (image.height, image.width), shape)
                 pixels = np.asarray(image)
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu" or pixels.min(initial=0) < 0:
         raise ValueError(
@@ -217,10 +217,10 @@ def _read_json(file: Path, shape: tuple[int, ...], types: _Types) -> Prediction:
         names = {str(k): v for k, v in (content.get("type_map") or {}).items()}
     labels = np.zeros(shape, np.int32)
     for i, outline in enumerate(outlines):
-        if outline.ndim != 2 or outline.shape[1] != 2 or not np.isfinite(outline).all():
-            raise ValueError(
-                f"{file}: nucleus {i}: expected a contour of (x, y) points, got {outline.shape}"
-            )
+        is_contour = outline.ndim == 2 and outline.shape[1] == 2
+        if not (is_contour and (np.abs(outline) < _FARTHEST_PX).all()):  # NaN is not, either
+            got = "points far outside the tile" if is_contour else outline.shape
+            raise ValueError(f"{file}: nucleus {i}: expected a contour of (x, y) points, got {got}")
         cv2.fillPoly(labels, [np.rint(outline).astype(np.int32)], i + 1)
     found = [types.of(names.get(str(value), value), file) for value in raw]
     return Prediction(labels=labels, types=np.array([0, *found], np.int32))
@@ -230,5 +230,5 @@ def _check_size(where: Path, got: tuple[int, ...], expected: tuple[int, ...]) ->
     if tuple(got) != tuple(expected):
         raise ValueError(
             f"{where}: expected {expected[0]} x {expected[1]} pixels like the tile, got "
-            f"{got[0]} x {got[1]}: predictions must be at the store's resolution"
+            f"{' x '.join(map(str, got))}: predictions must be at the store's resolution"
         )
