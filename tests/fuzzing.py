@@ -2,6 +2,13 @@
 
 import copy
 import json
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+no_hang = pytest.mark.timeout(60)
+"""A reader that a damaged file sends round in circles fails its test, long before any other."""
 
 
 def mutate_bytes(content, rng):
@@ -13,6 +20,11 @@ def mutate_bytes(content, rng):
     for _ in range(rng.choice((1, 2, 8, 64))):
         data[rng.randrange(span)] ^= 1 << rng.randrange(8)
     return bytes(data)
+
+
+def mutate_end(content, rng):
+    """As `mutate_bytes`, mostly at the end, where zip and Parquet have their metadata."""
+    return mutate_bytes(content[::-1], rng)[::-1]
 
 
 ODD_VALUES = (None, True, -1, 0, 3.5, 1e308, float("nan"), 2**70, "", "x" * 500, [], [[]], {}, [0])
@@ -45,3 +57,36 @@ def outcome(read, *args, **kwargs):
         return read(*args, **kwargs)
     except ValueError as error:
         return error
+
+
+def assert_clear(error, name):
+    """One line that names the file."""
+    text = str(error)
+    assert name in text
+    assert "\n" not in text
+
+
+@contextmanager
+def little_memory(spare_bytes=1 << 29):
+    """Nobody gets much more memory than now: what a file says about its size is no reason to."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():  # no Linux
+        yield
+        return
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(statm.read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + spare_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def frugal_outcome(read, *args, **kwargs):
+    """As `outcome`, of a reader that knows the size it wants and makes room for no other."""
+    with little_memory():
+        result = outcome(read, *args, **kwargs)
+    assert not any(word in str(result) for word in ("allocate", "MemoryError")), result
+    return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from histonuc.evaluation import Evaluation, evaluate_predictions
 from histonuc.metrics.counts import nanmean
 from histonuc.metrics.official import official_counts
 from histonuc.metrics.panoptic import PanopticCounts
+
+from .data.test_formats import claim_size
+from .fuzzing import assert_clear, frugal_outcome, little_memory, mutate_bytes, mutate_json, no_hang
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +206,26 @@ def _broken_image(folder: Path, name: str) -> None:
     (folder / f"{name}.png").write_bytes(b"no picture")
 
 
+def _huge_image(folder: Path, name: str) -> None:
+    save(np.zeros((96, 96)), folder / f"{name}.png")
+    file = folder / f"{name}.png"
+    file.write_bytes(claim_size(file.read_bytes(), 9_000))
+
+
+def _huge_tiff(folder: Path, name: str) -> None:
+    save(np.zeros((96, 96)), folder / f"{name}.tif")
+    with tifffile.TiffFile(folder / f"{name}.tif", mode="r+") as tiff:
+        for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            tiff.pages[0].tags[tag].overwrite(65_000)
+
+
+def _huge_npy(folder: Path, name: str) -> None:
+    with (folder / f"{name}.npy").open("wb") as stream:
+        header = {"descr": "<i4", "fortran_order": False, "shape": (1 << 16, 1 << 16)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(bytes(4 * 96 * 96))
+
+
 def _other_json(folder: Path, name: str) -> None:
     (folder / f"{name}.json").write_text('{"type": "FeatureCollection"}')
 
@@ -215,6 +239,12 @@ def _bad_contour(folder: Path, name: str) -> None:
     (folder / f"{name}.json").write_text(json.dumps({"nuc": {"1": {"contour": [1, 2]}}}))
 
 
+def _far_contour(folder: Path, name: str) -> None:
+    contour = [[0, -(2**31)], [9, 2**31], [-9, 2**31]]
+    (folder / f"{name}.json").write_text(json.dumps({"nuc": {"1": {"contour": contour}}}))
+
+
+@no_hang
 @pytest.mark.parametrize(
     ("write", "message"),
     [
@@ -222,6 +252,10 @@ def _bad_contour(folder: Path, name: str) -> None:
         (_float_image, "expected one channel of whole numbers"),
         (_small_image, "expected 96 x 96 pixels like the tile, got 64 x 96"),
         (_broken_image, "damaged or no label image"),
+        (_huge_image, "expected 96 x 96 pixels like the tile, got 9000 x 9000"),
+        (_huge_tiff, "expected 96 x 96 pixels like the tile, got 65000 x 65000"),
+        (_huge_npy, "damaged or no label image"),
+        (_far_contour, "expected a contour .* got points far outside the tile"),
         (_other_json, r"no JSON of HoVer-Net .* or CellViT"),
         (_unknown_type, "type 9 is no class of the store .*--binary-only"),
         (_bad_contour, r"expected a contour of \(x, y\) points"),
@@ -235,7 +269,7 @@ def test_bad_predictions_are_named(
     message: str,
 ) -> None:
     write(tmp_path, store.name(int(tiles[0])))
-    with pytest.raises(ValueError, match=message):
+    with little_memory(), pytest.raises(ValueError, match=message):
         evaluate_predictions(store, tiles, tmp_path)
 
 
@@ -249,6 +283,61 @@ def test_other_bad_predictions_are_named(store: Store, tiles: np.ndarray, tmp_pa
         evaluate_predictions(store, tiles, tmp_path / "p.npy")
     with pytest.raises(ValueError, match="cannot be mapped"):
         evaluate_predictions(store, tiles, tmp_path / "p.npy", type_map={"1": "Dead"})
+
+
+KINDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+    "instances/{}.png": (write_labels, {}),
+    "types/{}.png": (write_labels, {}),
+    "instances/{}.tif": (write_labels, {"suffix": ".tif"}),
+    "types/{}.tif": (write_labels, {"suffix": ".tif"}),
+    "instances/{}.npy": (write_labels, {"suffix": ".npy"}),
+    "types/{}.npy": (write_labels, {"suffix": ".npy"}),
+    "{}.json": (write_json, {}),
+    "{}.json of CellViT": (write_json, {"cellvit": True}),
+}
+
+
+def fuzz(file: Path, score: Callable[[], Evaluation]) -> None:
+    """Damage a file again and again: it is scored or refused with one clear error."""
+    content, rng, errors = file.read_bytes(), random.Random(file.name), 0
+    mutations = [mutate_bytes, mutate_json] if file.suffix == ".json" else [mutate_bytes]
+    for number in range(50):
+        file.write_bytes(mutations[number % len(mutations)](content, rng))
+        result = frugal_outcome(score)
+        if isinstance(result, ValueError):
+            errors += 1
+            assert_clear(result, file.name)
+        else:
+            assert 0 <= result.summary()["dice"] <= 1
+    assert errors
+
+
+@no_hang
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore")  # libraries warn about what they then read
+def test_mutated_predictions_are_scored_or_refused(
+    store: Store, tiles: np.ndarray, tmp_path: Path, kind: str
+) -> None:
+    write, options = KINDS[kind]
+    folder = write(store, tiles[:1], tmp_path / "p", **options)
+    file = folder / kind.partition(" ")[0].format(store.name(int(tiles[0])))
+    fuzz(file, lambda: evaluate_predictions(store, tiles[:1], folder))
+
+
+@no_hang
+@pytest.mark.parametrize("dtype", ["<f8", ">f8", "<f2", "<f16", "<i4", ">u2"])
+@pytest.mark.filterwarnings("ignore")
+def test_an_npy_of_any_number_type_mutated_or_not(
+    store: Store, tiles: np.ndarray, tmp_path: Path, dtype: str
+) -> None:
+    file = tmp_path / "masks.npy"
+    np.save(file, np.stack([store.official_mask(tile) for tile in tiles[:1]]).astype(dtype))
+
+    def score() -> Evaluation:
+        return evaluate_predictions(store, tiles[:1], file)
+
+    assert score().summary()["mpq"] == pytest.approx(1, abs=1e-5)
+    fuzz(file, score)
 
 
 def test_an_unknown_type_is_fine_without_classes(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from histonuc.evaluation.rotations import CROSSVAL_FILE, SHOWN, spread_text
+from histonuc.files import reading
 
 
 def describe(path: Path, *, scene: int | None = None) -> dict[str, Any]:
@@ -23,19 +23,22 @@ def describe(path: Path, *, scene: int | None = None) -> dict[str, Any]:
     """
     if not path.exists():
         raise ValueError(f"nothing at {path}")
-    readers: list[tuple[bool, Callable[[Path], dict[str, Any]]]] = [
+    own: list[tuple[bool, Callable[[Path], dict[str, Any]]]] = [
         ((path / "store.json").is_file(), _store),
         ((path / "metrics.jsonl").is_file(), _run),
         ((path / CROSSVAL_FILE).is_file(), _crossval),
         ((path / "summary.json").is_file(), _prediction),
         ((path / "scores.json").is_file(), _scores),
         ((path / "model.safetensors").is_file() or path.suffix == ".safetensors", _checkpoint),
-        (path.suffix == ".onnx", _model_file),
-        (path.is_file() or _is_slide_folder(path), partial(_slide, scene=scene)),
     ]
-    for matches, read in readers:
+    for matches, read in own:
         if matches:
-            return read(path)
+            with reading(path, "content that histonuc wrote"):
+                return read(path)
+    if path.suffix == ".onnx":
+        return _model_file(path)
+    if path.is_file() or _is_slide_folder(path):
+        return _slide(path, scene)
     raise ValueError(
         f"{path} is a folder, but no store (store.json), run (metrics.jsonl), checkpoint "
         "(model.safetensors), scores (scores.json), cross-validation (crossval.json) or "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import random
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ from histonuc.data.formats import assign_folds, prepare_folder
 from histonuc.data.labelled import INDEX_COLUMNS, IndexRow
 from histonuc.data.store import Store
 from histonuc.taxonomy import CONSEP, PANNUKE, THREE
+
+from ..fuzzing import assert_clear, frugal_outcome, little_memory, mutate_bytes, no_hang
 
 SIDE = 12
 
@@ -316,7 +321,10 @@ def test_missing_columns_are_named(tmp_path, column):
         ({"mpp": "0"}, r"line 2: expected a number above 0 as mpp, got '0'"),
         ({"mpp": "-1"}, "as mpp"),
         ({"nuclei": "many"}, "as nuclei"),
+        ({"nuclei": "1e300"}, "expected a whole number as nuclei, got '1e300'"),
+        ({"height": 0.5}, "expected a whole number as height, got '0.5'"),
         ({"name": ""}, r"line 2: expected a dataset and a name"),
+        ({"name": "a\nb"}, r"line 3: expected the names of a folder and a file, .*'a\\nb'"),
         (
             {"height": SIDE + 1},
             r"a\.png: expected 13 x 12 pixels as index\.csv states, got 12 x 12",
@@ -363,7 +371,7 @@ def test_missing_and_damaged_files_are_named(tmp_path, kind):
     assert_refused(tmp_path, rf"consep/{kind} has no b\.png .*which index\.csv lists")
     for part in (whole[: len(whole) // 2], whole[:3], b""):
         file.write_bytes(part)
-        assert_refused(tmp_path, rf"{kind}/b\.png cannot be read as an image")
+        assert_refused(tmp_path, rf"{kind}/b\.png is damaged or no image")
 
 
 def test_a_truncated_jpeg_is_not_filled_with_grey(tmp_path):
@@ -373,7 +381,69 @@ def test_a_truncated_jpeg_is_not_filled_with_grey(tmp_path):
     file = tmp_path / "consep/images/a.jpg"
     Image.fromarray(noise).save(file, quality=95)
     file.write_bytes(file.read_bytes()[:-100])
-    assert_refused(tmp_path, r"a\.jpg cannot be read as an image")
+    assert_refused(tmp_path, r"a\.jpg is damaged or no image")
+
+
+def recode(file: Path, suffix: str) -> Path:
+    """The image in another format, in place of the one there."""
+    with Image.open(file) as image:
+        image.save(file.with_suffix(suffix))
+    if suffix != file.suffix:
+        file.unlink()
+    return file.with_suffix(suffix)
+
+
+MUTATED = [
+    *("index.csv", "images/a.png", "images/a.jpg", "images/a.tif"),
+    *("instances/a.png", "instances/a.tif", "types/a.png"),
+]
+
+
+@no_hang
+@pytest.mark.parametrize("name", MUTATED)
+@pytest.mark.filterwarnings("ignore")  # Pillow warns about what it then reads
+def test_mutated_files_are_read_or_refused(tmp_path, name):
+    write_set(tmp_path, names=("a", "b"))
+    file = tmp_path / name
+    if name != "index.csv":
+        file = recode((tmp_path / "consep" / name).with_suffix(".png"), file.suffix)
+    content, rng, errors = file.read_bytes(), random.Random(name), 0
+    for _ in range(80):
+        file.write_bytes(mutate_bytes(content, rng))
+        result = frugal_outcome(prepare, tmp_path, overwrite=True)
+        if isinstance(result, ValueError):
+            errors += 1
+            assert_clear(result, file.name)
+        else:
+            for tile in range(len(result)):
+                assert len(result.types(tile)) == result.instances(tile).max() + 1
+        assert not list(tmp_path.glob(".out*"))
+    assert errors
+
+
+def claim_size(png: bytes, side: int) -> bytes:
+    """A PNG whose header states another width and height, with the right checksum."""
+    header = b"IHDR" + struct.pack(">II", side, side) + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
+@pytest.mark.parametrize("kind", ["images", "instances", "types"])
+def test_an_image_that_claims_to_be_huge_is_not_decoded(tmp_path, kind):
+    write_set(tmp_path)
+    file = tmp_path / "consep" / kind / "a.png"
+    file.write_bytes(claim_size(file.read_bytes(), 13_000))
+    with little_memory():
+        assert_refused(tmp_path, r"a\.png: expected 12 x 12 pixels .* got 13000 x 13000")
+
+
+def test_huge_numbers_of_types_cost_no_memory(tmp_path):
+    write_set(tmp_path, types=None)
+    types = np.zeros((SIDE, SIDE), np.int32)
+    types[6, 1] = 2**31 - 1
+    (tmp_path / "consep" / "types").mkdir()
+    Image.fromarray(types).save(tmp_path / "consep/types/a.tif")
+    with little_memory():
+        assert prepare(tmp_path).labels(0).candidates.tolist() == [0, *[PANNUKE.any_class] * 3]
 
 
 @pytest.mark.parametrize("kind", ["instances", "types"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,8 @@ from histonuc.data.flatten import flatten_mask, paint_official_mask
 from histonuc.data.pannuke import find_folds, prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.taxonomy import TISSUES
+
+from ..fuzzing import assert_clear, frugal_outcome, little_memory, mutate_bytes, no_hang
 
 SIDE = 16
 
@@ -601,13 +604,60 @@ def test_a_truncated_file_is_named(tmp_path, name, keep):
     write_fold(tmp_path / "raw", 1, draw_fold(1))
     file = tmp_path / "raw" / "fold1" / f"{name}.npy"
     file.write_bytes(file.read_bytes()[:keep])
-    assert_refused(tmp_path, rf"{name}\.npy(: expected a NumPy array file| is truncated)")
+    assert_refused(tmp_path, rf"{name}\.npy( is damaged or no NumPy array file| is truncated)")
 
 
 def test_what_is_no_npy_file_is_named(tmp_path):
     write_fold(tmp_path / "raw", 1, draw_fold(1))
     (tmp_path / "raw" / "fold1" / "masks.npy").write_bytes(b"<html>404</html>" * 99)
-    assert_refused(tmp_path, r"masks\.npy: expected a NumPy array file")
+    assert_refused(tmp_path, r"masks\.npy is damaged or no NumPy array file")
+
+
+@pytest.mark.parametrize(
+    ("shape", "descr", "match"),
+    [
+        ((10**12, SIDE, SIDE, 6), "<f8", r"is truncated: expected .* bytes"),
+        ((-1, -SIDE, SIDE, 6), "<f8", r"an array of shape \(-1, -16, 16, 6\)"),
+        ((10**12,), "<U0", "with 0 bytes a value"),
+        ((1, 1 << 15, 1, 6), "|u1", r"at most 32,767 pixels a side"),
+    ],
+)
+def test_a_header_that_lies_is_named(tmp_path, shape, descr, match):
+    write_fold(tmp_path / "raw", 1, draw_fold(1))
+    with (tmp_path / "raw" / "fold1" / "masks.npy").open("wb") as stream:
+        header = {"descr": descr, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(bytes(1 << 18))
+    with little_memory():
+        assert_refused(tmp_path, rf"masks\.npy.*{match}")
+
+
+@pytest.mark.parametrize("name", ["Col\non", "Colon\x07", "\udc80"])
+def test_a_tissue_that_is_no_name_is_refused(tmp_path, name):
+    write_fold(tmp_path / "raw", 1, draw_fold(1) | {"types": np.array(["Skin", name, "Skin"])})
+    assert_refused(tmp_path, r"types\.npy is damaged or no text array of tissue names")
+
+
+@no_hang
+@pytest.mark.parametrize("name", ["images", "masks", "types"])
+@pytest.mark.filterwarnings("ignore")  # numpy warns about what it then reads
+def test_mutated_folds_are_read_or_refused(tmp_path, name):
+    write_fold(tmp_path / "raw", 1, draw_fold(1, dtype=np.uint16))
+    file = tmp_path / "raw" / "fold1" / f"{name}.npy"
+    content, rng, errors = file.read_bytes(), random.Random(name), 0
+    for _ in range(80):
+        file.write_bytes(mutate_bytes(content, rng))
+        result = frugal_outcome(prepare_pannuke, tmp_path / "raw", tmp_path / "out", overwrite=True)
+        if isinstance(result, ValueError):
+            errors += 1
+            assert_clear(result, file.name)
+        else:
+            store = Store.open(tmp_path / "out")
+            assert [len(store.types(i)) for i in range(3)] == [
+                store.instances(i).max() + 1 for i in range(3)
+            ]
+        assert not list(tmp_path.glob(".out*"))
+    assert 0 < errors < 80
 
 
 def test_no_fold_at_all(tmp_path):

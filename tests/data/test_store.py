@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from histonuc.data.store import Store, StoreWriter, TileRecord
 from histonuc.taxonomy import PANNUKE
+
+from ..fuzzing import assert_clear, mutate_bytes, mutate_json, no_hang, outcome
 
 
 def record(
@@ -286,8 +291,43 @@ def test_another_format_is_refused(tmp_path):
     with pytest.raises(ValueError, match="store format 99, this version reads 1"):
         Store.open(tmp_path / "s")
     file.write_text("{")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match=r"store\.json is damaged or no description"):
         Store.open(tmp_path / "s")
+
+
+@no_hang
+@pytest.mark.parametrize("mutate", [mutate_bytes, mutate_json])
+def test_a_mutated_description_is_read_or_refused(tmp_path, mutate):
+    write(tmp_path / "s", record())
+    file = tmp_path / "s" / "store.json"
+    content, rng, errors = file.read_bytes(), random.Random(0), 0
+    for _ in range(200):
+        file.write_bytes(mutate(content, rng))
+        result = outcome(Store.open, tmp_path / "s")
+        if isinstance(result, ValueError):
+            errors += 1
+            assert_clear(result, file.name)
+        else:
+            assert all(isinstance(fold, int) for fold in result.folds)
+            assert len(result.label_space) == len(result.label_space.classes)
+    assert errors
+
+
+@no_hang
+@pytest.mark.parametrize("name", ["tiles", "nuclei", "overlaps"])
+def test_a_table_without_its_end_or_its_columns_is_named(tmp_path, name):
+    overlaps = np.array([[0, 1, 4, 9]])
+    write(tmp_path / "s", record(overlaps=overlaps, channels=np.array([0, 4]), background=1))
+    file = tmp_path / "s" / f"{name}.parquet"
+    content, rng = file.read_bytes(), random.Random(name)
+    for size in (0, *(rng.randrange(len(content)) for _ in range(20))):
+        file.write_bytes(content[:size])
+        with pytest.raises(ValueError, match=rf"{name}\.parquet is damaged or no table") as caught:
+            Store.open(tmp_path / "s").covered(0)
+        assert_clear(caught.value, file.name)
+    pq.write_table(pq.read_table(BytesIO(content)).drop(["tile"]), file)
+    with pytest.raises(ValueError, match=rf"{name}\.parquet has no columns \['tile'\]"):
+        Store.open(tmp_path / "s").covered(0)
 
 
 def test_a_truncated_shard_is_named(tmp_path):

@@ -113,7 +113,7 @@ def test_a_cluster_without_workers_is_not_waited_for_for_ever(image, tmp_path, m
 
     monkeypatch.setattr(cluster_module, "_LOOK_SECONDS", 0.1)
     monkeypatch.setattr(cluster_module, "_PATIENCE_SECONDS", 0.3)
-    with LocalCluster(n_workers=0, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=0, dashboard_address="localhost:0") as cluster:
         address = cluster.scheduler_address
         (failure,) = predict([image], tmp_path / "out", mpp=0.25, cluster=address).failed
     assert "no workers for" in failure["error"]

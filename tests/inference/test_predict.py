@@ -1,5 +1,6 @@
 import hashlib
 import json
+import random
 import time
 
 import numpy as np
@@ -13,6 +14,9 @@ from histonuc.inference import predict as module
 from histonuc.inference.pipeline import in_order
 from histonuc.inference.predict import predict
 from histonuc.inference.slides import PlainImage
+from histonuc.inspection import describe
+
+from ..fuzzing import assert_clear, mutate_bytes, mutate_json, no_hang, outcome
 
 FILES = {
     "nuclei.parquet",
@@ -121,6 +125,31 @@ def test_an_unfinished_folder_is_done_again(runtime, image, tmp_path):
     predict([image], out, mpp=0.25)
     (out / "blobs" / "summary.json").write_text('{"half": ')
     assert not predict([image], out, mpp=0.25).skipped
+
+
+@no_hang
+def test_a_mutated_result_is_done_again(runtime, image, tmp_path):
+    out, folder = tmp_path / "out", tmp_path / "out" / "blobs"
+    (item,) = predict([image], out, mpp=0.25).items
+    key, rng, finished = item["fingerprint"], random.Random(0), inputs.read_finished
+    content = {name: (folder / name).read_bytes() for name in ("summary.json", "nuclei.parquet")}
+    assert finished(folder, key) == item
+    for number in range(100):
+        damaged = (mutate_json if number % 2 else mutate_bytes)(content["summary.json"], rng)
+        (folder / "summary.json").write_bytes(damaged)
+        assert finished(folder, key) in (None, item)
+        assert inputs.name_folders([image], out)[0].name in ("blobs", "blobs-2")
+        facts = outcome(describe, folder)
+        if isinstance(facts, ValueError):
+            assert_clear(facts, "blobs")
+    (folder / "summary.json").write_bytes(content["summary.json"].replace(b": 300,", b": 301,", 1))
+    (again,) = predict([image], out, mpp=0.25).items
+    assert again["num_nuclei"] == 300
+    for size in (0, 9, len(content["nuclei.parquet"]) - 1):
+        (folder / "nuclei.parquet").write_bytes(content["nuclei.parquet"][:size])
+        assert finished(folder, key) is None
+    assert not predict([image], out, mpp=0.25).skipped
+    assert (folder / "nuclei.parquet").read_bytes() == content["nuclei.parquet"]
 
 
 def test_one_bad_file_does_not_stop_the_others(runtime, image, tmp_path):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
+import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +21,12 @@ from histonuc.exports import table as table_module
 from histonuc.inference import one_input
 from histonuc.inference import parts as parts_module
 from histonuc.inference import predict as module
+from histonuc.inference.parts import PartStore, make_parts
+from histonuc.inference.plan import make_plan
 from histonuc.inference.predict import predict
+from histonuc.inference.slides import open_slide
+
+from ..fuzzing import mutate_bytes, mutate_end, mutate_json, no_hang, outcome
 
 SETTINGS = {"tile_px": 192, "mpp": 0.25}
 KILLED = """
@@ -175,6 +183,43 @@ def test_a_damaged_part_is_done_again(runtime, image, tmp_path, monkeypatch) -> 
     summary = predict([image], tmp_path / "out", **SETTINGS)
     assert summary.items[0]["tiles_resumed"] == sound
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@no_hang
+def test_mutated_parts_are_done_again_or_read_as_they_were(
+    runtime, image, tmp_path, monkeypatch
+) -> None:
+    folder = interrupted(image, tmp_path / "out", runtime, monkeypatch)
+    with open_slide(image) as slide:
+        plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=192, margin_um=12)
+    part = make_parts(plan.tiles)[0]
+    store = PartStore(folder.parent, runtime.label_space, 0.25)
+    file, rng, kept = folder / f"{part.name}.npz", random.Random(0), 0
+    content, whole = file.read_bytes(), pickle.dumps(store.load(part))
+    assert store.has(part)
+    for number in range(200):
+        mutate = mutate_end if number % 2 else mutate_bytes
+        file.write_bytes(mutate(content, rng))
+        if store.has(part):
+            kept += 1
+            assert pickle.dumps(store.load(part)) == whole
+    assert 0 < kept < 100
+
+
+@no_hang
+def test_a_mutated_key_of_the_parts_costs_the_parts(runtime, image, tmp_path, monkeypatch) -> None:
+    folder = interrupted(image, tmp_path / "out", runtime, monkeypatch)
+    shutil.copytree(folder, tmp_path / "whole")
+    content, rng = (folder / "run.json").read_bytes(), random.Random(0)
+    key = json.loads(content)
+    store = PartStore(folder.parent, runtime.label_space, 0.25)
+    for number in range(60):
+        shutil.rmtree(folder)
+        shutil.copytree(tmp_path / "whole", folder)
+        damaged = (mutate_json if number % 2 else mutate_bytes)(content, rng)
+        (folder / "run.json").write_bytes(damaged)
+        store.open(key)
+        assert any(folder.glob("*.npz")) == (outcome(json.loads, damaged) == key)
 
 
 @pytest.mark.parametrize("change", ["model", "setting", "file"])

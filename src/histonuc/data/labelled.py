@@ -6,6 +6,7 @@ import csv
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from histonuc.files import reading
+
 INDEX_COLUMNS = ("dataset", "name", "height", "width", "organ", "patient", "mpp")
 """What index.csv must have; `nuclei` (for balanced folds) is optional, other columns are free."""
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _EIGHT_BIT_MODES = ("RGB", "RGBA", "L", "LA", "P")
+_LARGEST = 2**31 - 1
+_AS_INDEXED = ("as index.csv states", "correct the index")
+_LIKE_IMAGE = ("like its image", "do they belong together?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +95,17 @@ def _parse(row: Mapping[str, str | None], where: str) -> IndexRow:
     text = {name: (row.get(name) or "").strip() for name in (*INDEX_COLUMNS, "nuclei")}
     if not (text["dataset"] and text["name"]):
         raise ValueError(f"{where}: expected a dataset and a name, got {dict(row)}: fill them in")
+    if not (text["dataset"] + text["name"]).isprintable():  # an unbalanced quote joins lines
+        raise ValueError(
+            f"{where}: expected the names of a folder and a file, got {text['dataset']!r} and "
+            f"{text['name']!r}: correct them"
+        )
     return IndexRow(
         dataset=text["dataset"],
         name=text["name"],
-        height=int(_number(text["height"], "height", where)),
-        width=int(_number(text["width"], "width", where)),
-        nuclei=int(_number(text["nuclei"], "nuclei", where)) if text["nuclei"] else 0,
+        height=_whole_number(text["height"], "height", where),
+        width=_whole_number(text["width"], "width", where),
+        nuclei=_whole_number(text["nuclei"], "nuclei", where) if text["nuclei"] else 0,
         organ=text["organ"],
         patient=text["patient"],
         mpp=_number(text["mpp"], "mpp", where) if text["mpp"] else float("nan"),
@@ -111,6 +122,13 @@ def _number(text: str, name: str, where: str) -> float:
     return number
 
 
+def _whole_number(text: str, name: str, where: str) -> int:
+    number = _number(text, name, where)
+    if number != int(number) or number > _LARGEST:
+        raise ValueError(f"{where}: expected a whole number as {name}, got {text!r}: correct it")
+    return int(number)
+
+
 def read_image(directory: Path, row: IndexRow) -> NDArray[np.uint8]:
     """The RGB image (H, W, 3).
 
@@ -118,13 +136,7 @@ def read_image(directory: Path, row: IndexRow) -> NDArray[np.uint8]:
         ValueError: missing, damaged, not 8 bits a channel, or not of the size the index states.
     """
     file = _find(directory / row.dataset / "images", row.name)
-    pixels = _decode(file, as_rgb=True)
-    if pixels.shape[:2] != (row.height, row.width):
-        raise ValueError(
-            f"{file}: expected {row.height} x {row.width} pixels as index.csv states, got "
-            f"{pixels.shape[0]} x {pixels.shape[1]}: correct the index"
-        )
-    return pixels
+    return _decode(file, (row.height, row.width), _AS_INDEXED, as_rgb=True)
 
 
 def read_labels(
@@ -148,31 +160,41 @@ def read_labels(
     if not folder.is_dir():
         return dense, original_ids, np.zeros(len(original_ids), np.int64)
     types = _read_map(folder, row, shape)
-    return dense, original_ids, _majority(dense, types, len(original_ids))
+    return dense, original_ids, majority(dense, types, len(original_ids)).astype(np.int64)
 
 
-def _majority(instances: NDArray[np.int32], types: NDArray[Any], num: int) -> NDArray[np.int64]:
-    """Most frequent type pixel (n,) of every nucleus, 0 where it has none."""
-    top = int(types.max()) + 1
-    votes = np.bincount(
-        instances.ravel().astype(np.int64) * top + types.ravel(), minlength=(num + 1) * top
-    ).reshape(num + 1, top)
-    votes[:, 0] = 0
-    return np.asarray(votes.argmax(1)[1:], np.int64)
+def majority(
+    instances: NDArray[np.int32], types: NDArray[np.integer], num: int
+) -> NDArray[np.integer]:
+    """Most frequent type pixel (num,) of every nucleus, the lowest of equals, 0 where it has none.
+
+    Args:
+        instances: (H, W), 0 = background, 1..num.
+        types: (H, W), 0 = none; any values, as damage makes them: pairs that occur are counted.
+        num: of nuclei.
+
+    >>> majority(np.array([[1, 1, 1, 2, 0]], np.int32), np.array([[7, 0, 0, 0, 3]]), 2).tolist()
+    [7, 0]
+    """
+    has_type = (instances > 0) & (types != 0)
+    kinds, kind = np.unique(types[has_type], return_inverse=True)
+    pairs, votes = np.unique(
+        instances[has_type].astype(np.int64) * len(kinds) + kind, return_counts=True
+    )
+    nucleus, kind = np.divmod(pairs, max(len(kinds), 1))
+    order = np.lexsort((-kind, votes))  # the last assignment wins
+    winner = np.zeros(num + 1, types.dtype)
+    winner[nucleus[order]] = kinds[kind[order]]
+    return winner[1:]
 
 
 def _read_map(folder: Path, row: IndexRow, shape: tuple[int, ...]) -> NDArray[Any]:
     file = _find(folder, row.name)
-    pixels = _decode(file, as_rgb=False)
+    pixels = _decode(file, shape, _LIKE_IMAGE, as_rgb=False)
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu" or pixels.min() < 0:
         raise ValueError(
             f"{file}: expected one channel of whole numbers from 0 (8 or 16 bits), got "
             f"{pixels.shape} {pixels.dtype}: save it as a grey PNG"
-        )
-    if pixels.shape != shape:
-        raise ValueError(
-            f"{file}: expected {shape[0]} x {shape[1]} pixels like its image, got "
-            f"{pixels.shape[0]} x {pixels.shape[1]}: do they belong together?"
         )
     return pixels
 
@@ -188,20 +210,32 @@ def _find(folder: Path, name: str) -> Path:
     )
 
 
-def _decode(file: Path, *, as_rgb: bool) -> NDArray[Any]:
-    """The pixels of an image; orientation tags are not applied, as label maps have none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                image.load()
-                mode = image.mode
-                if not as_rgb:
-                    return np.asarray(image)
-                if mode in _EIGHT_BIT_MODES:
-                    return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{file} cannot be read as an image ({error}): is it truncated? Copy it again"
-        ) from None
-    raise ValueError(f"{file}: expected 8 bits a channel, got the Pillow mode {mode!r}: convert it")
+def _decode(
+    file: Path, shape: tuple[int, ...], rule: tuple[str, str], *, as_rgb: bool
+) -> NDArray[Any]:
+    """The pixels of an image; orientation tags are not applied, as label maps have none.
+
+    Args:
+        file: image.
+        shape: height and width that it must have; no other is decoded, whatever the header says.
+        rule: why it must, and what to do where it has not.
+        as_rgb: as uint8 (H, W, 3), not as they are.
+    """
+    with reading(file, "image"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # A stream in memory gives what there is; a file makes room for what a header claims.
+        with Image.open(BytesIO(file.read_bytes())) as image:
+            if (image.height, image.width) != shape:
+                raise ValueError(
+                    f"{file}: expected {shape[0]} x {shape[1]} pixels {rule[0]}, got "
+                    f"{image.height} x {image.width}: {rule[1]}"
+                )
+            image.load()
+            if not as_rgb:
+                return np.asarray(image)
+            if image.mode not in _EIGHT_BIT_MODES:
+                raise ValueError(
+                    f"{file}: expected 8 bits a channel, got the Pillow mode {image.mode!r}: "
+                    "convert it"
+                )
+            return np.asarray(image.convert("RGB"))

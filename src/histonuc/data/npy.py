@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from histonuc.files import reading
+
+_HEADER_BYTES = 1 << 16
+"""Several times what numpy takes for a header that is safe to read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +45,17 @@ def inspect_npy(path: Path) -> NpyFile:
     Raises:
         ValueError: no npy file, pickled objects inside, or shorter than its header says.
     """
-    with path.open("rb") as stream:
-        try:
-            version = np.lib.format.read_magic(stream)
-            read = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, fortran_order, dtype = read(stream)
-        except (ValueError, KeyError, EOFError) as error:
-            raise ValueError(
-                f"{path}: expected a NumPy array file (.npy), got something else ({error}): "
-                "unpack or copy it again"
-            ) from None
-        offset = stream.tell()
+    with reading(path, "NumPy array file (.npy)"), path.open("rb") as stream:
+        head = BytesIO(stream.read(_HEADER_BYTES))
+        version = np.lib.format.read_magic(head)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran_order, dtype = read(head)
+        offset = head.tell()
+        if dtype.itemsize == 0 or min(shape, default=0) < 0:
+            raise ValueError(f"an array of shape {shape} with {dtype.itemsize} bytes a value")
     if dtype.hasobject:
         raise ValueError(
             f"{path} holds pickled Python objects, which are never loaded: save it again as a "

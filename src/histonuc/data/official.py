@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.npy import NpyFile, inspect_npy
+from histonuc.files import reading
 from histonuc.taxonomy import PANNUKE
 
 MASK_CHANNELS = len(PANNUKE) + 1
@@ -26,6 +27,8 @@ _FOLD = re.compile(r"fold[ _-]?(\d+)", re.IGNORECASE)
 _MAX_DEPTH = 8
 _CHUNK_BYTES = 32 << 20
 _ID_LIMIT = 1 << 60
+_MAX_SIDE = (1 << 15) - 1
+"""Places in a tile are int16 in the store's table of overlaps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +173,10 @@ def _check_array(array: NpyFile, channels: int, what: str) -> None:
         )
     if min(shape) == 0:
         raise ValueError(f"{array.path}: expected tiles, got the empty shape {shape}")
+    if max(shape[1:3]) > _MAX_SIDE:
+        raise ValueError(
+            f"{array.path}: expected tiles of at most {_MAX_SIDE:,} pixels a side, got {shape}"
+        )
     if array.dtype.kind not in "iuf":
         raise ValueError(
             f"{array.path}: expected numbers (float64, uint8, ...), got {array.dtype}: save it as "
@@ -184,8 +191,13 @@ def _read_tissues(path: Path) -> list[str]:
             f"{path}: expected one tissue name a tile, a text array of shape (tiles,), got "
             f"{header.shape} {header.dtype}: unpack the official file again"
         )
-    names = np.load(path, allow_pickle=False)
-    return [str(name) for name in (np.char.decode(names) if names.dtype.kind == "S" else names)]
+    with reading(path, "text array of tissue names"):
+        values = np.load(path, allow_pickle=False)
+        values = np.char.decode(values) if values.dtype.kind == "S" else values
+        names = [str(value) for value in values]
+        if odd := [name for name in names if not name.isprintable()]:
+            raise ValueError(f"got {odd[0]!r}")
+    return names
 
 
 def read_image(tile: NDArray[Any], where: str) -> tuple[NDArray[np.uint8], bool]:

@@ -30,8 +30,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.flatten import find_covered, paint_official_mask
-from histonuc.data.tables import FORMAT, read_table, to_arrays
+from histonuc.data.tables import (
+    FORMAT,
+    NUCLEUS_COLUMNS,
+    OVERLAP_COLUMNS,
+    TILE_COLUMNS,
+    read_table,
+    to_arrays,
+)
 from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.files import reading
 from histonuc.nuclei import CoveredPixels, TileLabels
 from histonuc.taxonomy import LabelSpace
 
@@ -70,20 +78,18 @@ class Store:
                 f"{path} is no store (no store.json): make one with "
                 f"`histonuc prepare pannuke RAW --out {path}` or `histonuc prepare folder`"
             )
-        try:
+        with reading(file, "description of a store"):
             description = json.loads(file.read_text())
-        except ValueError as error:
-            raise ValueError(f"{file} is no JSON ({error}): prepare the store again") from None
-        if description.get("format") != FORMAT:
-            raise ValueError(
-                f"{path} has store format {description.get('format')}, this version reads "
-                f"{FORMAT}: prepare it again"
+            if description["format"] != FORMAT:
+                raise ValueError(
+                    f"{file} states store format {description['format']!r}, this version reads "
+                    f"{FORMAT}: prepare it again"
+                )
+            return Store(
+                path=path,
+                label_space=LabelSpace.from_dict(description["label_space"]),
+                description=description | {"folds": [int(fold) for fold in description["folds"]]},
             )
-        return Store(
-            path=path,
-            label_space=LabelSpace.from_dict(description["label_space"]),
-            description=description,
-        )
 
     def __len__(self) -> int:
         return int(self.tiles.num_rows)
@@ -91,17 +97,17 @@ class Store:
     @property
     def folds(self) -> list[int]:
         """Numbers of the folds."""
-        return [int(fold) for fold in self.description["folds"]]
+        return list(self.description["folds"])
 
     @cached_property
     def tiles(self) -> pa.Table:
         """Table of tiles, columns `TILE_COLUMNS`."""
-        return read_table(self.path / "tiles.parquet")
+        return read_table(self.path / "tiles.parquet", TILE_COLUMNS)
 
     @cached_property
     def nuclei(self) -> pa.Table:
         """Table of visible nuclei, columns `NUCLEUS_COLUMNS`, sorted by tile and instance."""
-        return read_table(self.path / "nuclei.parquet")
+        return read_table(self.path / "nuclei.parquet", NUCLEUS_COLUMNS)
 
     def select(
         self, folds: Sequence[int] | None = None, sources: Sequence[str] | None = None
@@ -248,7 +254,7 @@ class Store:
 
     @cached_property
     def _overlap_columns(self) -> dict[str, NDArray[Any]]:
-        return to_arrays(read_table(self.path / "overlaps.parquet"))
+        return to_arrays(read_table(self.path / "overlaps.parquet", OVERLAP_COLUMNS))
 
     @cached_property
     def _nucleus_offsets(self) -> NDArray[np.int64]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from histonuc.files import reading
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -74,11 +76,19 @@ def make_table(columns: Mapping[str, Any], schema: Mapping[str, str]) -> pa.Tabl
     )
 
 
-def read_table(path: Path) -> pa.Table:
-    """A Parquet file as a table."""
+def read_table(path: Path, schema: Mapping[str, str]) -> pa.Table:
+    """A Parquet file as a table that has the columns of `schema`.
+
+    Raises:
+        ValueError: no such table.
+    """
     import pyarrow.parquet as pq
 
-    return pq.read_table(path)
+    with reading(path, "table of a store"):
+        table = pq.read_table(path)
+        if missing := [name for name in schema if name not in table.column_names]:
+            raise ValueError(f"{path} has no columns {missing}: prepare the store again")
+        return table
 
 
 def to_arrays(table: pa.Table) -> dict[str, NDArray[Any]]:

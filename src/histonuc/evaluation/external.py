@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,7 +194,8 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
         else:
             from PIL import Image
 
-            with Image.open(file) as image:
+            # A stream in memory gives what there is; a file makes room for what a header claims.
+            with Image.open(BytesIO(file.read_bytes())) as image:
                 _check_size(file, (image.height, image.width), shape)
                 pixels = np.asarray(image)
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu" or pixels.min(initial=0) < 0:

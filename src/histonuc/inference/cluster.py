@@ -100,7 +100,7 @@ def connect(address: str) -> Iterator[Client]:
             n_workers=workers,
             threads_per_worker=max(1, num_cores() // workers),
             processes=True,
-            dashboard_address=None,
+            dashboard_address="localhost:0",  # any free port: the usual one may be taken
             memory_limit=0,
             silence_logs=logging.ERROR,
         ) as cluster,

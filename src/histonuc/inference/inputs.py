@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from histonuc.exports import TABLE_FILE
+from histonuc.files import reading
 from histonuc.inference.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
-from histonuc.inference.summary import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, SUMMARY_FILE
+from histonuc.inference.summary import (
+    DENSITY_FILE,
+    DETAIL_FILE,
+    OVERVIEW_FILE,
+    SUMMARY_FILE,
+    is_sealed,
+)
+
+log = logging.getLogger(__name__)
 
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 20
 
@@ -97,10 +107,32 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     """The summary of a finished prediction; None where there is none."""
     try:
         record: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     finished = isinstance(record, dict) and (folder / TABLE_FILE).is_file()
     return record if finished else None
+
+
+def read_finished(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of the finished prediction that `key` describes.
+
+    None where there is none, or where the summary or the table is damaged since.
+    """
+    import pyarrow.parquet as pq
+
+    record = read_summary(folder)
+    if record is None or record.get("fingerprint") != key:
+        return None
+    table = folder / TABLE_FILE
+    try:
+        with reading(table, "table of nuclei"):
+            num_nuclei = pq.read_metadata(table).num_rows
+        if not is_sealed(record) or num_nuclei != record["num_nuclei"]:
+            raise ValueError(f"{folder / SUMMARY_FILE} is damaged")
+    except ValueError as error:
+        log.warning("%s: the input is done again", error)
+        return None
+    return record
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -141,7 +173,8 @@ def _is_of_another(folder: Path, source: Path) -> bool:
         now = fingerprint(source)
     except OSError:  # gone: that is told when its turn comes
         return False
-    before = record.get("fingerprint", {})
+    before = record.get("fingerprint")
+    before = before if isinstance(before, dict) else {}
     same_place = before.get("source") == now["source"]
     same_file = all(before.get(fact) == now[fact] for fact in ("bytes", "modified_ns"))
     return not (same_place or same_file)

@@ -28,7 +28,7 @@ from histonuc.inference.run import Found, Work, find_nuclei
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.scale import resolve_mpp, scale_warning
 from histonuc.inference.slides import Slide, open_slide
-from histonuc.inference.summary import SUMMARY_FILE, measure, versions, write_json
+from histonuc.inference.summary import SUMMARY_FILE, measure, seal, versions, write_json
 
 GEOJSON_FILE = "nuclei.geojson"
 MANY_FLAGGED = 0.1
@@ -64,15 +64,17 @@ def predict_one(this: Input, meter: Meter) -> dict[str, Any]:
     opened = {"scene": this.settings["scene"], "icc": this.settings["icc"]}
     with clock.part("total"), open_slide(this.source, **opened) as slide:
         facts = _analyse(this, slide, clock, meter)
-    record = {
-        "source": str(this.source),
-        "folder": str(this.folder),
-        **facts,
-        "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
-        "fingerprint": this.key,
-        "content_sha256": content_sha256(this.source),
-        "versions": versions(),
-    }
+    record = seal(
+        {
+            "source": str(this.source),
+            "folder": str(this.folder),
+            **facts,
+            "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
+            "fingerprint": this.key,
+            "content_sha256": content_sha256(this.source),
+            "versions": versions(),
+        }
+    )
     write_json(record, this.folder / SUMMARY_FILE)
     remove_parts(this.folder)  # only now is nothing of them needed any more
     return record

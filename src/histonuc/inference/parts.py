@@ -11,7 +11,6 @@ import json
 import logging
 import shutil
 import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from histonuc.files import remove_drafts, replacing, write_text
+from histonuc.files import reading, remove_drafts, replacing, write_text
 from histonuc.inference.features import FEATURES
 from histonuc.inference.slides import RegionError
 from histonuc.inference.stitch import TileNuclei
@@ -32,7 +31,10 @@ log = logging.getLogger(__name__)
 PARTS_FOLDER = "parts"
 """Folder of the parts inside a result's folder; gone when the result is complete."""
 RUN_FILE = "run.json"
-_NUM_ARRAYS = 11
+_ARRAYS = (
+    *("points", "offsets", "centroid", "class_probabilities", "score", "features", "owned"),
+    *("column", "count", "flag", "skipped"),
+)
 PART_TILES = 32
 """Tiles of a part at most: a few seconds of work, which is what an interruption costs."""
 
@@ -124,23 +126,25 @@ class PartStore:
     def _read_key(self) -> dict[str, Any]:
         try:
             found = json.loads((self._folder / RUN_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
     def has(self, part: Part) -> bool:
         """Whether a sound file of the part is there; a damaged one is to be done again."""
         path = self._path(part)
-        try:
-            with zipfile.ZipFile(path) as file:
-                sound = file.testzip() is None and len(file.namelist()) == _NUM_ARRAYS
-        except FileNotFoundError:
+        if not path.exists():
             return False
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-            sound = False
-        if not sound:
-            log.warning("%s is damaged and will be done again", path)
-        return sound
+        try:
+            with reading(path, "part of a prediction"), zipfile.ZipFile(path) as file:
+                if damaged := file.testzip():
+                    raise ValueError(f"the checksum of {damaged} is wrong")
+                if set(file.namelist()) != {f"{name}.npy" for name in _ARRAYS}:
+                    raise ValueError(f"it holds {', '.join(file.namelist())}")
+        except ValueError as error:
+            log.warning("%s: it is done again", error)
+            return False
+        return True
 
     def save(self, part: Part, result: PartResult) -> None:
         """Write a part; it appears whole or not at all.

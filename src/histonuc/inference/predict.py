@@ -17,7 +17,7 @@ from histonuc.inference.inputs import (
     find_inputs,
     fingerprint,
     name_folders,
-    read_summary,
+    read_finished,
 )
 from histonuc.inference.one_input import Input, predict_one
 from histonuc.inference.parts import remove_parts
@@ -33,7 +33,7 @@ from histonuc.inference.summary import (
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 5
+RESULT_FORMAT = 6
 """Raised when the files of a result change: older results are then made anew."""
 
 
@@ -125,8 +125,8 @@ def predict(
                     key["regions_sha256"] = file_sha256(find_regions(regions, source))
                 if overwrite:
                     remove_parts(folder)
-                finished = None if overwrite else read_summary(folder)
-                if finished is not None and finished.get("fingerprint") == key:
+                finished = None if overwrite else read_finished(folder, key)
+                if finished is not None:
                     summary.skipped.append(str(source))
                     summary.items.append(finished)
                     continue

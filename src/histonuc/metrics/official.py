@@ -80,6 +80,7 @@ def flatten_channels(
         )
     from histonuc.metrics.kernels import paint_channels
 
+    mask = _compilable(mask)
     height, width, num_channels = mask.shape
     by_pixel = mask.reshape(-1, num_channels)
     labels = np.zeros(height * width, np.int32)
@@ -96,6 +97,12 @@ def flatten_channels(
     return labels.reshape(height, width), CoveredPixels(
         pixel=pixel, nucleus=nucleus, types=types[: num + 1].copy()
     )
+
+
+def _compilable(mask: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers in a type that numba knows: native bytes, no half or long double."""
+    is_odd = mask.dtype.kind == "f" and mask.dtype.itemsize not in (4, 8)
+    return mask.astype(np.float64 if is_odd else mask.dtype.newbyteorder("="), copy=False)
 
 
 def _bits(values: NDArray[Any]) -> NDArray[Any]:
