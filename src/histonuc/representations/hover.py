@@ -90,8 +90,10 @@ class Hover(Nuclear):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of nucleus and class (`nuclear_loss`), and squared errors of the maps and slopes.
 
-        Both are averaged over the two maps: the maps' over all known pixels, the slopes' over
-        nuclear pixels whose whole 5×5 neighbourhood is known.
+        With maps p, targets Γ and ∇ the slope of each along its own direction x or y, the paper's
+        L_a = mean (p - Γ)² and L_b = mean over nuclear pixels of (∇p_x - ∇Γ_x)² + (∇p_y - ∇Γ_y)².
+        Both are averaged over the two maps as well: the maps' over all known pixels, the slopes'
+        over nuclear pixels whose whole 5×5 neighbourhood is known.
 
         Args:
             logits: float (B, 3 + C, H, W).
@@ -127,6 +129,10 @@ class Hover(Nuclear):
 
     def decode(self, maps: NDArray[np.float32]) -> Instances:
         """Markers where both slopes are gentle, grown down to where they break, within the mask.
+
+        The paper's S = max(H_x(p_x), H_y(p_y)), H the Sobel slope scaled to 0..1 with its sign
+        turned; markers are the nuclear pixels of S below a threshold, and pixels are flooded in the
+        order of S. Here heights are 1 - S.
 
         Args:
             maps: float32 (3 + C, H, W).

@@ -79,8 +79,9 @@ class Offset(Nuclear):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of nucleus and class (`nuclear_loss`) and a smooth L1 of the offsets.
 
-        The offsets' loss is averaged over nuclear pixels with the weight of `encode_nuclear`, so
-        that small nuclei count.
+        Σ w · (h(o_y - ô_y) + h(o_x - ô_x)) / Σ w over nuclear pixels, in units of 8 px, with h(e) =
+        2 e² up to |e| = 1/4 and |e| - 1/8 beyond, and the weight w of `encode_nuclear`, so that
+        small nuclei count.
 
         Args:
             logits: float (B, 3 + C, H, W).

@@ -102,6 +102,10 @@ class Star(Nuclear):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss of nucleus and class (`nuclear_loss`) and the L1 of the rays, weighted by depth.
 
+        With rays d and depth p, Σ p̂ · mean_k |d_k - d̂_k| / Σ p̂ (true ones with a hat): StarDist's
+        distance loss, which divides by the number of pixels instead and adds a small multiple of
+        |d_k| in the background.
+
         Args:
             logits: float (B, 33 + C, H, W).
             targets: `encode`'s maps, batched.

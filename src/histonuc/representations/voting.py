@@ -40,6 +40,10 @@ def votes_to_labels(
 ) -> tuple[Ints, int]:
     """Nuclei of a tile.
 
+    With offsets o and N(q) the nuclear pixels of the 3×3 around q, a pixel p lands on q = p + o(p)
+    and votes for v(p) = mean of r + o(r) over r in N(q). Of the blurred density D of all v, two
+    maxima a, b stay apart if every path between them falls below `prominence` · min(D(a), D(b)).
+
     1. Every nuclear pixel lands where its vector points. Pixels that land together vote together:
        for the mean of where the nuclear pixels around that place (3x3) point, which are near the
        centre, so that their vectors are short and right.
