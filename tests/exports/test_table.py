@@ -110,6 +110,21 @@ def test_sliced_and_chunked_tables_are_read_right(nuclei_of, assert_equal):
     assert_equal(from_table(table.slice(2, 3)), nuclei.select([2, 3, 4]))
 
 
+def test_a_flipped_bit_among_the_values_is_noticed(nuclei_of, tmp_path):
+    path = tmp_path / "a.parquet"
+    write_table(nuclei_of(num=50), path)
+    column = pq.read_metadata(path).row_group(0).column(3)  # a data page of measurements
+    content = bytearray(path.read_bytes())
+    end = column.data_page_offset + column.total_compressed_size
+    for place in (end - 1, end - 9):
+        damaged = content.copy()
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        for read in (read_table, lambda path: list(as_source(path).batches())):
+            with pytest.raises(ValueError, match=r"a\.parquet is damaged"):
+                read(path)
+
+
 def test_errors_say_what_is_wrong(tmp_path):
     with pytest.raises(ValueError, match="histonuc predict"):
         read_table(tmp_path / "none.parquet")

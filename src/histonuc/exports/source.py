@@ -175,5 +175,8 @@ def _parquet(path: Path) -> Iterator[pq.ParquetFile]:
 
     if not path.is_file():
         raise ValueError(f"no nuclei at {path}: run `histonuc predict` first")
-    with reading(path, "table of nuclei"), pq.ParquetFile(path, pre_buffer=False) as file:
+    with (
+        reading(path, "table of nuclei"),
+        pq.ParquetFile(path, pre_buffer=False, page_checksum_verification=True) as file,
+    ):
         yield file
