@@ -35,7 +35,12 @@ from histonuc.inference.engines import (
     read_spec,
 )
 from histonuc.inference.model_export import export_model
-from histonuc.inference.runtime import _shipped_files, find_checkpoint, list_shipped
+from histonuc.inference.runtime import (
+    DEFAULT_MODEL,
+    find_checkpoint,
+    list_shipped,
+    shipped_files,
+)
 
 SIDE_PX = 1024
 
@@ -60,9 +65,9 @@ class OnnxRuntime:
 
 def variants_of(model: str, store: Path, folder: Path, threads: int) -> dict[str, Any]:
     """The model's runtimes by engine and number format."""
+    model = DEFAULT_MODEL if model == "default" else model
     checkpoint, path = find_checkpoint(Path(model)), Path(model)
-    shipped = _shipped_files().get(model)
-    exact = path if shipped is None else shipped
+    exact = shipped_files().get(model, path)
     if exact.suffix != ".onnx":  # a run
         exact = folder / "fp32.onnx"
         export_model(path, exact, precision="fp32")

@@ -21,7 +21,7 @@ import openvino
 from openvino import opset13
 
 from histonuc.inference.engines import INT8_SUFFIX, GraphRuntime, num_cores, openvino_core
-from histonuc.inference.runtime import _shipped_files
+from histonuc.inference.runtime import shipped_files
 
 SIDE = 1024
 PRODUCT = 4096
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--model", default="")
     parser.add_argument("--summary", type=Path)
     args = parser.parse_args()
-    shipped = _shipped_files()
+    shipped = shipped_files()
     path = Path(args.model) if Path(args.model).is_file() else shipped.get(args.model)
     if path is None:
         path = shipped[max(shipped)]

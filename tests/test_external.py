@@ -244,6 +244,15 @@ def _far_contour(folder: Path, name: str) -> None:
     (folder / f"{name}.json").write_text(json.dumps({"nuc": {"1": {"contour": contour}}}))
 
 
+def _colour_tiff(folder: Path, name: str) -> None:
+    tifffile.imwrite(folder / f"{name}.tif", np.zeros((96, 96, 3), np.uint8), photometric="rgb")
+
+
+def _archive(folder: Path, name: str) -> None:
+    with (folder / f"{name}.npy").open("wb") as stream:
+        np.savez(stream, labels=np.zeros((96, 96), np.int32))
+
+
 @no_hang
 @pytest.mark.parametrize(
     ("write", "message"),
@@ -254,7 +263,9 @@ def _far_contour(folder: Path, name: str) -> None:
         (_broken_image, "damaged or no label image"),
         (_huge_image, "expected 96 x 96 pixels like the tile, got 9000 x 9000"),
         (_huge_tiff, "expected 96 x 96 pixels like the tile, got 65000 x 65000"),
-        (_huge_npy, "damaged or no label image"),
+        (_huge_npy, r"\.npy is truncated: expected 17,179,869,312 bytes"),
+        (_colour_tiff, r"expected one channel of whole numbers from 0, got \(96, 96, 3\)"),
+        (_archive, r"\.npy is damaged or no NumPy array"),
         (_far_contour, "expected a contour .* got points far outside the tile"),
         (_other_json, r"no JSON of HoVer-Net .* or CellViT"),
         (_unknown_type, "type 9 is no class of the store .*--binary-only"),

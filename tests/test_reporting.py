@@ -225,14 +225,6 @@ def test_scores_of_nuclei_come_with_intervals_errors_and_confusion(
     low, high = scores["intervals"]["bpq"]
     row = f"<td>{scores['overall']['bpq']:.3f}</td><td>{low:.3f} to {high:.3f}</td>"
     assert f"<td>bPQ, official</td>{row}" in html
-    tissue = next(iter(scores["per_tissue"]))
-    own = scores["per_tissue"][tissue] | {"bpq_images": scores["per_tissue"][tissue]["bpq"]}
-    for intervals, values in (
-        (scores["intervals"], scores["overall"]),
-        (scores["intervals"]["per_tissue"][tissue], own),
-    ):
-        for key in ("bpq_images", "bpq_pooled", "dq", "sq", "f1", "f1_centroid", "aji"):
-            assert intervals[key][0] <= values[key] <= intervals[key][1], key
     errors = scores["errors"]
     for kind in ("missed", "merged", "split", "found"):
         assert f"<tr><td>{kind}</td><td>{errors['truth'][kind]}</td>" in html

@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,6 +141,15 @@ def failure(path: Path, error: Exception, log: logging.Logger) -> str:
         reason += ": what is finished is kept; make room and run the same command again"
     log.warning("%s failed: %s", path, reason)
     return reason
+
+
+def is_text(name: str) -> bool:
+    r"""Whether a name has no control characters, line ends or broken code points, as damage makes.
+
+    >>> is_text("Adrenal gland"), is_text("a\nb")
+    (True, False)
+    """
+    return not any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name)
 
 
 def one_line(error: BaseException) -> str:

@@ -72,7 +72,11 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _prediction(path: Path) -> dict[str, Any]:
-    return {"kind": "prediction", **json.loads((path / "summary.json").read_text())}
+    from histonuc.inference.summary import is_sealed
+
+    record = json.loads((path / "summary.json").read_text())
+    changed = {} if is_sealed(record) else {"note": "summary.json was changed since it was written"}
+    return {"kind": "prediction", **changed, **record}
 
 
 def _scores(path: Path) -> dict[str, Any]:

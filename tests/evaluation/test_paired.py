@@ -142,7 +142,7 @@ def test_the_order_of_images_changes_no_bit_of_a_mean(seed: int) -> None:
 
 
 def test_many_draws_are_taken_in_pieces(monkeypatch) -> None:
-    monkeypatch.setattr("histonuc.evaluation.paired._CELLS", 30)
+    monkeypatch.setattr("histonuc.metrics.bootstrap._CELLS", 30)
     found = compare_paired(FIRST, SECOND, STRATA, num_resamples=1000, seed=3)
     whole = compare_paired(FIRST, SECOND, STRATA, num_resamples=100_000, seed=4)
     np.testing.assert_allclose(found.p_value, whole.p_value, atol=0.06)

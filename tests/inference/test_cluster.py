@@ -151,6 +151,9 @@ def test_what_fails_on_a_worker_fails_that_input_alone(image, tmp_path, monkeypa
     wrong = {"model_sha256": "0" * 64}
     (failure,) = predict([image], tmp_path / "out", cluster="local:1", **SETTINGS).failed
     assert "another model on this worker" in failure["error"]
+    wrong = {"arithmetic": "fp64"}
+    (failure,) = predict([image], tmp_path / "out", cluster="local:1", **SETTINGS).failed
+    assert "the client in fp64: ask for what all of them have" in failure["error"]
 
 
 REAL_JOB = predict_module.Job

@@ -4,6 +4,7 @@ import random
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -143,13 +144,25 @@ def test_a_mutated_result_is_done_again(runtime, image, tmp_path):
         if isinstance(facts, ValueError):
             assert_clear(facts, "blobs")
     (folder / "summary.json").write_bytes(content["summary.json"].replace(b": 300,", b": 301,", 1))
+    assert "changed since" in describe(folder)["note"]
     (again,) = predict([image], out, mpp=0.25).items
     assert again["num_nuclei"] == 300
+    assert "note" not in describe(folder)
     for size in (0, 9, len(content["nuclei.parquet"]) - 1):
         (folder / "nuclei.parquet").write_bytes(content["nuclei.parquet"][:size])
         assert finished(folder, key) is None
+    (folder / "nuclei.parquet").write_bytes(content["nuclei.parquet"])
+    pq.write_table(pq.read_table(folder / "nuclei.parquet")[:-1], folder / "nuclei.parquet")
+    assert finished(folder, key) is None  # sound, but not what was written
     assert not predict([image], out, mpp=0.25).skipped
     assert (folder / "nuclei.parquet").read_bytes() == content["nuclei.parquet"]
+
+
+def test_parts_that_a_run_killed_at_its_end_left_are_removed(runtime, image, tmp_path):
+    predict([image], tmp_path / "out", mpp=0.25)
+    (tmp_path / "out" / "blobs" / "parts").mkdir()
+    assert predict([image], tmp_path / "out", mpp=0.25).skipped
+    assert not (tmp_path / "out" / "blobs" / "parts").exists()
 
 
 def test_one_bad_file_does_not_stop_the_others(runtime, image, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from histonuc.files import reading
+from histonuc.files import is_text, reading
 
 INDEX_COLUMNS = ("dataset", "name", "height", "width", "organ", "patient", "mpp")
 """What index.csv must have; `nuclei` (for balanced folds) is optional, other columns are free."""
@@ -95,7 +95,7 @@ def _parse(row: Mapping[str, str | None], where: str) -> IndexRow:
     text = {name: (row.get(name) or "").strip() for name in (*INDEX_COLUMNS, "nuclei")}
     if not (text["dataset"] and text["name"]):
         raise ValueError(f"{where}: expected a dataset and a name, got {dict(row)}: fill them in")
-    if not (text["dataset"] + text["name"]).isprintable():  # an unbalanced quote joins lines
+    if not is_text(text["dataset"] + text["name"]):  # an unbalanced quote joins lines
         raise ValueError(
             f"{where}: expected the names of a folder and a file, got {text['dataset']!r} and "
             f"{text['name']!r}: correct them"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.npy import NpyFile, inspect_npy
-from histonuc.files import reading
+from histonuc.files import is_text, reading
 from histonuc.taxonomy import PANNUKE
 
 MASK_CHANNELS = len(PANNUKE) + 1
@@ -195,7 +195,7 @@ def _read_tissues(path: Path) -> list[str]:
         values = np.load(path, allow_pickle=False)
         values = np.char.decode(values) if values.dtype.kind == "S" else values
         names = [str(value) for value in values]
-        if odd := [name for name in names if not name.isprintable()]:
+        if odd := [name for name in names if not is_text(name)]:
             raise ValueError(f"got {odd[0]!r}")
     return names
 

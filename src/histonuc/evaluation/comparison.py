@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from histonuc import __version__
 from histonuc.evaluation.paired import (
-    CONFIDENCE,
     NUM_RESAMPLES,
     PairedStatistics,
     compare_paired,
@@ -26,6 +25,7 @@ from histonuc.evaluation.tile_scores import (
     check_same_tiles,
     load_tile_scores,
 )
+from histonuc.metrics.bootstrap import LEVEL
 
 COMPARISON_FILE = "compare.json"
 
@@ -67,7 +67,7 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
         "num_tissues": len(set(first.tissues)),
         "num_tissues_of_one_tile": list(Counter(first.tissues).values()).count(1),
         "num_resamples": NUM_RESAMPLES,
-        "confidence": CONFIDENCE,
+        "confidence": LEVEL,
         "seed": seed,
         "comparisons": [_compare(first, other, seed) for other in others],
         "conventions": CONVENTIONS,

@@ -157,7 +157,8 @@ def _read_labels(folder: Path, name: str, shape: tuple[int, ...], types: _Types)
     typed = (folder / "types").is_dir()
     file = _find(folder / "instances" if typed else folder, name)
     raw = _read_image(file, shape)
-    ids, inverse = np.unique(np.append(0, raw), return_inverse=True)  # 0 comes first, always
+    with_zero = np.append(raw.dtype.type(0), raw)  # it comes first, always
+    ids, inverse = np.unique(with_zero, return_inverse=True)
     labels = inverse[1:].reshape(shape).astype(np.int32)
     if not typed:
         return Prediction(labels=labels)
@@ -184,12 +185,13 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     """Whole numbers (H, W) from 0; an image of another size is not decoded."""
     with reading(file, "label image"):
         if file.suffix == ".npy":
+            _check_size(file, inspect_npy(file).shape[:2], shape)
             pixels = np.load(file, mmap_mode="r", allow_pickle=False)
         elif file.suffix in (".tif", ".tiff"):
             import tifffile
 
             with tifffile.TiffFile(file) as tiff:
-                _check_size(file, tiff.series[0].shape, shape)
+                _check_size(file, tiff.series[0].shape[:2], shape)
                 pixels = tiff.series[0].asarray()
         else:
             from PIL import Image
@@ -203,7 +205,6 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
             f"{file}: expected one channel of whole numbers from 0, got {pixels.shape} "
             f"{pixels.dtype}: save label images as 16-bit grey PNG or TIFF, or int32 npy"
         )
-    _check_size(file, pixels.shape, shape)
     return np.asarray(pixels)
 
 

@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from histonuc.evaluation.intervals import score_intervals
 from histonuc.metrics.aggregate import AGGREGATES
-from histonuc.metrics.bootstrap import LEVEL, REPEATS, bootstrap_interval, ratio_interval
 from histonuc.metrics.calibration import NUM_BINS
 from histonuc.metrics.detection import IOU_THRESHOLDS
 from histonuc.metrics.errors import PREDICTION_KINDS, TRUTH_KINDS
 
 if TYPE_CHECKING:
     from histonuc.evaluation.results import Evaluation, GroupCounts
-    from histonuc.evaluation.tile_table import TileTable
 
 
 def number(value: float) -> float | None:
@@ -61,7 +60,7 @@ def nucleus_tables(evaluation: Evaluation) -> dict[str, Any]:
         },
         "errors": _errors(total, 0, len(classes) + 1),
         "calibration": _calibration(total),
-        "intervals": _intervals(evaluation),
+        "intervals": score_intervals(evaluation.records),
     }
 
 
@@ -119,51 +118,6 @@ def _reliability(
         "count": count.tolist(),
         "confidence": _numbers(confidence),
         "accuracy": _numbers(accuracy),
-    }
-
-
-def _intervals(evaluation: Evaluation) -> dict[str, Any]:
-    records = evaluation.records
-    names = ("bpq", "mpq", "bpq_strict", "mpq_strict")
-    ends = {
-        name: _numbers(bootstrap_interval(records.numbers[name], records.texts["tissue"]))
-        for name in names
-    }
-    tables = {
-        f"per_{text}": {
-            value: _image_intervals(records.where(text, value))
-            for value in sorted(set(records.texts[text]))
-        }
-        for text in ("tissue", "source")
-    }
-    return {"level": LEVEL, "repeats": REPEATS, **ends, **_image_intervals(records), **tables}
-
-
-def _image_intervals(records: TileTable) -> dict[str, Any]:
-    """Of the scores that are means over images, or of the nuclei of all of them together."""
-    tiles = records.numbers
-    ratios = {}
-    for name, column in (
-        ("bpq_images", "bpq"),
-        ("mpq_images", "mpq"),
-        ("bpq_strict_images", "bpq_strict"),
-        ("mpq_strict_images", "mpq_strict"),
-        *((name, name) for name in AGGREGATES),
-    ):
-        defined = ~np.isnan(tiles[column])
-        ratios[name] = np.where(defined, tiles[column], 0), defined
-    nuclei = tiles["tp"] + (tiles["fp"] + tiles["fn"]) / 2
-    overlap = np.nan_to_num(tiles["bpq"]) * nuclei  # a tile's sum of IoUs
-    ratios |= {
-        "bpq_pooled": (overlap, nuclei),
-        "dq": (tiles["tp"], nuclei),
-        "sq": (overlap, tiles["tp"]),
-        "f1": (tiles["tp"], nuclei),
-        "f1_centroid": (2 * tiles["tp_centroid"], tiles["num_truth"] + tiles["num_predicted"]),
-    }
-    return {
-        name: _numbers(ratio_interval(above, below, records.texts["tissue"]))
-        for name, (above, below) in ratios.items()
     }
 
 

@@ -23,7 +23,8 @@ CONVENTIONS = {
     "bpq_images, mpq_images, pq_images": "the same, mean over all images",
     "bpq_strict, mpq_strict, ..._strict_images": "as bpq and mpq, but an image (or class of an "
     "image) that only the prediction has nuclei of counts as 0",
-    "intervals": "95 % percentile bootstrap over the images within each tissue",
+    "intervals": "95 % percentile bootstrap over the images within each tissue; of averages over "
+    "tissues and over images and of the pooled scores of all nuclei; none of a single image",
     "bpq_pooled, mpq_pooled, pq, dq, sq": "from the nuclei of all images together; false positives "
     "count everywhere",
     "overlaps": "PQ, DQ, SQ and F1 of a class score its whole nuclei, as PanNuke's channels hold "

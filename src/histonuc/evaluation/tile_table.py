@@ -101,18 +101,12 @@ class TileTable:
         """All values of a field, (N,); (N, C) of ``pq``."""
         return self.texts[name] if name in _TEXTS else self.numbers[name]
 
-    def where(self, name: str, value: str) -> TileTable:
-        """The rows whose text of that name is `value`."""
-        return self._take([i for i, text in enumerate(self.texts[name]) if text == value])
-
     def sorted_by_tile(self) -> TileTable:
         """The same rows, by row of the store."""
-        return self._take(np.argsort(self.numbers["tile"], kind="stable").tolist())
-
-    def _take(self, rows: list[int]) -> TileTable:
+        order = np.argsort(self.numbers["tile"], kind="stable")
         return TileTable(
-            texts={name: [texts[i] for i in rows] for name, texts in self.texts.items()},
-            numbers=self.numbers[rows],
+            texts={name: [texts[i] for i in order] for name, texts in self.texts.items()},
+            numbers=self.numbers[order],
         )
 
 

@@ -201,8 +201,8 @@ def read_window(path: Path, box: tuple[float, float, float, float]) -> Nuclei:
 
     x, y = pc.field("x"), pc.field("y")
     inside = (x >= box[0]) & (y >= box[1]) & (x < box[2]) & (y < box[3])
-    table = pq.read_table(path, filters=inside, page_checksum_verification=True)
-    return from_table(table)
+    with reading(path, "table of nuclei"):
+        return from_table(pq.read_table(path, filters=inside, page_checksum_verification=True))
 
 
 def read_table(path: Path) -> Nuclei:

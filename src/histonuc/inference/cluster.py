@@ -50,7 +50,8 @@ class Job:
         folder: of the result, where every worker can write.
         scene, icc: see `open_slide`.
         model, device, precision, flips: see `load_runtime`.
-        model_sha256: of the client's model, which the worker's must be.
+        model_sha256, arithmetic: of the client's model (`Runtime.precision`), which the worker's
+            must be.
         batch_size: tiles a forward pass.
     """
 
@@ -63,6 +64,7 @@ class Job:
     precision: Precision
     flips: bool
     model_sha256: str
+    arithmetic: str
     batch_size: int
 
 
@@ -228,6 +230,11 @@ def _runtime(job: Job) -> Runtime:
         raise ValueError(
             f"--model {job.model} is another model on this worker than on the client: "
             "expected the same histonuc, or a file all workers share"
+        )
+    if _runtimes[key].precision != job.arithmetic:  # results would be of two kinds
+        raise ValueError(
+            f"this worker computes in {_runtimes[key].precision}, the client in {job.arithmetic}: "
+            "ask for what all of them have, as with --precision fp32 --device cpu"
         )
     return _runtimes[key]
 

@@ -115,7 +115,7 @@ class TorchRuntime:
         precision: see `Precision`; bf16 by torch's autocast.
 
     Raises:
-        ValueError: no such device here, int8, or a damaged checkpoint.
+        ValueError: no such device or arithmetic here, or a damaged checkpoint.
     """
 
     def __init__(
@@ -135,9 +135,15 @@ class TorchRuntime:
             raise ValueError(f"--device {device}: torch finds no {gpu} here; use --device cpu")
         if precision == "int8":
             raise ValueError(
-                f"--precision int8: {path} is a checkpoint in floating point; write an int8 file "
-                "with `histonuc export-model MODEL --precision int8 --data DATA`"
+                f"--precision int8: {path} is a checkpoint, which computes in floating point; an "
+                "int8 file, as shipped models have and `histonuc export-model MODEL --precision "
+                "int8 --data DATA` writes, runs on the CPU"
             )
+        if precision == "bf16":
+            capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+                capabilities = ["BF16"]
+            _choose_precision("bf16", capabilities)
         self._device = torch.device(device)
         self._autocast = precision == "bf16"
         self._model = load_model(path).to(self._device)
@@ -278,5 +284,5 @@ def _choose_precision(
     if wanted == "auto":
         return "bf16" if native else "fp32"
     if wanted == "bf16" and not native:
-        raise ValueError("--precision bf16: this processor has no bf16 arithmetic; use fp32")
+        raise ValueError("--precision bf16: no bf16 arithmetic here; use fp32")
     return wanted

@@ -116,7 +116,8 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 def read_finished(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     """The summary of the finished prediction that `key` describes.
 
-    None where there is none, or where the summary or the table is damaged since.
+    None where there is none, or where since then the summary was changed or the table cut or
+    replaced. Its pages are not read: their own checksums are for those who do.
     """
     import pyarrow.parquet as pq
 
@@ -127,8 +128,10 @@ def read_finished(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None
     try:
         with reading(table, "table of nuclei"):
             num_nuclei = pq.read_metadata(table).num_rows
-        if not is_sealed(record) or num_nuclei != record["num_nuclei"]:
-            raise ValueError(f"{folder / SUMMARY_FILE} is damaged")
+        if not is_sealed(record):
+            raise ValueError(f"{folder / SUMMARY_FILE} was changed or damaged")
+        if num_nuclei != record["num_nuclei"]:
+            raise ValueError(f"{table} has {num_nuclei} rows, expected {record['num_nuclei']}")
     except ValueError as error:
         log.warning("%s: the input is done again", error)
         return None

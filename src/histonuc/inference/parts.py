@@ -160,21 +160,22 @@ class PartStore:
         )
         owned = [found.owned for found in result.tiles]
         skipped = [[list(error.box_xyxy), str(error)] for error in result.skipped]
+        arrays: dict[str, Any] = {
+            "points": nuclei.points,
+            "offsets": nuclei.offsets,
+            "centroid": nuclei.centroid,
+            "class_probabilities": nuclei.class_probabilities,
+            "score": nuclei.score,
+            "features": np.stack(list(nuclei.features.values()), axis=1),
+            "owned": np.concatenate([np.zeros(0, bool), *owned]),
+            "column": np.array([found.tile.column for found in result.tiles], np.int64),
+            "count": np.array([len(values) for values in owned], np.int64),
+            "flag": np.array([found.flag for found in result.tiles], "U16"),
+            "skipped": np.frombuffer(json.dumps(skipped).encode(), np.uint8),
+        }
+        assert tuple(arrays) == _ARRAYS  # else no part would ever be found sound
         with replacing(self._path(part)) as draft, draft.open("wb") as stream:
-            np.savez(
-                stream,
-                points=nuclei.points,
-                offsets=nuclei.offsets,
-                centroid=nuclei.centroid,
-                class_probabilities=nuclei.class_probabilities,
-                score=nuclei.score,
-                features=np.stack(list(nuclei.features.values()), axis=1),
-                owned=np.concatenate([np.zeros(0, bool), *owned]),
-                column=np.array([found.tile.column for found in result.tiles], np.int64),
-                count=np.array([len(values) for values in owned], np.int64),
-                flag=np.array([found.flag for found in result.tiles], "U16"),
-                skipped=np.frombuffer(json.dumps(skipped).encode(), np.uint8),
-            )
+            np.savez(stream, **arrays)
 
     def load(self, part: Part) -> PartResult:
         """Read a part that is there."""

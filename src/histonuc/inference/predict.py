@@ -111,6 +111,7 @@ def predict(
         precision=precision,
         flips=flips,
         model_sha256=runtime.sha256,
+        arithmetic=runtime.precision,
         batch_size=batch_size,
     )
     with (
@@ -127,6 +128,7 @@ def predict(
                     remove_parts(folder)
                 finished = None if overwrite else read_finished(folder, key)
                 if finished is not None:
+                    remove_parts(folder)  # of a run that was killed at its very end
                     summary.skipped.append(str(source))
                     summary.items.append(finished)
                     continue

