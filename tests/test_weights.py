@@ -52,8 +52,8 @@ def test_it_scores_on_real_tiles_what_it_scored_when_shipped(shared_data, tmp_pa
         mpp=runtime.mpp,
         panels=False,
     ).summary()
-    assert summary["bpq"] == pytest.approx(0.690, abs=0.012)
-    assert summary["foreground_dice"] == pytest.approx(0.8785, abs=0.01)
+    assert summary["bpq"] == pytest.approx(0.684, abs=0.012)
+    assert summary["foreground_dice"] == pytest.approx(0.882, abs=0.01)
 
 
 def test_predicting_needs_no_torch() -> None:
