@@ -32,6 +32,8 @@ def test_every_model_is_small_and_has_a_card_with_its_checksum(model: Path) -> N
     card = (WEIGHTS / f"{name}.md").read_text()
     assert hashlib.sha256(model.read_bytes()).hexdigest() in card
     assert model.stat().st_size < 12e6
+    for checkpoint in WEIGHTS.glob(f"{name}.safetensors"):
+        assert hashlib.sha256(checkpoint.read_bytes()).hexdigest() in card
     for heading in ("Data and licences", "Scores", "Known failures", "How it was made"):
         assert heading in card
     for label in load_runtime(name).label_space.classes:

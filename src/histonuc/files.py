@@ -125,7 +125,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise ValueError(f"{path} is damaged or no {kind}: {reason}") from None
 
 
-def failure(path: Path, error: Exception, log: logging.Logger) -> str:
+def log_failure(path: Path, error: Exception, log: logging.Logger) -> str:
     """Why one file of many failed, in one line; what is nobody's fault but ours leaves a traceback.
 
     Args:

@@ -10,8 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from histonuc.evaluation.tile_table import TileTable
 from histonuc.metrics.aggregate import AGGREGATES
-from histonuc.metrics.bootstrap import LEVEL, percentile_interval, resample_sums
-from histonuc.metrics.counts import PAIR_UNIT, ratio
+from histonuc.metrics.bootstrap import (
+    LEVEL,
+    group_averages,
+    percentile_interval,
+    resample_sums,
+)
+from histonuc.metrics.counts import PAIR_UNIT
 
 REPEATS = 1000
 OFFICIAL = ("bpq", "mpq", "bpq_strict", "mpq_strict")
@@ -29,43 +34,42 @@ def score_intervals(records: TileTable) -> dict[str, Any]:
     records = records.sorted_by_tile()
     names, above, below = _ratios(records.numbers)
     columns = np.concatenate([np.rint(above / PAIR_UNIT) * PAIR_UNIT, below], axis=1)
-    tissues, of_tissue = np.unique(records.texts["tissue"], return_inverse=True)
-    sums = resample_sums(columns, of_tissue, len(tissues), REPEATS, np.random.default_rng(0))
-    within = ratio(*np.split(sums, 2, axis=2))  # (T, repeats, K)
-    there = ~np.isnan(within)
-    over_tissues = ratio(np.where(there, within, 0).sum(0), there.sum(0))
-    over_images = ratio(*np.split(sums.sum(0), 2, axis=1))
+    has_score = below > 0
+    tissues, sources = (np.array(records.texts[text]) for text in ("tissue", "source"))
 
-    pairs = list(zip(records.texts["source"], records.texts["tissue"], strict=True))
-    strata = sorted(set(pairs))
-    place = {pair: i for i, pair in enumerate(strata)}
-    of_pair = np.array([place[pair] for pair in pairs], np.intp)
-    sums = resample_sums(columns, of_pair, len(strata), REPEATS, np.random.default_rng(1))
-    sources = sorted(set(records.texts["source"]))
-    by_source = [
-        ratio(*np.split(sums[[own == source for own, _ in strata]].sum(0), 2, axis=1))
-        for source in sources
-    ]
-    images = below > 0
-    total = images.sum(0)
-    means = _ends(names, over_tissues, total)
+    found, group = np.unique(tissues, return_inverse=True)
+    sums = resample_sums(columns, group, len(found), REPEATS, np.random.default_rng(0))
+    ends = percentile_interval(group_averages(*np.split(sums, 2, axis=2)))
+    *within, over_tissues, over_images = (
+        _named(names, low, high, images)
+        for low, high, images in zip(
+            *ends,
+            [*(has_score[group == i].sum(0) for i in range(len(found))), *[has_score.sum(0)] * 2],
+            strict=True,
+        )
+    )
     return {
         "level": LEVEL,
         "repeats": REPEATS,
-        **{name: means[name] for name in OFFICIAL},
-        **{
-            f"{name}_images" if name in OFFICIAL else name: ends
-            for name, ends in _ends(names, over_images, total).items()
-        },
-        "per_tissue": {
-            str(tissue): _ends(names, within[i], images[of_tissue == i].sum(0))
-            for i, tissue in enumerate(tissues)
-        },
+        **{name: over_tissues[name] for name in OFFICIAL},
+        **{f"{name}_images" if name in OFFICIAL else name: over_images[name] for name in names},
+        "per_tissue": dict(zip(found.tolist(), within, strict=True)),
         "per_source": {
-            source: _ends(names, own, images[np.array(records.texts["source"]) == source].sum(0))
-            for source, own in zip(sources, by_source, strict=True)
+            str(source): _of_source(names, columns, tissues, sources == source)
+            for source in np.unique(sources)
         },
     }
+
+
+def _of_source(
+    names: Sequence[str], columns: Floats, tissues: NDArray[np.str_], own: NDArray[np.bool_]
+) -> dict[str, list[float] | None]:
+    """Intervals of one source's images, all together."""
+    columns = columns[own]
+    found, group = np.unique(tissues[own], return_inverse=True)
+    sums = resample_sums(columns, group, len(found), REPEATS, np.random.default_rng(1))
+    low, high = percentile_interval(group_averages(*np.split(sums, 2, axis=2))[-1:])
+    return _named(names, low[0], high[0], (columns[:, len(names) :] > 0).sum(0))
 
 
 def _ratios(tiles: NDArray[np.void]) -> tuple[list[str], Floats, Floats]:
@@ -74,18 +78,18 @@ def _ratios(tiles: NDArray[np.void]) -> tuple[list[str], Floats, Floats]:
     A mean over images has 1 below where an image has the score.
     """
     tp, fp, fn = (tiles[name].astype(np.float64) for name in ("tp", "fp", "fn"))
-    half_wrong = tp + (fp + fn) / 2  # PQ's denominator
-    sum_iou = np.nan_to_num(tiles["bpq"]) * half_wrong
+    pq_below = tp + (fp + fn) / 2
+    sum_iou = np.nan_to_num(tiles["bpq"]) * pq_below
     paired, truth, predicted = (tiles[f] for f in ("tp_centroid", "num_truth", "num_predicted"))
     scores: dict[str, tuple[ArrayLike, ArrayLike]] = {
         name: (np.nan_to_num(tiles[name]), ~np.isnan(tiles[name]))
         for name in (*OFFICIAL, *AGGREGATES)
     }
     scores |= {
-        "bpq_pooled": (sum_iou, half_wrong),
-        "dq": (tp, half_wrong),
+        "bpq_pooled": (sum_iou, pq_below),
+        "dq": (tp, pq_below),
         "sq": (sum_iou, tp),
-        "f1": (tp, half_wrong),
+        "f1": (tp, pq_below),
         "precision": (tp, tp + fp),
         "recall": (tp, tp + fn),
         "f1_centroid": (2 * paired, truth + predicted),
@@ -99,12 +103,11 @@ def _ratios(tiles: NDArray[np.void]) -> tuple[list[str], Floats, Floats]:
     return list(scores), above, below
 
 
-def _ends(
-    names: Sequence[str], samples: Floats, num_images: NDArray[np.int64]
+def _named(
+    names: Sequence[str], low: Floats, high: Floats, num_images: NDArray[np.int64]
 ) -> dict[str, list[float] | None]:
-    """Interval by name from samples (repeats, K); None where it would be of a single image."""
-    low, high = percentile_interval(samples[None])
+    """Intervals by name; None where it would be of a single image."""
     return {
-        name: None if num_images[k] < 2 or np.isnan(low[0, k]) else [low[0, k], high[0, k]]
+        name: None if num_images[k] < 2 or np.isnan(low[k]) else [float(low[k]), float(high[k])]
         for k, name in enumerate(names)
     }

@@ -22,8 +22,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.metrics.bootstrap import draw_weights, percentile_interval, resample_sums
-from histonuc.metrics.counts import PAIR_UNIT, ratio
+from histonuc.metrics.bootstrap import (
+    draw_weights,
+    group_averages,
+    percentile_interval,
+    resample_sums,
+)
+from histonuc.metrics.counts import PAIR_UNIT
 
 NUM_RESAMPLES = 10_000
 """Bootstrap samples, and sign flips: p is then known to 0.002 at 0.05."""
@@ -91,14 +96,14 @@ def compare_paired(
 
     counts = _by_stratum(both.astype(float), groups, len(names))  # (T, S)
     means = [
-        _averages(_by_stratum(np.where(both, values, 0.0), groups, len(names)), counts)
+        group_averages(_by_stratum(np.where(both, values, 0.0), groups, len(names)), counts)
         for values in (first, second)
     ]
-    observed = _averages(_by_stratum(difference, groups, len(names)), counts)
+    observed = group_averages(_by_stratum(difference, groups, len(names)), counts)
     columns = np.concatenate([difference, both], axis=1)
     sums = resample_sums(columns, groups, len(names), num_resamples, rng)
     drawn, drawn_counts = np.split(sums, 2, axis=2)
-    ends = percentile_interval(_averages(drawn, drawn_counts))
+    ends = percentile_interval(group_averages(drawn, drawn_counts))
     blocks = [(difference[groups == t], both[groups == t].astype(float)) for t in range(len(names))]
     low, high = (np.where(_with_totals(counts) > 1, end, np.nan) for end in ends)
     flipped = np.abs(_flip_signs(blocks, num_resamples, rng))  # (T + 2, P, S)
@@ -139,14 +144,6 @@ def _by_stratum(values: Floats, groups: NDArray[np.intp], num_strata: int) -> Fl
     return sums
 
 
-def _averages(sums: Floats, counts: Floats) -> Floats:
-    """Means (T + 2, ..., S): within strata, over strata, over images; from sums (T, ..., S)."""
-    within = ratio(sums, counts)
-    over_strata = ratio(np.nansum(within, axis=0), (~np.isnan(within)).sum(axis=0))
-    over_images = ratio(sums.sum(axis=0), counts.sum(axis=0))
-    return np.concatenate([within, over_strata[None], over_images[None]])
-
-
 def _with_totals(counts: Floats) -> NDArray[np.int64]:
     """Counts (T + 2, S) of strata (T, S) and, twice, of all."""
     total = counts.sum(axis=0, keepdims=True)
@@ -162,7 +159,7 @@ def _flip_signs(
         weights = draw_weights(_coins, len(differences), num, rng)
         sums.append(np.concatenate([w @ differences for w in weights]))
         counts.append(np.broadcast_to(both.sum(axis=0), sums[-1].shape))
-    return _averages(np.stack(sums), np.stack(counts))
+    return group_averages(np.stack(sums), np.stack(counts))
 
 
 def _coins(rng: np.random.Generator, num: int, size: int) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from histonuc.exports.source import Source, as_source
 from histonuc.exports.table import TABLE_FILE
 from histonuc.extras import require
-from histonuc.files import failure
+from histonuc.files import log_failure
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +107,7 @@ def export_folder(
         except Exception as error:  # whatever ails one result must not cost the others
             if len(folders) == 1:
                 raise
-            summary.failed.append({"source": str(table), "error": failure(table, error, log)})
+            summary.failed.append({"source": str(table), "error": log_failure(table, error, log)})
     return summary
 
 

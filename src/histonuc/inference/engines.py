@@ -140,9 +140,11 @@ class TorchRuntime:
                 "int8 --data DATA` writes, runs on the CPU"
             )
         if precision == "bf16":
-            capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-            if kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-                capabilities = ["BF16"]
+            if kind == "cuda":
+                native = torch.cuda.is_bf16_supported(including_emulation=False)
+                capabilities = ["BF16"] if native else []
+            else:
+                capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
             _choose_precision("bf16", capabilities)
         self._device = torch.device(device)
         self._autocast = precision == "bf16"

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from histonuc.files import failure
+from histonuc.files import log_failure
 from histonuc.inference.cluster import Job, Remote, connect
 from histonuc.inference.engines import Precision, file_sha256, num_cores
 from histonuc.inference.inputs import (
@@ -147,12 +147,14 @@ def predict(
                 )
                 summary.items.append(predict_one(here, meter))
             except Exception as error:  # whatever ails one input must not cost the others
-                summary.failed.append({"source": str(source), "error": failure(source, error, log)})
+                summary.failed.append(
+                    {"source": str(source), "error": log_failure(source, error, log)}
+                )
     try:
         write_json(summary.to_dict(), out / SUMMARY_FILE)
     except OSError as error:  # what was done and what failed is still to be told
         path = out / SUMMARY_FILE
-        summary.failed.append({"source": str(path), "error": failure(path, error, log)})
+        summary.failed.append({"source": str(path), "error": log_failure(path, error, log)})
     return summary
 
 

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.metrics.counts import ratio
+
 LEVEL = 0.95
 
 _CELLS = 2_000_000
@@ -61,6 +63,14 @@ def draw_weights(draw: Draw, size: int, repeats: int, rng: np.random.Generator) 
     piece = max(_CELLS // size, 1)
     for start in range(0, repeats, piece):
         yield draw(rng, min(piece, repeats - start), size)
+
+
+def group_averages(sums: Floats, counts: Floats) -> Floats:
+    """Means (G + 2, ..., S): within groups, over groups, over images; from sums (G, ..., S)."""
+    within = ratio(sums, counts)
+    over_groups = ratio(np.nansum(within, axis=0), (~np.isnan(within)).sum(axis=0))
+    over_images = ratio(sums.sum(axis=0), counts.sum(axis=0))
+    return np.concatenate([within, over_groups[None], over_images[None]])
 
 
 def percentile_interval(samples: Floats) -> tuple[Floats, Floats]:
