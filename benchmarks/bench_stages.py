@@ -27,7 +27,7 @@ from synthetic_slide import build
 
 STAGES = (  # stage, module, name; what several modules import is patched where it is called
     ("model", "histonuc.inference.predict", "load_runtime"),
-    ("plan", "histonuc.inference.predict", "make_plan"),
+    ("plan", "histonuc.inference.one_input", "make_plan"),
     ("thumbnail", "histonuc.inference.slides.pyramid:Pyramid", "thumbnail"),
     ("read", "histonuc.inference.slides.pyramid:Pyramid", "read"),
     ("outlines", "histonuc.nuclei:Nuclei", "from_instances"),
@@ -37,7 +37,7 @@ STAGES = (  # stage, module, name; what several modules import is patched where 
     ("keep", "histonuc.inference.parts:PartStore", "save"),
     ("join", "histonuc.inference.stitch:Seams", "add"),
     ("tally", "histonuc.inference.summary:Tally", "add"),
-    ("geojson", "histonuc.inference.predict", "write_geojson"),
+    ("geojson", "histonuc.exports.geojson:_Fragments", "features"),
     ("overview", "histonuc.inference.overview", "write_overview"),
     ("density", "histonuc.inference.overview", "write_density"),
     ("detail", "histonuc.inference.overview", "write_detail"),

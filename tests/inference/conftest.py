@@ -68,7 +68,7 @@ def run_slide(slide, source, runtime, folder, **settings):
     store.open({})
     work = Work(slide=slide, source=source, runtime=runtime, plan=plan, store=store, clock=Clock())
     table = folder / "nuclei.parquet"
-    found = find_nuclei(work, table, {}, batch_size=3, progress=lambda *_: None)
+    found = find_nuclei(work, table, {}, geojson=None, batch_size=3, progress=lambda *_: None)
     return plan, read_table(table), found.skipped
 
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from histonuc.exports import read_table
+from histonuc.exports.geojson import write_geojson
 from histonuc.exports.geojson_reader import read_geojson
 from histonuc.inference import inputs, one_input
 from histonuc.inference import predict as module
@@ -201,6 +202,13 @@ def test_an_image_of_assumed_scale_is_probed(runtime, image, tmp_path, monkeypat
     monkeypatch.setattr(one_input, "probe_scale", lambda *_: "another scale")
     (item,) = predict([image], tmp_path / "out", mpp=mpp).items
     assert [note for note in item["warnings"] if "scale" in note] == notes
+
+
+def test_geojson_is_what_export_makes_of_the_table(runtime, image, tmp_path):
+    predict([image], tmp_path / "out", mpp=0.25, tile_px=192)
+    folder = tmp_path / "out" / "blobs"
+    write_geojson(folder / "nuclei.parquet", tmp_path / "again.geojson")
+    assert (tmp_path / "again.geojson").read_bytes() == (folder / "nuclei.geojson").read_bytes()
 
 
 def test_geojson_may_be_left_out(runtime, image, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -41,6 +41,24 @@ def write_geojson(nuclei: Nuclei | Source | Path, path: Path, *, centroids: bool
         centroids: points at the centroids instead of outlines.
     """
     source = as_source(nuclei)
+    with open_geojson(path, source, centroids=centroids) as append:
+        for batch in source.batches():
+            append(batch)
+
+
+@contextmanager
+def open_geojson(
+    path: Path, source: Source, *, centroids: bool = False
+) -> Iterator[Callable[[Batch], None]]:
+    """A function that appends batches; the file appears when the block ends well.
+
+    The text does not depend on how the nuclei are cut into batches.
+
+    Args:
+        path: see `write_geojson`.
+        source: what the batches are of: label space, mpp and names count, its nuclei do not.
+        centroids: see `write_geojson`.
+    """
     # Named here as well: features without a value, and those of no nuclei, are nowhere else.
     facts = to_facts(source.label_space, source.mpp) | {"feature_names": source.extra_names}
     text = _Fragments.of(source)
@@ -48,10 +66,14 @@ def write_geojson(nuclei: Nuclei | Source | Path, path: Path, *, centroids: bool
         head = f'{{"type":"FeatureCollection","histonuc":{json.dumps(facts)},\n"features":[\n'
         stream.write(head.encode())
         is_first = True
-        for batch in source.batches():
+
+        def append(batch: Batch) -> None:
+            nonlocal is_first
             written = text.features(batch, source, centroids)
             stream.write((written[2:] if is_first else written).data)
-            is_first = False
+            is_first = is_first and len(batch.ids) == 0
+
+        yield append
         stream.write(b"\n]}\n")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,15 @@ def as_source(nuclei: Nuclei | Source | Path) -> Source:
     return _open(nuclei) if isinstance(nuclei, Path) else _hold(nuclei)
 
 
+def cut(nuclei: Nuclei, rows: int = BATCH, first_id: int = 1) -> Iterator[Batch]:
+    """Nuclei in memory, numbered from `first_id` on, `rows` a batch."""
+    for start in range(0, len(nuclei), rows):
+        part = nuclei.select(np.arange(start, min(start + rows, len(nuclei))))
+        ids = np.arange(len(part), dtype=np.uint32) + np.uint32(first_id + start)
+        extra = _side_by_side(list(part.features.values()), len(part))
+        yield Batch(ids=ids, nuclei=replace(part, features={}), extra=extra)
+
+
 def plain_columns(batch: Batch, source: Source) -> pa.Table:
     """The columns of `plain_table`, with the table's own ids and further columns."""
     import pyarrow as pa
@@ -111,23 +121,13 @@ def plain_columns(batch: Batch, source: Source) -> pa.Table:
 
 
 def _hold(nuclei: Nuclei) -> Source:
-    def read(rows: int) -> Iterator[Batch]:
-        for start in range(0, len(nuclei), rows):
-            index = np.arange(start, min(start + rows, len(nuclei)))
-            part = nuclei.select(index)
-            yield Batch(
-                ids=(index + 1).astype(np.uint32),
-                nuclei=replace(part, features={}),
-                extra=_side_by_side(list(part.features.values()), len(index)),
-            )
-
     return Source(
         num_nuclei=len(nuclei),
         label_space=nuclei.label_space,
         mpp=nuclei.mpp,
         extra_names=tuple(nuclei.features),
         facts={},
-        read=read,
+        read=partial(cut, nuclei),
     )
 
 
@@ -140,7 +140,7 @@ def _open(path: Path) -> Source:
     def read(rows: int) -> Iterator[Batch]:
         with _parquet(path) as file:
             for record in file.iter_batches(batch_size=rows, use_threads=False):
-                yield _to_batch(record, file.schema_arrow, extra_names)
+                yield _read_batch(record, file.schema_arrow, extra_names)
 
     return Source(
         num_nuclei=num_nuclei,
@@ -152,7 +152,7 @@ def _open(path: Path) -> Source:
     )
 
 
-def _to_batch(record: pa.RecordBatch, schema: pa.Schema, extra_names: tuple[str, ...]) -> Batch:
+def _read_batch(record: pa.RecordBatch, schema: pa.Schema, extra_names: tuple[str, ...]) -> Batch:
     import pyarrow as pa
 
     table = pa.Table.from_batches([record]).replace_schema_metadata(schema.metadata)

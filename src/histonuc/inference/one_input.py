@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from histonuc.exports import TABLE_FILE
-from histonuc.exports.geojson import write_geojson
 from histonuc.files import remove_drafts
 from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import Remote
@@ -129,6 +128,7 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
         work,
         folder / TABLE_FILE,
         facts,
+        geojson=folder / GEOJSON_FILE if this.geojson else None,
         batch_size=settings["batch_size"],
         progress=meter.advance,
     )
@@ -139,10 +139,7 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
         )
     warnings += _quality_warnings(found, plan)
     with clock.part("write"):
-        table = folder / TABLE_FILE
-        if this.geojson:
-            write_geojson(table, folder / GEOJSON_FILE)
-        write_pictures(slide, table, found.tally, folder, source.name)
+        write_pictures(slide, folder / TABLE_FILE, found.tally, folder, source.name)
     return {
         **measure(plan, found.tally, found.left_out),
         "tiles_resumed": found.tiles_resumed,

@@ -7,14 +7,16 @@ them. What is held at a time does not grow with the slide, but for a few bytes a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+from histonuc.exports.geojson import open_geojson
+from histonuc.exports.source import as_source, cut
 from histonuc.exports.table import open_table
 from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import Remote
@@ -88,6 +90,7 @@ def find_nuclei(
     table: Path,
     facts: Mapping[str, Any],
     *,
+    geojson: Path | None,
     batch_size: int,
     progress: Progress,
 ) -> Found:
@@ -100,6 +103,7 @@ def find_nuclei(
         work: the slide.
         table: file to write; appears whole or not at all.
         facts: for the table's schema.
+        geojson: file to write them to as well, while the network goes on; None for none.
         batch_size: tiles a forward pass.
         progress: told of each part that is done.
 
@@ -116,18 +120,18 @@ def find_nuclei(
     rows = [*tops, None]
     following = dict(pairwise(rows))
 
-    def join(row: int, tiles: list[TileNuclei], write: Callable[[Nuclei], None]) -> None:
+    def join(row: int, tiles: list[TileNuclei]) -> None:
         after = following[row]
         with work.clock.part("stitch"):
             nuclei = seams.add(tiles, math.inf if after is None else tops[after])
             if plan.regions is not None:
                 nuclei = nuclei.select(plan.regions.hold(nuclei.centroid))
         with work.clock.part("write"):
-            write(nuclei)
+            append(nuclei)
             found.tally.add(nuclei)
 
     with (
-        open_table(table, empty, facts) as write,
+        _open_outputs(table, geojson, empty, facts) as append,
         ThreadPoolExecutor(1, thread_name_prefix="histonuc-joiner") as joiner,
         closing(_results(work, parts, found, batch_size, progress)) as results,
     ):
@@ -138,7 +142,7 @@ def find_nuclei(
                 tiles += result.tiles
                 found.skipped += result.skipped
             found.flagged += [(tile.tile.core, tile.flag) for tile in tiles if tile.flag]
-            joining.append(joiner.submit(join, row, tiles, write))
+            joining.append(joiner.submit(join, row, tiles))
             while len(joining) > _ROWS_AHEAD:
                 joining.pop(0).result()
         for future in joining:
@@ -148,6 +152,26 @@ def find_nuclei(
                 f"none of the {len(found.skipped)} regions can be read: {found.skipped[0]}"
             )
     return found
+
+
+@contextmanager
+def _open_outputs(
+    table: Path, geojson: Path | None, empty: Nuclei, facts: Mapping[str, Any]
+) -> Iterator[Callable[[Nuclei], None]]:
+    """A function that appends nuclei to the table and, if wanted, the GeoJSON."""
+    text = open_geojson(geojson, as_source(empty)) if geojson else nullcontext()
+    with open_table(table, empty, facts) as append_rows, text as append_text:
+        next_id = 1
+
+        def append(nuclei: Nuclei) -> None:
+            nonlocal next_id
+            append_rows(nuclei)
+            if append_text is not None:
+                for batch in cut(nuclei, first_id=next_id):
+                    append_text(batch)
+            next_id += len(nuclei)
+
+        yield append
 
 
 def _results(
