@@ -70,12 +70,10 @@ class StageTimes:
         return call
 
     def patch(self, stage: str, place: str, name: str) -> None:
-        """Time a function of a module, or of a class in it; nothing where there is none."""
+        """Time a function of a module, or of a class in it."""
         module, _, owner = place.partition(":")
         target = importlib.import_module(module)
         target = getattr(target, owner) if owner else target
-        if not hasattr(target, name):
-            return
         wrapped = self.timed(stage, getattr(target, name))
         is_static = isinstance(vars(target).get(name), staticmethod)
         setattr(target, name, staticmethod(wrapped) if is_static else wrapped)

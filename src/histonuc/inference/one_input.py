@@ -81,33 +81,23 @@ def predict_one(this: Input, meter: Meter) -> dict[str, Any]:
 
 def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str, Any]:
     """Find the nuclei of an open slide and write everything but the summary: its facts."""
-    source, folder, runtime, settings = this.source, this.folder, this.runtime, this.settings
+    source, folder, runtime = this.source, this.folder, this.runtime
     warnings: list[str] = []
-    mpp, mpp_source = resolve_mpp(slide, source, settings["mpp"], runtime, warnings)
+    mpp, mpp_source = resolve_mpp(slide, source, this.settings["mpp"], runtime, warnings)
     with clock.part("plan"):
-        regions = None
-        if settings["regions"] is not None:
-            regions = read_regions(find_regions(Path(settings["regions"]), source), slide.size)
-            warnings += filter(None, [regions.note])
-        plan = make_plan(
-            slide,
-            mpp=mpp,
-            model_mpp=runtime.mpp,
-            tile_px=settings["tile_px"],
-            margin_um=settings["margin_um"],
-            regions=regions,
-        )
-        if not plan.tissue.mask.any():
-            warnings.append("no stained tissue found: nothing was analysed")
+        plan = _plan(this, slide, mpp, warnings)
         if not plan.skip_blank or mpp_source == "assumed":
             warnings += filter(None, [probe_scale(slide, plan, runtime)])
     meter.start(source.name, len(plan.tiles))
-    store = PartStore(folder, runtime.label_space, mpp)
-    if dropped := store.open({**this.key, "mpp": mpp, "version": version("histonuc")}):
-        warnings.append(dropped)
-    for name in (SUMMARY_FILE, GEOJSON_FILE):  # they would be of another run
-        (folder / name).unlink(missing_ok=True)
-    remove_drafts(folder)
+    work = Work(
+        slide=slide,
+        source=source,
+        runtime=runtime,
+        plan=plan,
+        store=_open_store(this, mpp, warnings),
+        clock=clock,
+        remote=this.remote,
+    )
     facts = {
         "source": source.name,
         "image_size": list(slide.size),
@@ -115,21 +105,12 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
         "model_sha256": runtime.sha256,
         "version": version("histonuc"),
     }
-    work = Work(
-        slide=slide,
-        source=source,
-        runtime=runtime,
-        plan=plan,
-        store=store,
-        clock=clock,
-        remote=this.remote,
-    )
     found = find_nuclei(
         work,
         folder / TABLE_FILE,
         facts,
         geojson=folder / GEOJSON_FILE if this.geojson else None,
-        batch_size=settings["batch_size"],
+        batch_size=this.settings["batch_size"],
         progress=meter.advance,
     )
     if found.skipped:
@@ -154,6 +135,37 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
         "flagged_regions": [{"box_xyxy": list(box), "flag": flag} for box, flag in found.flagged],
         "warnings": warnings,
     }
+
+
+def _plan(this: Input, slide: Slide, mpp: float, warnings: list[str]) -> Plan:
+    """Tissue or regions, and tiles; `warnings` gets what is odd about them."""
+    regions = None
+    if this.settings["regions"] is not None:
+        drawn = find_regions(Path(this.settings["regions"]), this.source)
+        regions = read_regions(drawn, slide.size)
+        warnings += filter(None, [regions.note])
+    plan = make_plan(
+        slide,
+        mpp=mpp,
+        model_mpp=this.runtime.mpp,
+        tile_px=this.settings["tile_px"],
+        margin_um=this.settings["margin_um"],
+        regions=regions,
+    )
+    if not plan.tissue.mask.any():
+        warnings.append("no stained tissue found: nothing was analysed")
+    return plan
+
+
+def _open_store(this: Input, mpp: float, warnings: list[str]) -> PartStore:
+    """The parts of this very analysis; what belongs to another one is removed."""
+    store = PartStore(this.folder, this.runtime.label_space, mpp)
+    if dropped := store.open({**this.key, "mpp": mpp, "version": version("histonuc")}):
+        warnings.append(dropped)
+    for name in (SUMMARY_FILE, GEOJSON_FILE):
+        (this.folder / name).unlink(missing_ok=True)
+    remove_drafts(this.folder)
+    return store
 
 
 def _quality_warnings(found: Found, plan: Plan) -> Iterator[str]:
