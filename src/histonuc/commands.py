@@ -378,8 +378,10 @@ def predict(
             can write it later.
         overwrite: Do finished inputs again.
     """
+    from histonuc.inference.memory import share_arenas
     from histonuc.inference.predict import predict as run_prediction
 
+    share_arenas()
     summary = run_prediction(
         paths,
         out,
