@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import secrets
@@ -11,12 +12,13 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 DRAFT_PREFIX = ".writing-"
 """How the name of a file begins that is not finished."""
 
 
-def _draft_of(path: Path) -> Path:
+def draft_of(path: Path) -> Path:
     """A name beside `path` that nobody else writes to.
 
     Containers on shared storage may have the same process id: the number after it is random.
@@ -58,7 +60,7 @@ def replacing(path: Path) -> Iterator[Path]:
     ('a,b', 1)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = _draft_of(path)
+    draft = draft_of(path)
     try:
         yield draft
         os.replace(draft, path)
@@ -84,7 +86,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     >>> (target / "zarr.json").read_text(), len(list(target.parent.iterdir()))
     ('new', 1)
     """
-    draft = _draft_of(path)
+    draft = draft_of(path)
     draft.mkdir(parents=True)
     try:
         yield draft
@@ -123,6 +125,24 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         is_bare = isinstance(error, LookupError)  # these only quote what is missing
         reason = f"{type(error).__name__} {one_line(error)}" if is_bare else one_line(error)
         raise ValueError(f"{path} is damaged or no {kind}: {reason}") from None
+
+
+def read_json(path: Path, kind: str) -> dict[str, Any]:
+    """The object that a JSON file holds, as it can be written again: no NaN, no half characters.
+
+    Args:
+        path: the file.
+        kind: what it should hold, as for `reading`.
+
+    Raises:
+        ValueError: no such file, or anything else in it.
+    """
+    with reading(path, kind):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+        if not isinstance(content, dict):
+            raise ValueError(f"expected an object, got {type(content).__name__}")
+        return content
 
 
 def log_failure(path: Path, error: Exception, log: logging.Logger) -> str:

@@ -257,9 +257,9 @@ def test_an_empty_folder_may_be_filled_and_parents_are_made(tmp_path, monkeypatc
 
 
 def test_leftovers_of_a_killed_run_are_told(tmp_path, caplog):
-    (tmp_path / ".s.writing-1").mkdir()
+    (tmp_path / ".writing-7-0badcafe-s").mkdir()
     write(tmp_path / "s", record())
-    assert ".s.writing-1 is left of an interrupted prepare" in caplog.text
+    assert ".writing-7-0badcafe-s is left of an interrupted prepare" in caplog.text
 
 
 def test_many_overlap_pixels_are_streamed(tmp_path, monkeypatch):

@@ -6,8 +6,6 @@ experiments whose truth must be exact (a class of 1.5 %, overlaps, empty tiles).
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +19,7 @@ from histonuc.data.tissue_drawing import (
     NEOPLASTIC,
     TileCanvas,
 )
+from histonuc.files import replacing_folder
 from histonuc.taxonomy import TISSUES
 
 SCENES = ("tumour", "gland", "stroma", "immune", "empty")
@@ -177,19 +176,12 @@ def write_synthetic(
         raise ValueError(f"--tile-px: expected 64 or more, got {tile_px}")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: choose another --out")
-    temporary = out.with_name(f".{out.name}.writing-{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
     tissues = [_tissue_of(seed, tile) for tile in range(tiles)]
-    try:
+    with replacing_folder(out) as draft:
         for fold in range(1, folds + 1):
             own = [tile for tile in range(tiles) if tile % folds == fold - 1]
             own.sort(key=lambda tile: (tissues[tile], tile))
-            _write_fold(temporary, fold, own, tissues, seed, tile_px)
-        if out.exists():
-            out.rmdir()
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _write_fold(draft, fold, own, tissues, seed, tile_px)
 
 
 def _tissue_of(seed: int, tile: int) -> str:

@@ -22,6 +22,7 @@ from histonuc.data.tables import (
     TILE_COLUMNS,
     make_table,
 )
+from histonuc.files import DRAFT_PREFIX, draft_of
 from histonuc.taxonomy import LabelSpace
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class StoreWriter:
         self.extra: dict[str, Any] = {}
         """Further JSON-able facts for store.json; fill before the writer closes."""
         self._out = out
-        self._temporary = out.absolute().with_name(f".{out.absolute().name}.writing-{os.getpid()}")
+        self._temporary = draft_of(out.absolute())
         self._label_space = label_space
         self._source = source
         self._shards: dict[str, _Shard] = {}
@@ -99,9 +100,8 @@ class StoreWriter:
         """Make the temporary folder."""
         import pyarrow.parquet as pq
 
-        for stale in self._temporary.parent.glob(f".{self._out.absolute().name}.writing-*"):
+        for stale in self._temporary.parent.glob(f"{DRAFT_PREFIX}*-{self._out.absolute().name}"):
             log.warning("%s is left of an interrupted prepare: delete it if none is running", stale)
-        shutil.rmtree(self._temporary, ignore_errors=True)
         self._temporary.mkdir(parents=True)
         schema = make_table(dict.fromkeys(OVERLAP_COLUMNS, ()), OVERLAP_COLUMNS).schema
         self._overlap_file = pq.ParquetWriter(self._temporary / "overlaps.parquet", schema)
