@@ -16,7 +16,13 @@ import yaml
 from histonuc import reporting
 from histonuc.data.store import Store, StoreWriter, TileRecord
 from histonuc.evaluation import evaluate, write_scores
-from histonuc.evaluation.rotations import OFFICIAL, spread_text, summarise_rotations
+from histonuc.evaluation.rotations import (
+    OFFICIAL,
+    spread_text,
+    summarise_rotations,
+    write_summary,
+)
+from histonuc.evaluation.scores import write_head
 from histonuc.inspection import describe
 from histonuc.reporting import figures, page, report
 from histonuc.reporting.inputs import load_runs, load_score_sets
@@ -187,7 +193,7 @@ def test_a_cross_validation_shows_mean_and_spread(
         shutil.copytree(run, folder / rotation.folder)
         scores.append(json.loads((run / "scores" / "scores.json").read_text()))
     summary = {"format": 1, "scheme": "official", **summarise_rotations(OFFICIAL[:2], scores)}
-    (folder / "crossval.json").write_text(json.dumps(summary))
+    write_summary(summary, folder)
     text = report([folder], tmp_path / "report.html").read_text()
     Page(text)
     for expected in ("Cross-validation", "1/2/3, 2/1/3", "Scores: rotation-1-2-3"):
@@ -243,7 +249,7 @@ def test_older_scores_without_them_are_reported(
     for key in ("intervals", "thresholds", "confusion_nuclei", "errors", "calibration"):
         del scores[key]
     (tmp_path / "old").mkdir()
-    (tmp_path / "old" / "scores.json").write_text(json.dumps(scores))
+    write_head(scores, tmp_path / "old")
     text = report([], tmp_path / "old.html", scores=[tmp_path / "old"]).read_text()
     assert "Scores in all" in text
     assert "Confusion of nuclei" not in text
@@ -295,7 +301,7 @@ def test_scores_alone_and_scores_without_classes(
         row["mpq"] = row["dice"] = None
     folder = tmp_path / "binary"
     folder.mkdir()
-    (folder / "scores.json").write_text(json.dumps(scores))
+    write_head(scores, folder)
     html = report([], tmp_path / "r.html", scores=[folder]).read_text()
     assert "the model knows less" in html
     assert "Confusion of pixels" not in html

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+_SEAL = "own_sha256"
 DRAFT_PREFIX = ".writing-"
 """How the name of a file begins that is not finished."""
 
@@ -94,6 +96,40 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         os.replace(draft, path)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def seal(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON-able record with the checksum of its own content, so that damage is noticed.
+
+    >>> sealed = seal({"num_nuclei": 7})
+    >>> is_sealed(sealed), is_sealed(sealed | {"num_nuclei": 9})
+    (True, False)
+    """
+    content = {name: value for name, value in record.items() if name != _SEAL}
+    return {**content, _SEAL: hashlib.sha256(json.dumps(content).encode()).hexdigest()}
+
+
+def is_sealed(record: Mapping[str, Any]) -> bool:
+    """Whether a record is as `seal` left it."""
+    return bool(record.get(_SEAL) == seal(record)[_SEAL])
+
+
+def read_sealed(path: Path, kind: str) -> dict[str, Any]:
+    """As `read_json`, of a record that is sealed.
+
+    Raises:
+        ValueError: no such file, anything else in it, or one that was changed since.
+    """
+    record = read_json(path, kind)
+    if not is_sealed(record):
+        raise ValueError(f"{path} was changed or damaged since it was written")
+    return record
 
 
 @contextmanager

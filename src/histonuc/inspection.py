@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.evaluation.rotations import CROSSVAL_FILE, SHOWN, spread_text
-from histonuc.files import reading
+from histonuc.files import is_sealed, reading
 
 
 def describe(path: Path, *, scene: int | None = None) -> dict[str, Any]:
@@ -72,8 +72,6 @@ def _run(path: Path) -> dict[str, Any]:
 
 
 def _prediction(path: Path) -> dict[str, Any]:
-    from histonuc.inference.summary import is_sealed
-
     record = json.loads((path / "summary.json").read_text())
     changed = {} if is_sealed(record) else {"note": "summary.json was changed since it was written"}
     return {"kind": "prediction", **changed, **record}

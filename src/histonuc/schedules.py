@@ -41,7 +41,7 @@ class CosineRestarts:
                 "the warm-up must be shorter than the first cycle: got "
                 f"{self.warmup_steps} of {self.first_cycle_steps} steps"
             )
-        if self.cycle_mult < 1 or not 0 < self.gamma <= 1:
+        if not self.cycle_mult >= 1 or not 0 < self.gamma <= 1:
             raise ValueError(
                 f"expected cycle_mult >= 1 and 0 < gamma <= 1, got {self.cycle_mult}, {self.gamma}"
             )
@@ -64,6 +64,8 @@ class CosineRestarts:
             step -= length
             number += 1
             grown = int((length - self.warmup_steps) * self.cycle_mult) + self.warmup_steps
+            if grown == length:  # rounded down, and so for ever
+                return number + step // length, step % length, length
             length = grown
         return number, step, length
 

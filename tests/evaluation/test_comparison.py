@@ -13,6 +13,8 @@ import pytest
 
 from histonuc import cli
 from histonuc.evaluation.comparison import compare, comparison_lines
+from histonuc.evaluation.rotations import write_summary
+from histonuc.evaluation.scores import write_head
 from histonuc.evaluation.tile_scores import load_tile_scores
 
 TISSUES = ["Colon"] * 6 + ["Skin"] * 4
@@ -32,7 +34,7 @@ def write(folder: Path, **changes: Any) -> Path:
     folder.mkdir(parents=True)
     arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     pq.write_table(pa.table(arrays), folder / "tiles.parquet")
-    (folder / "scores.json").write_text('{"format": 1}')
+    write_head({"format": 2}, folder)
     return folder
 
 
@@ -130,14 +132,14 @@ def test_folders_without_scores_are_refused(tmp_path) -> None:
     first = write(tmp_path / "a")
     with pytest.raises(ValueError, match=r"expected two or more score folders .* got 1"):
         compare([first])
-    with pytest.raises(ValueError, match=r"holds no scores\.json with tiles\.parquet"):
+    with pytest.raises(ValueError, match=r"holds no scores\.json: give a folder"):
         compare([first, tmp_path])
     second = write(tmp_path / "b")
-    (second / "scores.json").write_text('{"format": 2}')
-    with pytest.raises(ValueError, match=r"has format 2, this version reads 1"):
+    (second / "scores.json").write_text('{"format": 1}')
+    with pytest.raises(ValueError, match=r"has format 1, this version reads 2"):
         compare([first, second])
     (second / "scores.json").write_text("{")
-    with pytest.raises(ValueError, match=r"scores\.json is no JSON"):
+    with pytest.raises(ValueError, match=r"scores\.json is damaged or no scores"):
         compare([first, second])
     third = write(tmp_path / "c", bpq=[None] * 10)
     with pytest.raises(ValueError, match="have no score in common"):
@@ -152,7 +154,7 @@ def test_a_tile_that_two_rotations_test_counts_once(tmp_path) -> None:
     names = [f"other{i}" for i in range(10)]
     write(tmp_path / "rotation-3" / "scores", name=names)
     rows = [{"folder": f"rotation-{i}"} for i in (1, 2, 3)]
-    (tmp_path / "crossval.json").write_text(json.dumps({"rotations": rows}))
+    write_summary({"rotations": rows}, tmp_path)
     scores = load_tile_scores(tmp_path)
     assert len(scores.tiles) == 20
     own = dict(zip((name for _, name in scores.tiles), scores.columns["bpq"], strict=True))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from histonuc.files import read_sealed, seal, write_text
 
 CROSSVAL_FILE = "crossval.json"
 SCORES_FOLDER = "scores"
@@ -106,6 +110,22 @@ def spread(rows: Sequence[Any]) -> Any:
         "sd": float(stdev(numbers)) if len(numbers) > 1 else None,
         "values": list(rows),
     }
+
+
+def write_summary(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Write crossval.json with its own checksum; its content."""
+    sealed = seal(summary)
+    write_text(folder / CROSSVAL_FILE, json.dumps(sealed, indent=2, allow_nan=False) + "\n")
+    return sealed
+
+
+def read_summary(file: Path) -> dict[str, Any]:
+    """Content of a crossval.json.
+
+    Raises:
+        ValueError: a damaged file, or one that was changed since it was written.
+    """
+    return read_sealed(file, "summary of `histonuc crossval`")
 
 
 def rotation_lines(summary: Mapping[str, Any]) -> list[str]:

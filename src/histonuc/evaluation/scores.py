@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,15 @@ from histonuc.evaluation.counts_file import load_counts, save_counts
 from histonuc.evaluation.panels import load_panels, save_panels
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.tile_table import TileScore, TileTable, number_dtype
-from histonuc.files import reading, replacing, write_text
+from histonuc.files import (
+    file_sha256,
+    read_json,
+    read_sealed,
+    reading,
+    replacing,
+    seal,
+    write_text,
+)
 from histonuc.taxonomy import LabelSpace
 
 SCORES_FILE = "scores.json"
@@ -26,7 +34,9 @@ TILES_FILE = "tiles.parquet"
 COUNTS_FILE = "counts.npz"
 PANELS_FILE = "panels.npz"
 
-_FORMAT = 1
+_FORMAT = 2
+_SUMS = "files_sha256"
+_KIND = "scores of `histonuc evaluate`"
 
 
 def write_scores(
@@ -46,7 +56,7 @@ def write_scores(
 
     Returns:
         The content of ``scores.json``, which appears last and at once: where it is, the other
-        files are those that belong to it.
+        files are those that belong to it, and it has their checksums and its own.
     """
     folds = np.unique(evaluation.records.numbers["fold"]).tolist()
     sources = sorted(set(evaluation.records.texts["source"]))
@@ -63,7 +73,6 @@ def write_scores(
         "data": {**(data or {}), "folds": folds, "sources": sources},
         **evaluation.scores(),
     }
-    text = json.dumps(scores, indent=2, allow_nan=False)
     (out_dir / SCORES_FILE).unlink(missing_ok=True)
     with replacing(out_dir / COUNTS_FILE) as draft:
         save_counts(evaluation.groups, draft)
@@ -71,7 +80,51 @@ def write_scores(
         save_panels(evaluation.panels, draft)
     with replacing(out_dir / TILES_FILE) as draft:
         _write_tiles(evaluation, draft)
-    write_text(out_dir / SCORES_FILE, text + "\n")
+    return write_head(scores, out_dir)
+
+
+def write_head(scores: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Write ``scores.json`` with the checksums of the files beside it and of itself.
+
+    Returns:
+        Its content.
+    """
+    beside = [folder / name for name in (COUNTS_FILE, PANELS_FILE, TILES_FILE)]
+    sums = {file.name: file_sha256(file) for file in beside if file.is_file()}
+    sealed = seal({**scores, _SUMS: sums})
+    write_text(folder / SCORES_FILE, json.dumps(sealed, indent=2, allow_nan=False) + "\n")
+    return sealed
+
+
+def read_head(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """Content of ``scores.json``, if it and the files beside it are as they were written.
+
+    Args:
+        folder: of the scores.
+        names: of the files beside it that are going to be read.
+
+    Raises:
+        ValueError: a file is missing, damaged, changed or of another format.
+    """
+    missing = [name for name in (SCORES_FILE, *names) if not (folder / name).is_file()]
+    if missing:
+        raise ValueError(
+            f"{folder} holds no {missing[0]}: give a folder of `histonuc evaluate`; one of an "
+            "older version needs to be evaluated again"
+        )
+    file = folder / SCORES_FILE
+    if (found := read_json(file, _KIND).get("format")) != _FORMAT:
+        raise ValueError(
+            f"{file} has format {found}, this version reads {_FORMAT}: "
+            "run `histonuc evaluate` again"
+        )
+    scores = read_sealed(file, _KIND)
+    for name in names:
+        if scores[_SUMS].get(name) != file_sha256(folder / name):
+            raise ValueError(
+                f"{folder / name} was changed or damaged since {SCORES_FILE} was written: "
+                "run `histonuc evaluate` again"
+            )
     return scores
 
 
@@ -79,26 +132,10 @@ def load_scores(folder: Path) -> tuple[Evaluation, dict[str, Any]]:
     """Read what `write_scores` wrote: the evaluation, exactly, and the content of scores.json.
 
     Raises:
-        ValueError: a file is missing, damaged or of another format.
+        ValueError: as `read_head`.
     """
-    missing = [
-        name
-        for name in (SCORES_FILE, COUNTS_FILE, TILES_FILE, PANELS_FILE)
-        if not (folder / name).is_file()
-    ]
-    if missing:
-        raise ValueError(
-            f"{folder} holds no {missing[0]}: give a folder of `histonuc evaluate`; one of an "
-            "older version needs to be evaluated again"
-        )
-    file = folder / SCORES_FILE
-    with reading(file, "scores of `histonuc evaluate`"):
-        scores: dict[str, Any] = json.loads(file.read_text())
-        if scores["format"] != _FORMAT:
-            raise ValueError(
-                f"{file} has format {scores['format']}, this version reads {_FORMAT}: "
-                "run `histonuc evaluate` again"
-            )
+    scores = read_head(folder, (COUNTS_FILE, TILES_FILE, PANELS_FILE))
+    with reading(folder / SCORES_FILE, _KIND):
         space = LabelSpace.from_dict(scores["label_space"])
         no_classes = str(scores["no_classes"] or "")
     evaluation = Evaluation(
@@ -108,11 +145,6 @@ def load_scores(folder: Path) -> tuple[Evaluation, dict[str, Any]]:
         records=_read_tiles(folder / TILES_FILE, space),
         panels=load_panels(folder / PANELS_FILE),
     )
-    if len(evaluation.records) != evaluation.total.num_tiles:
-        raise ValueError(
-            f"{folder}: {TILES_FILE} has {len(evaluation.records)} tiles and {COUNTS_FILE} "
-            f"{evaluation.total.num_tiles}: run `histonuc evaluate` again"
-        )
     return evaluation, scores
 
 

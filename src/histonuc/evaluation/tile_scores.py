@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.evaluation.rotations import CROSSVAL_FILE, SCORES_FOLDER
-from histonuc.evaluation.scores import SCORES_FILE, TILES_FILE
+from histonuc.evaluation.rotations import CROSSVAL_FILE, SCORES_FOLDER, read_summary
+from histonuc.evaluation.scores import TILES_FILE, read_head
+from histonuc.files import reading
 from histonuc.metrics.counts import ratio
 
 SCORE_NAMES = {"bpq": "bPQ", "mpq": "mPQ", "dice": "nucleus Dice", "aji": "AJI"}
@@ -20,7 +20,6 @@ SCORE_NAMES = {"bpq": "bPQ", "mpq": "mPQ", "dice": "nucleus Dice", "aji": "AJI"}
 CLASS_PREFIX = "pq/"
 """Columns ``pq/<class>`` hold the tile's PQ of a class."""
 
-_FORMAT = 1
 _SHOWN = 3
 
 
@@ -62,7 +61,7 @@ def load_tile_scores(folder: Path) -> TileScores:
                 "source and name; prepare the data with a name for each"
             )
         return _collect(folder, [table])
-    rotations = _read_json(file)["rotations"]
+    rotations = read_summary(file)["rotations"]
     return _collect(
         folder, [_read_table(folder / row["folder"] / SCORES_FOLDER) for row in rotations]
     )
@@ -102,27 +101,10 @@ def check_same_tiles(first: TileScores, second: TileScores) -> None:
 def _read_table(folder: Path) -> dict[str, list[Any]]:
     import pyarrow.parquet as pq
 
-    if not (folder / SCORES_FILE).is_file() or not (folder / TILES_FILE).is_file():
-        raise ValueError(
-            f"{folder} holds no {SCORES_FILE} with {TILES_FILE}, and no {CROSSVAL_FILE}: give a "
-            "folder of `histonuc evaluate`, or of a `histonuc crossval` that came to its end"
-        )
-    found = _read_json(folder / SCORES_FILE).get("format")
-    if found != _FORMAT:
-        raise ValueError(
-            f"{folder / SCORES_FILE} has format {found}, this version reads {_FORMAT}: "
-            "run `histonuc evaluate` again"
-        )
-    table: dict[str, list[Any]] = pq.read_table(folder / TILES_FILE).to_pydict()
-    return table
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is no JSON: {error}") from None
-    return content
+    read_head(folder, [TILES_FILE])
+    with reading(folder / TILES_FILE, "table of tiles of `histonuc evaluate`"):
+        table: dict[str, list[Any]] = pq.read_table(folder / TILES_FILE).to_pydict()
+        return table
 
 
 def _collect(folder: Path, tables: Sequence[dict[str, list[Any]]]) -> TileScores:

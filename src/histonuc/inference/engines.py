@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import threading
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.extras import require
+from histonuc.files import file_sha256
 from histonuc.representations import Representation, build_representation
 from histonuc.taxonomy import LabelSpace
 
@@ -220,12 +220,6 @@ def pad_to(images: NDArray[np.uint8], min_size: int) -> NDArray[np.uint8]:
     if not rows and not columns:
         return images
     return np.pad(images, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="symmetric")
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def num_cores() -> int:

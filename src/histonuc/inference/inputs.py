@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.exports import TABLE_FILE
-from histonuc.files import reading
+from histonuc.files import is_sealed, reading
 from histonuc.inference.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
 from histonuc.inference.summary import (
     DENSITY_FILE,
     DETAIL_FILE,
     OVERVIEW_FILE,
     SUMMARY_FILE,
-    is_sealed,
 )
 
 log = logging.getLogger(__name__)

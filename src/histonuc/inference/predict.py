@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from histonuc.files import log_failure
+from histonuc.files import file_sha256, log_failure
 from histonuc.inference.cluster import Job, Remote, connect
-from histonuc.inference.engines import Precision, file_sha256, num_cores
+from histonuc.inference.engines import Precision, num_cores
 from histonuc.inference.inputs import (
     find_inputs,
     fingerprint,
@@ -33,7 +33,7 @@ from histonuc.inference.summary import (
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 6
+RESULT_FORMAT = 7
 """Raised when the files of a result change: older results are then made anew."""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Sequence
@@ -24,7 +23,6 @@ from histonuc.taxonomy import LabelSpace
 
 SUMMARY_FILE = "summary.json"
 """Written last: a folder that holds it is finished."""
-_SEAL = "summary_sha256"
 _PACKAGES = (
     *("histonuc", "numpy", "numba", "openvino", "torch", "pyarrow", "shapely", "pillow"),
     *("openslide-python", "openslide-bin", "tifffile", "imagecodecs", "zarr", "pydicom"),
@@ -160,26 +158,6 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def seal(record: dict[str, Any]) -> dict[str, Any]:
-    """A summary with the checksum of its own content, so that damage is noticed.
-
-    >>> sealed = seal({"num_nuclei": 7})
-    >>> is_sealed(sealed), is_sealed(sealed | {"num_nuclei": 9})
-    (True, False)
-    """
-    return {**record, _SEAL: _sha256(record)}
-
-
-def is_sealed(record: dict[str, Any]) -> bool:
-    """Whether a summary is as it was written."""
-    content = {name: value for name, value in record.items() if name != _SEAL}
-    return bool(record.get(_SEAL) == _sha256(content))
-
-
-def _sha256(record: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(record).encode()).hexdigest()
 
 
 def write_json(record: dict[str, Any], path: Path) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.evaluation import Panel, load_panels
-from histonuc.evaluation.rotations import CROSSVAL_FILE
-from histonuc.evaluation.scores import PANELS_FILE, SCORES_FILE
+from histonuc.evaluation.rotations import CROSSVAL_FILE, read_summary
+from histonuc.evaluation.scores import PANELS_FILE, SCORES_FILE, read_head
+from histonuc.files import read_json, reading
 from histonuc.taxonomy import LabelSpace
+
+_LAST_STEP = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +24,8 @@ class Run:
     Attributes:
         name: short, unique among the runs of the report.
         path: the folder.
-        config: content of config.yaml.
-        environment: content of environment.json, flattened to ``a.b`` keys.
+        config: content of config.yaml, flattened to ``a.b`` keys.
+        environment: the same of environment.json.
         steps: rows of metrics.jsonl with ``"event": "step"``, flattened.
         epochs: those with ``"event": "epoch"``, flattened.
     """
@@ -78,7 +81,7 @@ def load_rotations(folders: Sequence[Path]) -> tuple[list[RotationSet], list[Pat
     for folder in folders:
         inside = sorted(file.parent for file in folder.glob("rotation-*/metrics.jsonl"))
         if (folder / CROSSVAL_FILE).is_file():
-            summary = _read_json(folder / CROSSVAL_FILE)
+            summary = read_summary(folder / CROSSVAL_FILE)
             found.append(RotationSet(name=folder.resolve().name, summary=summary))
         runs += inside or [folder]
     return found, runs
@@ -139,63 +142,67 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _load_run(folder: Path, name: str) -> Run:
-    import yaml
-
     metrics = folder / "metrics.jsonl"
     if not metrics.is_file():
         raise ValueError(f"{folder} is no run folder of `histonuc train`: it has no metrics.jsonl")
-    rows = [flatten(row) for row in _read_lines(metrics)]
+    rows = _read_log(metrics)
     config, environment = folder / "config.yaml", folder / "environment.json"
     return Run(
         name=name,
         path=folder,
-        config=(yaml.safe_load(config.read_text()) or {}) if config.is_file() else {},
-        environment=flatten(_read_json(environment)) if environment.is_file() else {},
+        config=_read_settings(config) if config.is_file() else {},
+        environment=flatten(read_json(environment, "environment of a run"))
+        if environment.is_file()
+        else {},
         steps=[row for row in rows if row.get("event") == "step"],
         epochs=[row for row in rows if row.get("event") == "epoch"],
     )
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
+def _read_settings(path: Path) -> dict[str, Any]:
+    import yaml
+
+    with reading(path, "settings of `histonuc train`"):
+        return flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+
+
+def _read_log(path: Path) -> list[dict[str, Any]]:
     """Rows of a JSON-lines file; a last line that a killed run left unfinished is passed over."""
-    lines = path.read_text().splitlines()
     rows = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number}: {error}") from None
+    with reading(path, "log of `histonuc train`"):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(flatten(json.loads(line)))
+            except json.JSONDecodeError as error:
+                if number < len(lines):
+                    raise ValueError(f"{path}, line {number}: {error}") from None
+                continue
+            _check_row(rows[-1], f"{path}, line {number}")
     return rows
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no JSON: {error}") from None
-    return content
+def _check_row(row: Mapping[str, Any], place: str) -> None:
+    """Refuse what cannot be drawn; losses may be infinite."""
+    for name in ("step", "epoch", "loss", "lr"):
+        value = row.get(name, 0)
+        if type(value) not in ((int,) if name == "step" else (int, float)):
+            raise ValueError(f"{place}: expected a number for {name}, got {value!r}")
+        if name in ("step", "epoch") and not 0 <= value <= _LAST_STEP:
+            raise ValueError(f"{place}: expected {name} from 0 to {_LAST_STEP:,}, got {value}")
 
 
 def _load_scores(folder: Path, name: str, run: str) -> ScoreSet:
-    file = folder / SCORES_FILE
-    if not file.is_file():
-        raise ValueError(f"{folder} holds no scores: make them with `histonuc evaluate`")
-    scores = _read_json(file)
-    if scores.get("format") != 1:
-        raise ValueError(
-            f"{file} has format {scores.get('format')}, this version reads 1: "
-            "run `histonuc evaluate` again"
-        )
-    panels = folder / PANELS_FILE
+    beside = [PANELS_FILE] if (folder / PANELS_FILE).is_file() else []
+    scores = read_head(folder, beside)
     return ScoreSet(
         name=name,
         path=folder,
         run=run,
         scores=scores,
-        panels=load_panels(panels) if panels.is_file() else (),
+        panels=load_panels(folder / PANELS_FILE) if beside else (),
     )
 
 

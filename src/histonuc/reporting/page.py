@@ -12,7 +12,7 @@ from histonuc import __version__
 from histonuc.evaluation import Panel
 from histonuc.evaluation.rotations import SHOWN, SHOWN_BY, spread_text
 from histonuc.extras import require
-from histonuc.files import write_text
+from histonuc.files import reading, write_text
 from histonuc.reporting import figures
 from histonuc.reporting.inputs import (
     RotationSet,
@@ -159,12 +159,18 @@ def _view_run(run: Run) -> dict[str, Any]:
     return {
         "name": run.name,
         "path": str(run.path),
-        "curves": figures.draw_learning_curves(run, _closed_form(run))
-        if run.steps or run.epochs
-        else "",
+        "curves": _draw_curves(run),
         "config": _facts(run.config),
         "environment": _facts(run.environment),
     }
+
+
+def _draw_curves(run: Run) -> str:
+    if not (run.steps or run.epochs):
+        return ""
+    closed_form = _closed_form(run)
+    with reading(run.path / "metrics.jsonl", "log of `histonuc train`"):
+        return figures.draw_learning_curves(run, closed_form)
 
 
 def _closed_form(run: Run) -> Callable[[int], float] | None:
@@ -174,15 +180,17 @@ def _closed_form(run: Run) -> Callable[[int], float] | None:
     if not all(name in config for name in names) or not (run.steps or run.epochs):
         return None
     an_epoch = figures.find_steps_an_epoch(run)
-    first = max(round(config["first_cycle_epochs"] * an_epoch), 1)
-    schedule = CosineRestarts(
-        first_cycle_steps=first,
-        warmup_steps=min(round(config["warmup_epochs"] * an_epoch), first - 1),
-        cycle_mult=config["cycle_mult"],
-        max_lr=config["max_lr"],
-        min_lr=config["min_lr"],
-        gamma=config["gamma"],
-    )
+    with reading(run.path / "config.yaml", "settings of `histonuc train`"):
+        first = max(round(config["first_cycle_epochs"] * an_epoch), 1)
+        schedule = CosineRestarts(
+            first_cycle_steps=first,
+            warmup_steps=min(round(config["warmup_epochs"] * an_epoch), first - 1),
+            cycle_mult=config["cycle_mult"],
+            max_lr=config["max_lr"],
+            min_lr=config["min_lr"],
+            gamma=config["gamma"],
+        )
+        schedule.at(max(row.get("step", 0) for row in (*run.steps, *run.epochs)))
     return schedule.at
 
 

@@ -8,7 +8,6 @@ RUN/crossval.json                   mean and spread, when all are done
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from typing import Any
@@ -17,15 +16,15 @@ import yaml
 
 from histonuc.data.store import Store
 from histonuc.evaluation.rotations import (
-    CROSSVAL_FILE,
     OFFICIAL,
     SCORES_FOLDER,
     SYMMETRIC,
     Rotation,
     summarise_rotations,
+    write_summary,
 )
-from histonuc.evaluation.scores import SCORES_FILE
-from histonuc.files import write_text
+from histonuc.evaluation.scores import SCORES_FILE, read_head
+from histonuc.files import reading, write_text
 from histonuc.inference.scoring import score_model
 from histonuc.training.checkpoint import MAY_CHANGE, refuse_changes
 from histonuc.training.config import TrainConfig
@@ -76,9 +75,7 @@ def crossval(config: TrainConfig, *, symmetric: bool = False) -> dict[str, Any]:
         "scheme": "symmetric" if symmetric else "official",
         **summarise_rotations(rotations, scores),
     }
-    text = json.dumps(summary, indent=2, allow_nan=False)
-    write_text(config.out / CROSSVAL_FILE, text + "\n")
-    return summary
+    return write_summary(summary, config.out)
 
 
 def _rotate(config: TrainConfig, rotation: Rotation) -> dict[str, Any]:
@@ -86,8 +83,7 @@ def _rotate(config: TrainConfig, rotation: Rotation) -> dict[str, Any]:
     run = config.out / rotation.folder
     file = run / SCORES_FOLDER / SCORES_FILE
     if file.is_file():  # it appears last, so the rotation is done
-        done: dict[str, Any] = json.loads(file.read_text())
-        return done
+        return read_head(file.parent, ())
     train(
         replace(
             config,
@@ -120,12 +116,17 @@ def _open(config: TrainConfig, symmetric: bool) -> None:
         return
     if not config.resume:
         raise ValueError(f"{out} is not empty: give --resume to go on, or another --out")
-    before = yaml.safe_load(file.read_text()) if file.is_file() else {}
-    if "symmetric" not in before:
+    before = {}
+    if file.is_file():
+        with reading(file, "settings of `histonuc crossval`"):
+            before = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(before, dict) or "symmetric" not in before:
         raise ValueError(f"--resume: {out} is no folder of `histonuc crossval`; give another --out")
     was_symmetric = before.pop("symmetric")
+    with reading(file, "settings of `histonuc crossval`"):
+        written = _settings(TrainConfig.from_dict(before), was_symmetric)
     refuse_changes(
-        _settings(TrainConfig.from_dict(before), was_symmetric),
+        written,
         settings,
         file,
         may_change=[name for name in MAY_CHANGE if name not in _ALL_ALIKE],
