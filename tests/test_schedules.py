@@ -34,10 +34,16 @@ class KatsuraStepper:
         self.max_lr = self.base_max * self.gamma**self.cycle
 
 
+@pytest.mark.timeout(10)
+def test_cycles_that_cannot_grow_by_a_step_need_no_counting() -> None:
+    schedule = CosineRestarts(first_cycle_steps=10, cycle_mult=1.05, warmup_steps=3)
+    assert schedule.cycle(10**12 + 7) == (10**11, 7, 10)
+
+
 settings = st.fixed_dictionaries(
     {
         "first": st.integers(2, 40),
-        "mult": st.sampled_from([1.0, 1.5, 2.0, 3.0]),
+        "mult": st.sampled_from([1.0, 1.05, 1.5, 2.0, 3.0]),
         "gamma": st.sampled_from([0.5, 0.9, 1.0]),
         "warmup": st.integers(0, 10),
     }

@@ -57,14 +57,11 @@ class CosineRestarts:
         if step < 0:
             raise ValueError(f"expected a step of at least 0, got {step}")
         number, length = 0, self.first_cycle_steps
-        if self.cycle_mult == 1:
-            number, step = divmod(step, length)
-            return number, step, length
         while step >= length:  # lengths grow geometrically: a handful of rounds
             step -= length
             number += 1
             grown = int((length - self.warmup_steps) * self.cycle_mult) + self.warmup_steps
-            if grown == length:  # rounded down, and so for ever
+            if grown == length:  # now and, rounded down, for ever
                 return number + step // length, step % length, length
             length = grown
         return number, step, length
