@@ -163,6 +163,21 @@ def test_a_tile_that_two_rotations_test_counts_once(tmp_path) -> None:
     assert own["tile0"] == BPQ[0]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": ["tile0"] * 10}, r"rotation-2/scores/tiles\.parquet names several tiles"),
+        ({"pq/Dead": BPQ}, r"tiles\.parquet of only some rotations has pq/Dead"),
+    ],
+)
+def test_rotations_that_cannot_be_joined_are_refused(tmp_path, changes, message) -> None:
+    for rotation, own in ((1, {}), (2, changes)):
+        write(tmp_path / f"rotation-{rotation}" / "scores", **own)
+    write_summary({"rotations": [{"folder": f"rotation-{i}"} for i in (1, 2)]}, tmp_path)
+    with pytest.raises(ValueError, match=message):
+        load_tile_scores(tmp_path)
+
+
 def test_the_command_prints_tables_and_writes_them_with_a_figure(tmp_path, capsys) -> None:
     first, second = write(tmp_path / "a"), write(tmp_path / "b", bpq=BPQ + 0.1)
     assert cli.run(["compare", str(first), str(second)]) == 0

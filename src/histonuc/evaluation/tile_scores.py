@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,19 +49,12 @@ def load_tile_scores(folder: Path) -> TileScores:
     A tile that two rotations test has the mean of its scores, so that it counts once.
 
     Raises:
-        ValueError: the folder is neither, or it names two tiles alike.
+        ValueError: the folder is neither, two tiles of one table have the same name, or the
+            rotations were scored for different classes.
     """
     file = folder / CROSSVAL_FILE
     if not file.is_file():
-        table = _read_table(folder)
-        tiles = list(zip(table["source"], table["name"], strict=True))
-        if len(set(tiles)) < len(tiles):
-            twice = sorted({tile for tile in tiles if tiles.count(tile) > 1})
-            raise ValueError(
-                f"{folder / TILES_FILE} names several tiles {_shown(twice)}: tiles are matched by "
-                "source and name; prepare the data with a name for each"
-            )
-        return _collect(folder, [table])
+        return _collect(folder, [_read_table(folder)])
     rotations = read_summary(file)["rotations"]
     return _collect(
         folder, [_read_table(folder / row["folder"] / SCORES_FOLDER) for row in rotations]
@@ -104,28 +98,37 @@ def _read_table(folder: Path) -> dict[str, list[Any]]:
     read_head(folder, [TILES_FILE])
     with reading(folder / TILES_FILE, "table of tiles of `histonuc evaluate`"):
         table: dict[str, list[Any]] = pq.read_table(folder / TILES_FILE).to_pydict()
-        return table
+    tiles = Counter(zip(table["source"], table["name"], strict=True))
+    if twice := sorted(tile for tile, times in tiles.items() if times > 1):
+        raise ValueError(
+            f"{folder / TILES_FILE} names several tiles {_shown(twice)}: tiles are matched by "
+            "source and name; prepare the data with a name for each"
+        )
+    return table
 
 
 def _collect(folder: Path, tables: Sequence[dict[str, list[Any]]]) -> TileScores:
     """One row a tile from one table, or from those of several rotations."""
-
-    def joined(column: str) -> list[Any]:
-        return [value for table in tables for value in table[column]]
-
-    keys = list(zip(joined("source"), joined("name"), strict=True))
+    for table in tables[1:]:
+        if other := sorted(set(tables[0]) ^ set(table)):
+            raise ValueError(
+                f"{folder}: the {TILES_FILE} of only some rotations has {', '.join(other)}; "
+                "evaluate all of them anew, on one store"
+            )
+    joined = {name: [value for table in tables for value in table[name]] for name in tables[0]}
+    keys = list(zip(joined["source"], joined["name"], strict=True))
     tiles = sorted(set(keys))
     place = {tile: row for row, tile in enumerate(tiles)}
     rows = np.array([place[key] for key in keys])
     first = np.unique(rows, return_index=True)[1]
-    known = [name for name in tables[0] if name in SCORE_NAMES or name.startswith(CLASS_PREFIX)]
+    known = [name for name in joined if name in SCORE_NAMES or name.startswith(CLASS_PREFIX)]
     return TileScores(
         folder=folder,
         tiles=tuple(tiles),
-        tissues=tuple(joined("tissue")[row] for row in first),
-        num_truth=np.array([joined("num_truth")[row] for row in first], np.int64),
+        tissues=tuple(joined["tissue"][row] for row in first),
+        num_truth=np.array(joined["num_truth"], np.int64)[first],
         columns={
-            name: _mean_by_row(np.array(joined(name), np.float64), rows, len(tiles))
+            name: _mean_by_row(np.array(joined[name], np.float64), rows, len(tiles))
             for name in known
         },
     )
