@@ -1,9 +1,10 @@
 """How often images are flagged as unlike H&E: as they are, and altered so that they should be.
 
-    python benchmarks/bench_flags.py [--data ../shared/data]
+    python benchmarks/bench_flags.py [--data ../shared/data] [--mpp 0.3125]
 
 Every image of ../shared/data goes through `flag_image` and `is_defocused` as it is, blurred, grey,
-dark as fluorescence, and in one stain's colours. Prints a Markdown table of how many are flagged,
+dark as fluorescence, and in one stain's colours; at their own scale, or resampled to the one that a
+model works at. Prints a Markdown table of how many are flagged,
 by data set: false alarms in its first row. The bounds were set on these very images, validation
 fold included.
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from histonuc.data.resampling import resample
 from histonuc.inference.quality import DEFOCUSED, flag_image, is_defocused
 
 Image = np.ndarray
@@ -54,6 +56,7 @@ ALTERED: dict[str, Callable[[Image, float], Image]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--mpp", type=float, default=0.0, help="a model's; 0 for each image's own")
     args = parser.parse_args()
     images: Counter[str] = Counter()
     flags: Counter[tuple[str, str]] = Counter()
@@ -66,9 +69,11 @@ def main() -> None:
         image = cv2.imread(str(path))[..., ::-1]
         images[source] += 1
         for name, alter in ALTERED.items():
-            altered = np.ascontiguousarray(alter(image, mpp))
+            altered, seen = np.ascontiguousarray(alter(image, mpp)), args.mpp or mpp
+            sides = (round(side * mpp / seen) for side in (image.shape[1], image.shape[0]))
+            altered = resample(altered, *sides)
             flag = flag_image(altered)
-            if not flag and is_defocused(altered, mpp, mpp):
+            if not flag and is_defocused(altered, seen, mpp):
                 flag = DEFOCUSED
             flags[name, source] += bool(flag)
             kinds[name][flag or "none"] += 1

@@ -21,7 +21,7 @@ import openvino
 from openvino import opset13
 
 from histonuc.inference.engines import INT8_SUFFIX, GraphRuntime, num_cores, openvino_core
-from histonuc.inference.runtime import shipped_files
+from histonuc.inference.runtime import DEFAULT_MODEL, shipped_files
 
 SIDE = 1024
 PRODUCT = 4096
@@ -87,7 +87,7 @@ def main() -> None:
     shipped = shipped_files()
     path = Path(args.model) if Path(args.model).is_file() else shipped.get(args.model)
     if path is None:
-        path = shipped[max(shipped)]
+        path = shipped[DEFAULT_MODEL]
     macs = count_multiply_adds(path, SIDE)
     print(f"{path.stem}: {macs / SIDE**2 / 1e3:.1f} k multiply-adds a pixel, {num_cores()} cores")
     print("| data type | peak GMAC/s | network GMAC/s | share | Mpx/s |")

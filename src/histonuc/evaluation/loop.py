@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.data.resampling import resample
 from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen
 from histonuc.evaluation.results import Evaluation, GroupCounts
 from histonuc.evaluation.scorer import Prediction, TileScorer
@@ -223,13 +224,8 @@ def tile_maps(
 
 def at_mpp(store: Store, tile: int, mpp: float) -> NDArray[np.uint8]:
     """Image uint8 (H, W, 3) of a tile, resampled where its resolution is another than `mpp`."""
-    image = np.ascontiguousarray(store.image(tile))
     height, width = _model_size(store, tile, mpp)
-    if (height, width) == image.shape[:2]:
-        return image
-    smaller = height < image.shape[0]
-    method = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=method), np.uint8)
+    return resample(store.image(tile), width, height)
 
 
 def _resize_maps(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:

@@ -3,9 +3,10 @@ import pytest
 import tifffile
 from PIL import Image
 
+from histonuc.data.resampling import resample
 from histonuc.inference.inputs import find_inputs
 from histonuc.inference.scale import TILE_PX, resolve_mpp
-from histonuc.inference.slides import PlainImage, fit, open_slide, resample
+from histonuc.inference.slides import PlainImage, fit, open_slide
 
 
 @pytest.fixture

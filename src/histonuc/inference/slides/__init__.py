@@ -4,7 +4,7 @@ from histonuc.inference.slides.dicom_reader import series_uid
 from histonuc.inference.slides.opening import KNOWN_SUFFIXES, is_slide_folder, open_slide
 from histonuc.inference.slides.pixels import PLAUSIBLE_MPP
 from histonuc.inference.slides.protocol import RegionError, Slide
-from histonuc.inference.slides.pyramid import PlainImage, fit, resample
+from histonuc.inference.slides.pyramid import PlainImage, fit
 
 __all__ = [
     "KNOWN_SUFFIXES",
@@ -15,6 +15,5 @@ __all__ = [
     "fit",
     "is_slide_folder",
     "open_slide",
-    "resample",
     "series_uid",
 ]

@@ -1,7 +1,7 @@
 """Windows at any scale out of pyramid levels, without a shift.
 
-Windows are given in level-0 pixels; reading takes the nearest finer level and resamples it, by
-area when shrinking and bilinearly when enlarging. Beyond the border everything is white.
+Windows are given in level-0 pixels; reading takes the nearest finer level and resamples it. Beyond
+the border everything is white.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Self
 import cv2
 import numpy as np
 
+from histonuc.data.resampling import resample
 from histonuc.files import one_line
 from histonuc.inference.slides.protocol import RGB, Contents, Level, RegionError
 
@@ -207,16 +208,6 @@ def padded(level: Level, extent: Size, x: int, y: int, w: int, h: int) -> RGB:
     rows, columns = inside.shape[:2]
     window[top - y : top - y + rows, left - x : left - x + columns] = inside
     return window
-
-
-def resample(pixels: RGB, out_w: int, out_h: int) -> RGB:
-    """RGB at another size: area-averaged when shrinking, bilinear when enlarging."""
-    height, width = pixels.shape[:2]
-    if (width, height) == (out_w, out_h):
-        return np.ascontiguousarray(pixels)
-    shrinking = width * height > out_w * out_h
-    method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(pixels, (out_w, out_h), interpolation=method), np.uint8)
 
 
 def fit(size: Size, max_px: int) -> Size:

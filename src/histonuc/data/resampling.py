@@ -1,0 +1,21 @@
+"""Images at another size: the same for tiles that are scored and for slides."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+AREA_FROM = 1.3
+"""Pixels are averaged by area where so many or more become one along an axis. Below, bilinear
+interpolation skips none, as in training, and takes a fifth of the time."""
+
+
+def resample(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """RGB uint8 (H, W, 3) at another size: bilinear, averaged by area when much is left out."""
+    rows, columns = pixels.shape[:2]
+    if (columns, rows) == (width, height):
+        return np.ascontiguousarray(pixels)
+    shrinks = max(columns / width, rows / height) >= AREA_FROM
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), np.uint8)
