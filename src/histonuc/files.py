@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 _SEAL = "own_sha256"
+"""Key of a record's checksum of all its other content."""
 DRAFT_PREFIX = ".writing-"
 """How the name of a file begins that is not finished."""
 
