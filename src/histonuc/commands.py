@@ -6,7 +6,6 @@ functions, so that ``histonuc --help`` answers at once and a plain install needs
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -306,11 +305,11 @@ def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0)
     result = compare_scores(scores, seed=seed)
     lines = comparison_lines(result)
     if out is not None:
-        from histonuc.files import write_text
+        from histonuc.files import write_json
         from histonuc.reporting.forest import write_forest_plot
 
         figures = write_forest_plot(result, out)
-        write_text(out / COMPARISON_FILE, json.dumps(result, indent=2, allow_nan=False) + "\n")
+        write_json(result, out / COMPARISON_FILE)
         lines += ["", *(f"wrote {path}" for path in (*figures, out / COMPARISON_FILE))]
     return Outcome(lines=lines, data=result)
 

@@ -77,6 +77,15 @@ def write_text(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
 
 
+def write_json(record: Mapping[str, Any], path: Path) -> None:
+    """Write JSON that `read_json` takes back.
+
+    Raises:
+        ValueError: NaN or infinite numbers.
+    """
+    write_text(path, json.dumps(record, indent=2, allow_nan=False) + "\n")
+
+
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """A folder to write into that becomes `path` when the block ends well, as `replacing` does.
@@ -121,16 +130,14 @@ def is_sealed(record: Mapping[str, Any]) -> bool:
     return bool(record.get(_SEAL) == seal(record)[_SEAL])
 
 
-def read_sealed(path: Path, kind: str) -> dict[str, Any]:
-    """As `read_json`, of a record that is sealed.
+def check_seal(record: Mapping[str, Any], path: Path) -> None:
+    """Refuse a record that is not as it was written.
 
     Raises:
-        ValueError: no such file, anything else in it, or one that was changed since.
+        ValueError: with its file.
     """
-    record = read_json(path, kind)
     if not is_sealed(record):
         raise ValueError(f"{path} was changed or damaged since it was written")
-    return record
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def test_folders_without_scores_are_refused(tmp_path) -> None:
     first = write(tmp_path / "a")
     with pytest.raises(ValueError, match=r"expected two or more score folders .* got 1"):
         compare([first])
-    with pytest.raises(ValueError, match=r"holds no scores\.json: give a folder"):
+    with pytest.raises(ValueError, match=r"holds no scores\.json with tiles\.parquet"):
         compare([first, tmp_path])
     second = write(tmp_path / "b")
     (second / "scores.json").write_text('{"format": 1}')

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from histonuc.files import read_sealed, seal, write_text
+from histonuc.files import check_seal, read_json, seal, write_json
 
 CROSSVAL_FILE = "crossval.json"
 SCORES_FOLDER = "scores"
@@ -115,7 +114,7 @@ def spread(rows: Sequence[Any]) -> Any:
 def write_summary(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Write crossval.json with its own checksum; its content."""
     sealed = seal(summary)
-    write_text(folder / CROSSVAL_FILE, json.dumps(sealed, indent=2, allow_nan=False) + "\n")
+    write_json(sealed, folder / CROSSVAL_FILE)
     return sealed
 
 
@@ -125,7 +124,9 @@ def read_summary(file: Path) -> dict[str, Any]:
     Raises:
         ValueError: a damaged file, or one that was changed since it was written.
     """
-    return read_sealed(file, "summary of `histonuc crossval`")
+    summary = read_json(file, "summary of `histonuc crossval`")
+    check_seal(summary, file)
+    return summary
 
 
 def rotation_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -19,13 +18,13 @@ from histonuc.evaluation.panels import load_panels, save_panels
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.tile_table import TileScore, TileTable, number_dtype
 from histonuc.files import (
+    check_seal,
     file_sha256,
     read_json,
-    read_sealed,
     reading,
     replacing,
     seal,
-    write_text,
+    write_json,
 )
 from histonuc.taxonomy import LabelSpace
 
@@ -36,6 +35,7 @@ PANELS_FILE = "panels.npz"
 
 _FORMAT = 2
 _SUMS = "files_sha256"
+"""Key of the checksums of the files beside scores.json."""
 _KIND = "scores of `histonuc evaluate`"
 
 
@@ -92,7 +92,7 @@ def write_head(scores: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     beside = [folder / name for name in (COUNTS_FILE, PANELS_FILE, TILES_FILE)]
     sums = {file.name: file_sha256(file) for file in beside if file.is_file()}
     sealed = seal({**scores, _SUMS: sums})
-    write_text(folder / SCORES_FILE, json.dumps(sealed, indent=2, allow_nan=False) + "\n")
+    write_json(sealed, folder / SCORES_FILE)
     return sealed
 
 
@@ -113,12 +113,13 @@ def read_head(folder: Path, names: Iterable[str]) -> dict[str, Any]:
             "older version needs to be evaluated again"
         )
     file = folder / SCORES_FILE
-    if (found := read_json(file, _KIND).get("format")) != _FORMAT:
+    scores = read_json(file, _KIND)
+    if (found := scores.get("format")) != _FORMAT:
         raise ValueError(
             f"{file} has format {found}, this version reads {_FORMAT}: "
             "run `histonuc evaluate` again"
         )
-    scores = read_sealed(file, _KIND)
+    check_seal(scores, file)
     for name in names:
         if scores[_SUMS].get(name) != file_sha256(folder / name):
             raise ValueError(

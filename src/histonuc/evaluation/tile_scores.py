@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.evaluation.rotations import CROSSVAL_FILE, SCORES_FOLDER, read_summary
-from histonuc.evaluation.scores import TILES_FILE, read_head
+from histonuc.evaluation.scores import SCORES_FILE, TILES_FILE, read_head
 from histonuc.files import reading
 from histonuc.metrics.counts import ratio
 
@@ -95,6 +95,11 @@ def check_same_tiles(first: TileScores, second: TileScores) -> None:
 def _read_table(folder: Path) -> dict[str, list[Any]]:
     import pyarrow.parquet as pq
 
+    if not (folder / SCORES_FILE).is_file() or not (folder / TILES_FILE).is_file():
+        raise ValueError(
+            f"{folder} holds no {SCORES_FILE} with {TILES_FILE}, and no {CROSSVAL_FILE}: give a "
+            "folder of `histonuc evaluate`, or of a `histonuc crossval` that came to its end"
+        )
     read_head(folder, [TILES_FILE])
     with reading(folder / TILES_FILE, "table of tiles of `histonuc evaluate`"):
         table: dict[str, list[Any]] = pq.read_table(folder / TILES_FILE).to_pydict()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.exports import TABLE_FILE
-from histonuc.files import is_sealed, reading
+from histonuc.files import check_seal, reading
 from histonuc.inference.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
 from histonuc.inference.summary import (
     DENSITY_FILE,
@@ -127,8 +127,7 @@ def read_finished(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None
     try:
         with reading(table, "table of nuclei"):
             num_nuclei = pq.read_metadata(table).num_rows
-        if not is_sealed(record):
-            raise ValueError(f"{folder / SUMMARY_FILE} was changed or damaged")
+        check_seal(record, folder / SUMMARY_FILE)
         if num_nuclei != record["num_nuclei"]:
             raise ValueError(f"{table} has {num_nuclei} rows, expected {record['num_nuclei']}")
     except ValueError as error:

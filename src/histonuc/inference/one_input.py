@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from histonuc.exports import TABLE_FILE
-from histonuc.files import remove_drafts, seal
+from histonuc.files import remove_drafts, seal, write_json
 from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import Remote
 from histonuc.inference.inputs import content_sha256
@@ -27,7 +27,7 @@ from histonuc.inference.run import Found, Work, find_nuclei
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.scale import resolve_mpp, scale_warning
 from histonuc.inference.slides import Slide, open_slide
-from histonuc.inference.summary import SUMMARY_FILE, measure, versions, write_json
+from histonuc.inference.summary import SUMMARY_FILE, measure, versions
 
 GEOJSON_FILE = "nuclei.geojson"
 MANY_FLAGGED = 0.1

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from histonuc.files import file_sha256, log_failure
+from histonuc.files import file_sha256, log_failure, write_json
 from histonuc.inference.cluster import Job, Remote, connect
 from histonuc.inference.engines import Precision, num_cores
 from histonuc.inference.inputs import (
@@ -28,7 +28,6 @@ from histonuc.inference.slides import PLAUSIBLE_MPP
 from histonuc.inference.summary import (
     SUMMARY_FILE,
     PredictSummary,
-    write_json,
 )
 
 log = logging.getLogger(__name__)

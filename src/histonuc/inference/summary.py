@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.files import write_text
 from histonuc.inference.plan import Plan
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
@@ -158,11 +156,6 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
-
-
-def write_json(record: dict[str, Any], path: Path) -> None:
-    """Write JSON; the file appears whole or not at all."""
-    write_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def _item_lines(item: dict[str, Any], skipped: Sequence[str]) -> list[str]:

@@ -15,6 +15,7 @@ from histonuc.files import read_json, reading
 from histonuc.taxonomy import LabelSpace
 
 _LAST_STEP = 10**9
+"""Beyond it a log is damaged: ticks and curves would take memory for every step."""
 
 
 @dataclass(frozen=True, kw_only=True)

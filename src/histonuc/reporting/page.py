@@ -190,6 +190,7 @@ def _closed_form(run: Run) -> Callable[[int], float] | None:
             min_lr=config["min_lr"],
             gamma=config["gamma"],
         )
+        # Impossible settings fail here, where the file is named, and not in the figure.
         schedule.at(max(row.get("step", 0) for row in (*run.steps, *run.epochs)))
     return schedule.at
 
