@@ -5,6 +5,7 @@
 ``histonuc predict tile.png`` (512 x 512 px of the demo's kind) in a process of its own each time,
 compiled kernels cached as after any first run; beside it, in turn, processes that only import
 NumPy, and torch where it is installed. Medians of wall time, and the largest resident memory.
+Last, the first decoding with nothing compiled yet, as on the day of the installation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,19 @@ import cv2
 import numpy as np
 
 from histonuc.data.synthetic import draw_tile
+
+
+FIRST_DECODING = """
+import time
+import numpy as np
+from histonuc.representations import build_representation
+maps = np.zeros((6, 256, 256), np.float32)
+maps[0, 20:60, 20:60] = maps[0, 100:130, 40:90] = 1
+offset = build_representation("offset", 3)
+start = time.perf_counter()
+offset.decode(maps)
+print(time.perf_counter() - start)
+"""
 
 
 def measure(command: list[str]) -> tuple[float, float]:
@@ -55,11 +69,29 @@ def main() -> None:
         for _ in range(repeats):
             for name, command in commands.items():
                 runs[name].append(measure(command))
+    first = [time_first_decoding() for _ in range(3)]
     print(f"| {repeats} runs each, load {os.getloadavg()[0]:.1f} | seconds (median) | MB |")
     print("|---|---|---|")
     for name, results in runs.items():
         seconds = statistics.median(result[0] for result in results)
         print(f"| {name} | {seconds:.2f} | {max(result[1] for result in results):.0f} |")
+    print(
+        f"First decoding by `offset`, nothing compiled yet: {statistics.median(first):.2f} s "
+        f"({min(first):.2f} to {max(first):.2f})"
+    )
+
+
+def time_first_decoding() -> float:
+    """Seconds of the first `decode` of a process, Numba's cache empty."""
+    with tempfile.TemporaryDirectory() as cache:
+        result = subprocess.run(
+            [sys.executable, "-c", FIRST_DECODING],
+            env=os.environ | {"NUMBA_CACHE_DIR": cache},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    return float(result.stdout)
 
 
 if __name__ == "__main__":

@@ -19,20 +19,24 @@ def compiled(function: F) -> F:
     The machine code is cached beside the module or, where that cannot be written, in the user's
     cache folder; where neither can, each process compiles anew.
     """
-    return _compile(function, for_python=True)
+    return _compile(function, {})
+
+
+def compiled_kernel(function: F) -> F:
+    """The same for a function that makes no arrays: a tenth quicker to compile."""
+    return _compile(function, {"_nrt": False})
 
 
 def compiled_part(function: F) -> F:
-    """The same for a function that only compiled ones call: quicker to compile."""
-    return _compile(function, for_python=False)
+    """The same for one that only compiled functions call."""
+    return _compile(function, {"_nrt": False, "no_cpython_wrapper": True})
 
 
-def _compile(function: F, *, for_python: bool) -> F:
+def _compile(function: F, options: dict[str, bool]) -> F:
     import numba
 
-    options = {"nogil": True, "fastmath": False, "boundscheck": False}
     # Nobody calls them from C, and what is not made takes no time to compile.
-    options |= {"no_cfunc_wrapper": True, "no_cpython_wrapper": not for_python}
+    options = {"nogil": True, "no_cfunc_wrapper": True, **options}
     try:
         return cast(F, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # "cannot cache function: no locator available"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled, compiled_part
+from histonuc.compiled import compiled_kernel, compiled_part
 from histonuc.representations.regions import top
 from histonuc.representations.voting_kernels import clip
 
@@ -22,7 +22,7 @@ def _cell(place: float, scale: float, size: int) -> float:
     return clip((place + 0.5) * scale - 0.5, size)
 
 
-@compiled
+@compiled_kernel
 def count(votes: Floats, number: Floats, scale: tuple[float, float], density: Floats) -> None:
     """Add the votes to the cells' density, each shared bilinearly by the four cells around it."""
     height, width = density.shape
@@ -39,7 +39,7 @@ def count(votes: Floats, number: Floats, scale: tuple[float, float], density: Fl
         density[below, beside] += number[index] * down * right
 
 
-@compiled
+@compiled_kernel
 def rank_cells(bits: NDArray[np.uint32], least: int, keys: NDArray[np.uint64]) -> int:
     """Write a key for each cell of a higher density than the least; sorted, the highest is first.
 
@@ -55,7 +55,7 @@ def rank_cells(bits: NDArray[np.uint32], least: int, keys: NDArray[np.uint64]) -
     return num
 
 
-@compiled
+@compiled_kernel
 def cut(
     density: Floats,
     keys: NDArray[np.uint64],
@@ -110,7 +110,7 @@ def cut(
     return maxima
 
 
-@compiled
+@compiled_kernel
 def add_votes(
     votes: Floats,
     number: Floats,

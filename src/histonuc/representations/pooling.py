@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled
+from histonuc.compiled import compiled_kernel
 from histonuc.representations.bands import bands, check_finite
 
 Ints = NDArray[np.int32]
@@ -34,7 +34,7 @@ def pool(
     return sums[1:], area[1:]
 
 
-@compiled
+@compiled_kernel
 def renumber(labels: Ints, number: Ints) -> None:
     """Give each label, in place, its new number (num + 1,); a third of the time of an index."""
     for y in range(labels.shape[0]):
@@ -44,7 +44,7 @@ def renumber(labels: Ints, number: Ints) -> None:
                 labels[y, x] = number[label]
 
 
-@compiled
+@compiled_kernel
 def _pool(
     labels: Ints,
     maps: NDArray[np.float32],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import Whole, compiled, compiled_part
+from histonuc.compiled import Whole, compiled_kernel, compiled_part
 
 Ints = NDArray[np.int32]
 _NOTHING, _SEVERAL = -1, -2
@@ -98,7 +98,7 @@ def top(parent: Ints, item: Whole) -> Whole:
     return item
 
 
-@compiled
+@compiled_kernel
 def _find_runs(labels: Ints, start: Ints, end: Ints, value: Ints, begin: Ints) -> int:
     """Write `Runs`; return how many."""
     height, width = labels.shape
@@ -118,7 +118,7 @@ def _find_runs(labels: Ints, start: Ints, end: Ints, value: Ints, begin: Ints) -
     return index
 
 
-@compiled
+@compiled_kernel
 def _join_runs(
     root: Ints, start: Ints, end: Ints, value: Ints, begin: Ints, background: bool
 ) -> None:
@@ -150,7 +150,7 @@ def _join_runs(
         root[run] = root[root[run]]
 
 
-@compiled
+@compiled_kernel
 def _drop(
     root: Ints,
     start: Ints,
@@ -194,7 +194,7 @@ def _drop(
     return dropped
 
 
-@compiled
+@compiled_kernel
 def _surround(around: Ints, root: Ints, start: Ints, end: Ints, value: Ints, begin: Ints) -> None:
     """Note at the background's roots the one nucleus that they touch sideways, up or down.
 
@@ -232,7 +232,7 @@ def _meet(around: Ints, root: Ints, value: Ints, run: int, other: int) -> None:
         around[a] = b if around[a] == _NOTHING or around[a] == b else _SEVERAL
 
 
-@compiled
+@compiled_kernel
 def _paint(
     clean: Ints,
     root: Ints,

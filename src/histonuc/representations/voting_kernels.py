@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import Whole, compiled, compiled_part
+from histonuc.compiled import Whole, compiled_kernel, compiled_part
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -26,7 +26,7 @@ def clip(value: float, size: int) -> float:
     return value if value < size - 1.0 else size - 1.0
 
 
-@compiled
+@compiled_kernel
 def land(
     nuclear: NDArray[np.bool_],
     offsets: Floats,
@@ -78,7 +78,7 @@ def land(
     return count
 
 
-@compiled
+@compiled_kernel
 def follow(places: Floats, nuclear: NDArray[np.bool_], offsets: Floats, votes: Floats) -> None:
     """Where the nuclear pixels around each place point on average; the place itself without any."""
     height, width = nuclear.shape
@@ -96,7 +96,7 @@ def follow(places: Floats, nuclear: NDArray[np.bool_], offsets: Floats, votes: F
         votes[index, 1] = clip(x + right * share, width)
 
 
-@compiled
+@compiled_kernel
 def look_around(
     centres: Floats, nuclear: NDArray[np.bool_], offsets: Floats, places: Floats, owner: Ints
 ) -> int:
@@ -147,7 +147,7 @@ def _search(
     return nearest, least
 
 
-@compiled
+@compiled_kernel
 def find_nearest(
     points: Floats,
     centres: Floats,
@@ -199,7 +199,7 @@ def find_nearest(
             nearest[index - num] = found
 
 
-@compiled
+@compiled_kernel
 def split(
     pixels: Ints,
     landing: Ints,
@@ -251,7 +251,7 @@ def split(
     return runs
 
 
-@compiled
+@compiled_kernel
 def grow(labels: Ints, centres: Floats, pixels: Ints, aims: Floats, taken: Ints) -> None:
     """Give pixels, in place, to the nucleus beside them whose centre is nearest to where they aim.
 
