@@ -25,7 +25,6 @@ import numpy as np
 
 from histonuc.data.synthetic import draw_tile
 
-
 FIRST_DECODING = """
 import time
 import numpy as np

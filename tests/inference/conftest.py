@@ -63,7 +63,7 @@ def draw_blobs(size: tuple[int, int], num: int, seed: int = 0) -> NDArray[np.uin
 
 def run_slide(slide, source, runtime, folder, **settings):
     """Plan, nuclei and skipped regions of an open slide, as `predict` finds them."""
-    plan = make_plan(slide, mpp=0.25, model_mpp=runtime.mpp, **settings)
+    plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=runtime.mpp, **settings)
     store = PartStore(folder, runtime.label_space, 0.25)
     store.open({})
     work = Work(slide=slide, source=source, runtime=runtime, plan=plan, store=store, clock=Clock())

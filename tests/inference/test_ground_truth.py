@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
 
 from histonuc.data.formats import prepare_folder
 from histonuc.data.store import Store
+from histonuc.exports.ome_tiff import write_ome_tiff
 from histonuc.exports.table import read_table
+from histonuc.inference import predict as predict_module
 from histonuc.inference.predict import predict
 from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
+
+from .slides.conftest import write_ome
 
 COLUMNS, ROWS, SIDE = 3, 2, 1000
 
@@ -76,3 +81,34 @@ def test_a_slide_of_known_nuclei_scores_as_its_tiles_do(store, tmp_path):
                 )
                 < 0.5
             )
+
+
+@pytest.mark.parametrize("mpp_xy", [(0.15625, 0.25), (0.25, 0.3125), (0.25, 0.2525)])
+def test_pixels_that_are_not_square(tmp_path, monkeypatch, pixel_runtime, blobs, mpp_xy):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    height, width = blobs.shape[:2]
+    size = round(width * 0.25 / mpp_xy[0]), round(height * 0.25 / mpp_xy[1])
+    image = cv2.resize(blobs, size, interpolation=cv2.INTER_LINEAR)
+    write_ome(tmp_path / "oblong.tif", [image, image[::2, ::2]], mpp=mpp_xy)
+    write_ome(tmp_path / "square.tif", [blobs, blobs[::2, ::2]])
+    summary = predict([tmp_path / "oblong.tif", tmp_path / "square.tif"], tmp_path, tile_px=256)
+    noted = ["made square" in " ".join(item["warnings"]) for item in summary.items]
+    assert noted == [mpp_xy != (0.25, 0.2525), False]
+    assert summary.items[0]["mpp_xy"] == pytest.approx(mpp_xy)
+    oblong, square = (
+        read_table(tmp_path / name / "nuclei.parquet") for name in ("oblong", "square")
+    )
+    assert len(square) > 250
+    # Resampled twice, blobs that nearly touch may join.
+    assert abs(len(oblong) - len(square)) < 5
+    truth = square.centroid * 0.25
+    apart = np.linalg.norm(truth[:, None] - oblong.centroid * np.array(mpp_xy), axis=2)
+    nearest = apart.argmin(axis=1)
+    assert np.median(apart.min(axis=1)) < 0.05  # microns
+    areas = oblong.area_um2[nearest] / square.area_um2
+    assert 0.9 < np.median(areas) < 1.1
+    assert oblong.features["eccentricity"].mean() < 0.35  # as they lie in the file: 0.6 and 0.78
+    write_ome_tiff(tmp_path / "oblong/nuclei.parquet", tmp_path / "labels.ome.tif")
+    with tifffile.TiffFile(tmp_path / "labels.ome.tif") as tiff:
+        assert f'PhysicalSizeX="{mpp_xy[0]}"' in tiff.ome_metadata
+        assert f'PhysicalSizeY="{mpp_xy[1]}"' in tiff.ome_metadata

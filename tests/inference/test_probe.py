@@ -21,13 +21,13 @@ def test_another_scale_than_stated_is_noticed(shared_data, size, said) -> None:
     mosaic = np.concatenate([np.concatenate(images[:2], 1), np.concatenate(images[2:], 1)])
     mosaic = cv2.resize(mosaic, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
     slide, runtime = PlainImage(np.ascontiguousarray(mosaic), 0.25), load_runtime("default")
-    plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=512, margin_um=12)
+    plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, tile_px=512, margin_um=12)
     note = probe_scale(slide, plan, runtime)
     assert said in note if said else note == ""
 
 
 def test_too_little_tissue_tells_nothing(pixel_runtime, blobs) -> None:
     slide = PlainImage(blobs, 0.25)
-    plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=1024, margin_um=8)
+    plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, tile_px=1024, margin_um=8)
     assert probe_scale(slide, plan, pixel_runtime) == ""
     assert pixel_runtime.num_images == 0

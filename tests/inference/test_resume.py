@@ -191,7 +191,7 @@ def test_mutated_parts_are_done_again_or_read_as_they_were(
 ) -> None:
     folder = interrupted(image, tmp_path / "out", runtime, monkeypatch)
     with open_slide(image) as slide:
-        plan = make_plan(slide, mpp=0.25, model_mpp=0.25, tile_px=192, margin_um=12)
+        plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, tile_px=192, margin_um=12)
     part = make_parts(plan.tiles)[0]
     store = PartStore(folder.parent, runtime.label_space, 0.25)
     file, rng, kept = folder / f"{part.name}.npz", random.Random(0), 0

@@ -46,8 +46,8 @@ def join_by_rows(parts, grid):
     return settled
 
 
-PAIR = make_grid((200, 60), 120, 20)
-SQUARE = make_grid((300, 300), 120, 20)
+PAIR = make_grid((200, 60), (120, 120), 20)
+SQUARE = make_grid((300, 300), (120, 120), 20)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_the_order_of_the_tiles_does_not_matter(seed, order):
 
 
 def test_no_tiles_give_no_nuclei():
-    grid = make_grid((50, 50), 50, 0)
+    grid = make_grid((50, 50), (50, 50), 0)
     assert len(join([], grid)) == 0
     empty = TileNuclei(tile=next(iter(grid)), nuclei=squares([]), owned=np.zeros(0, bool))
     assert len(join([empty], grid)) == 0

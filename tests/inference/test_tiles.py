@@ -9,10 +9,10 @@ from histonuc.inference.tiles import make_grid
 @given(
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
     margin=st.integers(0, 20),
-    spare=st.integers(1, 80),
+    spare=st.tuples(st.integers(1, 80), st.integers(1, 80)),
 )
 def test_cores_cover_every_pixel_once_and_windows_keep_their_margin(size, margin, spare):
-    window = 2 * margin + spare
+    window = 2 * margin + spare[0], 2 * margin + spare[1]
     grid = make_grid(size, window, margin)
     covered = np.zeros(size[::-1], int)
     for tile in grid:
@@ -30,7 +30,8 @@ def test_cores_cover_every_pixel_once_and_windows_keep_their_margin(size, margin
 
 @given(length=st.integers(1, 400), margin=st.integers(0, 15), spare=st.integers(1, 60))
 def test_alone_is_exactly_what_no_other_window_touches(length, margin, spare):
-    tiles = [tile for tile in make_grid((length, 1), 2 * margin + spare, margin) if tile.row == 0]
+    window = (2 * margin + spare,) * 2
+    tiles = [tile for tile in make_grid((length, 1), window, margin) if tile.row == 0]
     seen = np.zeros(length, int)
     for tile in tiles:
         seen[tile.window.x0 : tile.window.x1] += 1
@@ -43,10 +44,10 @@ def test_alone_is_exactly_what_no_other_window_touches(length, margin, spare):
 
 
 def test_a_slide_smaller_than_a_tile_is_one_tile():
-    (tile,) = make_grid((100, 80), 512, 64)
+    (tile,) = make_grid((100, 80), (512, 512), 64)
     assert tile.core == tile.window == tile.alone == (0, 0, 100, 80)
 
 
 def test_margins_that_leave_no_core_are_refused():
     with pytest.raises(ValueError, match="--tile-px"):
-        make_grid((1000, 1000), 128, 64)
+        make_grid((1000, 1000), (128, 128), 64)

@@ -15,7 +15,7 @@ SIZE = (3000, 2200)
 
 
 def make_plan(mask: np.ndarray, scale: float = 1.0, margin_px: int = 48, small: bool = False):
-    grid = make_grid(SIZE, round(1024 * scale), margin_px)
+    grid = make_grid(SIZE, (round(1024 * scale),) * 2, margin_px)
     return Plan(
         grid=grid,
         tiles=tuple(grid),
@@ -25,7 +25,7 @@ def make_plan(mask: np.ndarray, scale: float = 1.0, margin_px: int = 48, small: 
             round(grid.window_size[1] / scale),
         ),
         margin_px=margin_px,
-        mpp=0.25,
+        mpp_xy=(0.25, 0.25),
         skip_blank=small,
     )
 

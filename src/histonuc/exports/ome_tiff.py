@@ -30,7 +30,9 @@ def write_ome_tiff(nuclei: Nuclei | Source | Path, path: Path) -> None:
     sizes = level_sizes(*source.size)
     metadata: dict[str, Any] = {"axes": "YX", "Name": "nuclei"}
     if not math.isnan(source.mpp):
-        metadata |= {f"PhysicalSize{axis}": source.mpp for axis in "XY"}
+        metadata |= {
+            f"PhysicalSize{axis}": mpp for axis, mpp in zip("XY", source.mpp_xy, strict=True)
+        }
         metadata |= {f"PhysicalSize{axis}Unit": "µm" for axis in "XY"}
     with replacing(path) as draft, tifffile.TiffWriter(draft, bigtiff=True, ome=True) as tiff:
         for size, rows in zip(sizes, paint_levels(source, _TILE_PX), strict=True):

@@ -30,7 +30,7 @@ def write_ome_zarr(nuclei: Nuclei | Source | Path, path: Path) -> None:
         root = zarr.open_group(draft, mode="w", zarr_format=3)
         root.attrs["ome"] = {"version": _VERSION}
         labels = root.create_group("labels", attributes=_ome(labels=[_NAME]))
-        image = labels.create_group(_NAME, attributes=_label_metadata(len(sizes), source.mpp))
+        image = labels.create_group(_NAME, attributes=_label_metadata(len(sizes), source.mpp_xy))
         levels = zip(sizes, paint_levels(source, _CHUNK_PX), strict=True)
         for level, (size, rows) in enumerate(levels):
             array = image.create_array(
@@ -49,21 +49,23 @@ def _ome(**content: Any) -> dict[str, Any]:
     return {"ome": {"version": _VERSION, **content}}
 
 
-def _label_metadata(num_levels: int, mpp: float) -> dict[str, Any]:
-    is_known = not math.isnan(mpp)
+def _label_metadata(num_levels: int, mpp_xy: tuple[float, float]) -> dict[str, Any]:
+    is_known = not math.isnan(mpp_xy[0])
     axis = {"type": "space"} | ({"unit": "micrometer"} if is_known else {})
-    pixel = mpp if is_known else 1.0
+    pixel = mpp_xy[::-1] if is_known else (1.0, 1.0)  # y, x
     datasets = []
     for level in range(num_levels):
         step = LEVEL_STEP**level
-        # The centre of the first pixel of a coarser level lies further in.
-        shift = (step - 1) / 2 * pixel
         datasets.append(
             {
                 "path": str(level),
                 "coordinateTransformations": [
-                    {"type": "scale", "scale": [step * pixel] * 2},
-                    {"type": "translation", "translation": [shift] * 2},
+                    {"type": "scale", "scale": [step * side for side in pixel]},
+                    # The centre of the first pixel of a coarser level lies further in.
+                    {
+                        "type": "translation",
+                        "translation": [(step - 1) / 2 * side for side in pixel],
+                    },
                 ],
             }
         )

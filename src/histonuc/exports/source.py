@@ -79,6 +79,12 @@ class Source:
         )
 
     @property
+    def mpp_xy(self) -> tuple[float, float]:
+        """Microns per level-0 pixel along x and y: both are `mpp` where nothing else is known."""
+        x, y = self.facts.get("mpp_xy", (self.mpp, self.mpp))
+        return float(x), float(y)
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of the image in level-0 pixels; of the nuclei's extent if unknown."""
         if "image_size" in self.facts:

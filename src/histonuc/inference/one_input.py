@@ -83,9 +83,9 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
     """Find the nuclei of an open slide and write everything but the summary: its facts."""
     source, folder, runtime = this.source, this.folder, this.runtime
     warnings: list[str] = []
-    mpp, mpp_source = resolve_mpp(slide, source, this.settings["mpp"], runtime, warnings)
+    mpp_xy, mpp_source = resolve_mpp(slide, source, this.settings["mpp"], runtime, warnings)
     with clock.part("plan"):
-        plan = _plan(this, slide, mpp, warnings)
+        plan = _plan(this, slide, mpp_xy, warnings)
         if not plan.skip_blank or mpp_source == "assumed":
             warnings += filter(None, [probe_scale(slide, plan, runtime)])
     meter.start(source.name, len(plan.tiles))
@@ -94,13 +94,14 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
         source=source,
         runtime=runtime,
         plan=plan,
-        store=_open_store(this, mpp, warnings),
+        store=_open_store(this, plan, warnings),
         clock=clock,
         remote=this.remote,
     )
     facts = {
         "source": source.name,
         "image_size": list(slide.size),
+        "mpp_xy": list(mpp_xy),
         "model": runtime.name,
         "model_sha256": runtime.sha256,
         "version": version("histonuc"),
@@ -127,7 +128,8 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
         "levels_px": [list(size) for size in slide.levels],
         "reader": slide.reader,
         "vendor": slide.properties.get("openslide.vendor"),
-        "mpp": mpp,
+        "mpp": plan.mpp,
+        "mpp_xy": list(mpp_xy),
         "mpp_source": mpp_source,
         "skipped_regions": [
             {"box_xyxy": list(error.box_xyxy), "reason": str(error)} for error in found.skipped
@@ -137,7 +139,7 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
     }
 
 
-def _plan(this: Input, slide: Slide, mpp: float, warnings: list[str]) -> Plan:
+def _plan(this: Input, slide: Slide, mpp_xy: tuple[float, float], warnings: list[str]) -> Plan:
     """Tissue or regions, and tiles; `warnings` gets what is odd about them."""
     regions = None
     if this.settings["regions"] is not None:
@@ -146,7 +148,7 @@ def _plan(this: Input, slide: Slide, mpp: float, warnings: list[str]) -> Plan:
         warnings += filter(None, [regions.note])
     plan = make_plan(
         slide,
-        mpp=mpp,
+        mpp_xy=mpp_xy,
         model_mpp=this.runtime.mpp,
         tile_px=this.settings["tile_px"],
         margin_um=this.settings["margin_um"],
@@ -157,10 +159,12 @@ def _plan(this: Input, slide: Slide, mpp: float, warnings: list[str]) -> Plan:
     return plan
 
 
-def _open_store(this: Input, mpp: float, warnings: list[str]) -> PartStore:
+def _open_store(this: Input, plan: Plan, warnings: list[str]) -> PartStore:
     """The parts of this very analysis; what belongs to another one is removed."""
-    store = PartStore(this.folder, this.runtime.label_space, mpp)
-    if dropped := store.open({**this.key, "mpp": mpp, "version": version("histonuc")}):
+    store = PartStore(this.folder, this.runtime.label_space, plan.mpp)
+    if dropped := store.open(
+        {**this.key, "mpp_xy": list(plan.mpp_xy), "version": version("histonuc")}
+    ):
         warnings.append(dropped)
     for name in (SUMMARY_FILE, GEOJSON_FILE):
         (this.folder / name).unlink(missing_ok=True)

@@ -27,7 +27,7 @@ class Plan:
         tissue: where tissue is.
         input_px: width and height of the network's input for a whole window.
         margin_px: halo in level-0 pixels.
-        mpp: microns per level-0 pixel.
+        mpp_xy: microns per level-0 pixel along x and y.
         skip_blank: drop tiles that turn out blank when read.
         regions: where nuclei are wanted; None for everywhere.
     """
@@ -37,9 +37,14 @@ class Plan:
     tissue: TissueMask
     input_px: tuple[int, int]
     margin_px: int
-    mpp: float
+    mpp_xy: tuple[float, float]
     skip_blank: bool
     regions: Regions | None = None
+
+    @property
+    def mpp(self) -> float:
+        """Side of a square of the same area as a level-0 pixel, in microns."""
+        return math.sqrt(math.prod(self.mpp_xy))
 
     def view(self, tile: Tile) -> View:
         """What to read of a tile's window: all of it, or what holds its tissue and a margin."""
@@ -76,7 +81,7 @@ class View:
 def make_plan(
     slide: Slide,
     *,
-    mpp: float,
+    mpp_xy: tuple[float, float],
     model_mpp: float,
     tile_px: int,
     margin_um: float,
@@ -86,15 +91,16 @@ def make_plan(
 
     Args:
         slide: open slide.
-        mpp: microns per level-0 pixel.
-        model_mpp: microns per pixel of the network's input.
+        mpp_xy: microns per level-0 pixel along x and y.
+        model_mpp: microns per pixel of the network's input, which are square.
         tile_px: side of the network's input.
         margin_um: halo around each core.
         regions: taken instead of the tissue.
     """
-    scale = model_mpp / mpp  # level-0 pixels per pixel of the network's input
-    margin_px = round(margin_um / mpp)
-    grid = make_grid(slide.size, round(tile_px * scale), margin_px)
+    scale_x, scale_y = (model_mpp / mpp for mpp in mpp_xy)  # level-0 pixels per pixel of the input
+    margin_px = round(margin_um / min(mpp_xy))
+    window_px = round(tile_px * scale_x), round(tile_px * scale_y)
+    grid = make_grid(slide.size, window_px, margin_px)
     tissue = find_tissue(slide) if regions is None else regions.tissue
     small = (
         regions is None and slide.is_plain and slide.size[0] * slide.size[1] <= SMALL_IMAGE_PIXELS
@@ -105,9 +111,9 @@ def make_plan(
         grid=grid,
         tiles=tuple(wanted),
         tissue=tissue,
-        input_px=(max(1, round(width / scale)), max(1, round(height / scale))),
+        input_px=(max(1, round(width / scale_x)), max(1, round(height / scale_y))),
         margin_px=margin_px,
-        mpp=mpp,
+        mpp_xy=mpp_xy,
         skip_blank=small,
         regions=regions,
     )

@@ -32,7 +32,7 @@ from histonuc.inference.summary import (
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 7
+RESULT_FORMAT = 8
 """Raised when the files of a result change: older results are then made anew."""
 
 

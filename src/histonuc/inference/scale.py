@@ -8,7 +8,7 @@ from pathlib import Path
 from histonuc.inference.runtime import Runtime
 from histonuc.inference.slides import Slide
 
-SQUARE, NEARLY_SQUARE = 1.02, 1.1
+SQUARE, FAR_FROM_SQUARE = 1.02, 2.0
 """Pixels longer along one axis by more than these factors are worth a note, or refused."""
 COARSE = 2.2
 """An image this many times coarser than the model's resolution lacks what the model looks for."""
@@ -21,8 +21,8 @@ _ENOUGH_NUCLEI = 50
 
 def resolve_mpp(
     slide: Slide, source: Path, given: float | None, runtime: Runtime, warnings: list[str]
-) -> tuple[float, str]:
-    """Microns per level-0 pixel and where they come from: ``given``, ``file`` or ``assumed``.
+) -> tuple[tuple[float, float], str]:
+    """Microns per level-0 pixel along x and y: ``given``, from the ``file``, or ``assumed``.
 
     Raises:
         ValueError: neither is there, and the input is no tile; or pixels are far from square.
@@ -36,18 +36,21 @@ def resolve_mpp(
     if given is not None:
         if slide.mpp is not None and abs(math.log(given / slide.mpp)) > 0.1:
             warnings.append(f"the file states {slide.mpp:.4g} mpp, --mpp says {given:.4g}")
-        return given, "given"
+        return (given, given), "given"
     if slide.mpp is not None and slide.mpp_xy is not None:
         ratio = max(slide.mpp_xy) / min(slide.mpp_xy)
         both = " x ".join(f"{value:.4g}" for value in slide.mpp_xy)
-        if ratio > NEARLY_SQUARE:
+        if ratio > FAR_FROM_SQUARE:
             raise ValueError(
-                f"{source.name} has pixels of {both} microns, expected square ones: "
+                f"{source.name} has pixels of {both} microns, expected squares or nearly so: "
                 "give --mpp if one of the two is wrong, or resample the image"
             )
         if ratio > SQUARE:
-            warnings.append(f"pixels of {both} microns are taken as squares of {slide.mpp:.4g}")
-        return slide.mpp, "file"
+            warnings.append(
+                f"pixels of {both} microns are made square for the network: "
+                "give --mpp if one of the two is wrong"
+            )
+        return slide.mpp_xy, "file"
     if not _is_tile(slide):
         raise ValueError(
             f"{source.name} does not state its microns per pixel: "
@@ -57,7 +60,7 @@ def resolve_mpp(
         f"the image does not state its microns per pixel: assumed the model's {runtime.mpp:g}; "
         "areas and densities depend on it; give --mpp if you know better"
     )
-    return runtime.mpp, "assumed"
+    return (runtime.mpp, runtime.mpp), "assumed"
 
 
 def _is_tile(slide: Slide) -> bool:

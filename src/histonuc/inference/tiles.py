@@ -79,27 +79,27 @@ class _Span(NamedTuple):
     alone: tuple[int, int]
 
 
-def make_grid(size: tuple[int, int], window_px: int, margin_px: int) -> Grid:
+def make_grid(size: tuple[int, int], window_px: tuple[int, int], margin_px: int) -> Grid:
     """Cover a slide with tiles.
 
     Args:
         size: width and height of the slide in level-0 pixels.
-        window_px: side of a window in level-0 pixels; less where the slide is smaller.
+        window_px: width and height of a window in level-0 pixels; less where the slide is smaller.
         margin_px: least distance from a core's inner borders to its window's, in level-0 pixels.
 
     Raises:
         ValueError: windows too small for their margins.
     """
-    if margin_px < 0 or window_px <= 2 * margin_px:
+    if margin_px < 0 or min(window_px) <= 2 * margin_px:
         raise ValueError(
-            f"tiles of {window_px} level-0 pixels leave nothing between margins of {margin_px}: "
-            "raise --tile-px or lower the margin"
+            f"tiles of {min(window_px)} level-0 pixels leave nothing between margins of "
+            f"{margin_px}: raise --tile-px or lower the margin"
         )
     width, height = size
     return Grid(
-        columns=_spans(width, window_px, margin_px),
-        rows=_spans(height, window_px, margin_px),
-        window_size=(min(width, window_px), min(height, window_px)),
+        columns=_spans(width, window_px[0], margin_px),
+        rows=_spans(height, window_px[1], margin_px),
+        window_size=(min(width, window_px[0]), min(height, window_px[1])),
     )
 
 

@@ -255,7 +255,7 @@ def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, mak
     (tmp_path / "a.dcm").write_bytes(content)
     with open_slide(tmp_path / "a.dcm") as slide:
         settings = {"tile_px": 100, "margin_um": 4}
-        assert make_plan(slide, mpp=0.25, model_mpp=0.25, **settings).tiles
+        assert make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, **settings).tiles
         with pytest.raises(ValueError, match="none of the"):
             run_on(slide, tmp_path / "a.dcm", pixel_runtime, tmp_path / "out", **settings)
 
@@ -265,7 +265,7 @@ def test_a_prediction_reports_skipped_regions_and_odd_pixels(
 ):
     monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
     image = make_blobs((700, 500), 300)
-    for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.4))):
+    for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.6))):
         write_ome(tmp_path / name, [image, image[::2, ::2]], mpp=mpp)
         damage_first_tile(tmp_path / name, name, image)
     summary = predict_module.predict(
@@ -278,4 +278,4 @@ def test_a_prediction_reports_skipped_regions_and_odd_pixels(
     assert any("1 of 2 regions could not be read" in line for line in summary.lines())
     assert any("0.25 x 0.26 microns" in line for line in summary.lines())
     (failure,) = summary.failed
-    assert "0.25 x 0.4 microns, expected square" in failure["error"]
+    assert "0.25 x 0.6 microns, expected squares" in failure["error"]

@@ -182,10 +182,10 @@ def test_a_scale_is_assumed_for_small_images_that_are_no_tiff(
     path, warnings = tmp_path / name, []
     Image.new("CMYK" if name == "cmyk.tif" else "RGB", size).save(path)
     with open_slide(path) as slide:
-        assert resolve_mpp(slide, path, 0.5, pixel_runtime, []) == (0.5, "given")
+        assert resolve_mpp(slide, path, 0.5, pixel_runtime, []) == ((0.5, 0.5), "given")
         if assumed:
             found = resolve_mpp(slide, path, None, pixel_runtime, warnings)
-            assert found == (0.25, "assumed")
+            assert found == ((0.25, 0.25), "assumed")
             assert "--mpp" in warnings[0]
         else:
             with pytest.raises(ValueError, match=rf"{name} does not state.*--mpp 0\.25"):
