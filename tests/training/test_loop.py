@@ -59,7 +59,7 @@ def test_dropout_differs_between_steps_processes_and_seeds() -> None:
 def test_divergence_is_one_line_and_poisons_no_checkpoint(
     settings, clip_norm, monkeypatch, capsys
 ) -> None:
-    from histonuc import commands
+    from histonuc.commands import training
 
     diverging = settings(epochs=9, clip_norm=clip_norm, max_lr=1e30, min_lr=1e29)
     diverging = replace(diverging, checkpoint_steps=1)
@@ -67,7 +67,7 @@ def test_divergence_is_one_line_and_poisons_no_checkpoint(
         train(diverging)
     state = load_state(diverging.out / "checkpoints" / "last")
     assert all(torch.isfinite(value).all() for value in state.model.values())
-    monkeypatch.setattr(commands, "require", lambda *_: None)
+    monkeypatch.setattr(training, "require", lambda *_: None)
     words = ["train", "--data", str(diverging.data), "--out", str(diverging.out) + "2"]
     words += ["--trunk", "tiny", "--tile-px", "32", "--max-lr", "1e30", "--accelerator", "cpu"]
     assert cli.run([*words, "--batch-size", "4", "--clip-norm", str(clip_norm)]) == 2

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from histonuc.extras import require
 from histonuc.inference.clock import Clock
 from histonuc.inference.engines import Precision, num_cores
+from histonuc.inference.memory import share_arenas
 from histonuc.inference.parts import PARTS_FOLDER, RUN_FILE, Part, PartResult, PartStore
 from histonuc.inference.pipeline import analyse, keep
 from histonuc.inference.plan import Plan
@@ -222,6 +223,7 @@ def _runtime(job: Job) -> Runtime:
 
     key = job.model, job.device, job.precision, job.flips
     if key not in _runtimes:
+        share_arenas()
         threads = get_worker().state.nthreads
         _runtimes[key] = load_runtime(
             job.model, job.device, job.precision, threads, threads, flips=job.flips

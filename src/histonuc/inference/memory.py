@@ -1,4 +1,4 @@
-"""What a process of `histonuc predict` tells its allocator."""
+"""What a process of `histonuc predict`, and a worker of its cluster, tells its allocator."""
 
 from __future__ import annotations
 

@@ -1,0 +1,32 @@
+"""The commands as functions: what `histonuc NAME` runs and what `histonuc.NAME()` calls.
+
+Each gathers the parts it needs, calls them, and returns an `Outcome`. Heavy imports live inside the
+functions, so that ``histonuc --help`` answers at once and a plain install needs no torch.
+"""
+
+from histonuc.commands.model_files import export_model, models
+from histonuc.commands.outcome import Outcome
+from histonuc.commands.predicting import demo, export, predict
+from histonuc.commands.preparing import info, prepare_folder, prepare_pannuke, synth
+from histonuc.commands.scoring import compare, evaluate, merge_scores, report
+from histonuc.commands.training import config_train, crossval, train
+
+__all__ = [
+    "Outcome",
+    "compare",
+    "config_train",
+    "crossval",
+    "demo",
+    "evaluate",
+    "export",
+    "export_model",
+    "info",
+    "merge_scores",
+    "models",
+    "predict",
+    "prepare_folder",
+    "prepare_pannuke",
+    "report",
+    "synth",
+    "train",
+]

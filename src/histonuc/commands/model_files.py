@@ -1,0 +1,80 @@
+"""Commands about model files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from histonuc.commands.outcome import Outcome
+from histonuc.training.config import read_options
+
+
+def models() -> Outcome:
+    """List the shipped models, and every trunk with its parameters and GFLOPs."""
+    from histonuc.extras import is_installed
+    from histonuc.inference.runtime import list_shipped
+
+    lines = ["shipped models (histonuc predict --model NAME)"]
+    shipped = [model.to_dict() for model in list_shipped()]
+    lines += [
+        f"  {row['name']:<18} {row['trunk']} × {row['representation']}, {row['mpp']} mpp, "
+        f"{row['size_mb']:.1f} MB: {', '.join(row['classes'])}"
+        for row in shipped
+    ]
+    if not is_installed("train"):
+        lines += ["", "the trunks need torch to be listed: pip install 'histonuc[train]'"]
+        return Outcome(lines=lines, data={"shipped": shipped})
+    from histonuc.representations import REPRESENTATIONS
+    from histonuc.zoo import model_table
+
+    trunks = model_table()
+    lines += ["", f"{'trunk':<22}{'parameters':>14}{'GFLOPs at 256²':>18}"]
+    lines += [
+        f"{row.trunk:<22}{row.num_parameters / 1e6:>12.2f} M{row.gflops:>18.1f}" for row in trunks
+    ]
+    lines += ["", f"every trunk works with every representation: {', '.join(REPRESENTATIONS)}"]
+    return Outcome(
+        lines=lines, data={"shipped": shipped, "trunks": [asdict(row) for row in trunks]}
+    )
+
+
+def export_model(
+    model: Path,
+    *,
+    out: Path,
+    to: Literal["onnx", "openvino", "safetensors"] = "onnx",
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    data: Path | None = None,
+    folds: tuple[int, ...] = (),
+    representation_options: dict[str, Any] | None = None,
+) -> Outcome:
+    """Turn a trained model into a file that predicts without torch, and compare the two.
+
+    Args:
+        model: A run folder, a checkpoint or a shipped model's name.
+        out: File to write, *.onnx, or *.xml (with *.bin beside it) for openvino.
+        to: Format of the file; safetensors is one to train on from, and needs torch.
+        precision: Number format of the stored weights; fp16 halves the file and changes nothing
+            else, int8 is arithmetic too and needs --data.
+        data: Store with real tiles, for int8's ranges and for the comparison.
+        folds: Folds of the store to use, those of the training for int8; all when not given.
+        representation_options: Options of the decoder to change:
+            --representation-options.min-area-px 60.
+    """
+    from histonuc.inference.model_export import export_model as export
+
+    parity = export(
+        model,
+        out,
+        to=to,
+        precision=precision,
+        representation_options=read_options(representation_options or {}),
+        data=data,
+        folds=folds,
+    )
+    size = sum(f.stat().st_size for f in (out, out.with_suffix(".bin")) if f.is_file()) / 1e6
+    return Outcome(
+        lines=[f"wrote {out} ({size:.1f} MB)", *parity.lines()],
+        data={"file": str(out), "size_mb": size, **parity.to_dict()},
+    )

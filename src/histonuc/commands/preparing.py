@@ -1,0 +1,110 @@
+"""Commands that make stores, and the one that says what a path is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from histonuc.commands.outcome import Outcome
+
+
+def prepare_pannuke(
+    raw: Path,
+    *,
+    out: Path,
+    folds: tuple[int, ...] = (),
+    mpp: float = 0.25,
+    overwrite: bool = False,
+) -> Outcome:
+    """Read PanNuke's official folds, check them, and write a store.
+
+    Args:
+        raw: Folder that holds the unpacked folds, in any of the layouts found in the wild.
+        out: Store to write; must not exist.
+        folds: Folds to read; all that are found when not given.
+        mpp: Microns per pixel of the tiles.
+        overwrite: Replace an existing store.
+    """
+    from histonuc.data.pannuke import prepare_pannuke as prepare
+
+    result = prepare(raw, out, folds=folds, mpp=mpp, overwrite=overwrite)
+    return Outcome(lines=result.lines(), data=result.to_dict())
+
+
+def prepare_folder(
+    directory: Path,
+    *,
+    out: Path,
+    only: tuple[str, ...] = (),
+    label_space: str = "pannuke",
+    num_folds: int = 3,
+    mpp: dict[str, float] | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> Outcome:
+    """Read a folder of labelled images (index.csv, images, instances, optional types).
+
+    Args:
+        directory: Folder with index.csv and one folder a data set.
+        out: Store to write; must not exist.
+        only: Names of the data sets to read; all when not given.
+        label_space: Classes of the store: pannuke, consep, three or nucleus.
+        num_folds: Folds to split into, by patient (or image), stratified by data set.
+        mpp: Microns per pixel of a data set that does not state it: --mpp.nuinsseg 0.17.
+        seed: Seed of the split.
+        overwrite: Replace an existing store.
+    """
+    from histonuc.data.formats import prepare_folder as prepare
+
+    result = prepare(
+        directory,
+        out,
+        only=only,
+        label_space=label_space,
+        num_folds=num_folds,
+        mpp=mpp or {},
+        seed=seed,
+        overwrite=overwrite,
+    )
+    return Outcome(lines=result.lines(), data=result.to_dict())
+
+
+def synth(
+    *,
+    out: Path,
+    tiles: int = 200,
+    folds: int = 3,
+    tile_px: int = 256,
+    seed: int = 0,
+) -> Outcome:
+    """Draw H&E-like tiles with exact labels in PanNuke's official layout.
+
+    Args:
+        out: Folder to write the folds into.
+        tiles: Tiles in all, spread over the folds.
+        folds: Number of folds.
+        tile_px: Side of a tile in pixels.
+        seed: The same seed draws the same tiles.
+    """
+    from histonuc.data.synthetic import write_synthetic
+
+    write_synthetic(out, tiles=tiles, seed=seed, folds=folds, tile_px=tile_px)
+    return Outcome(
+        lines=[
+            f"drew {tiles} tiles in {folds} folds into {out}",
+            f"next: histonuc prepare pannuke {out} --out DATA",
+        ],
+        data={"out": str(out), "tiles": tiles, "folds": folds},
+    )
+
+
+def info(path: Path, *, scene: int | None = None) -> Outcome:
+    """Say what a path is: a slide or image, a store, a run, a checkpoint, a prediction.
+
+    Args:
+        path: What to look at.
+        scene: Which picture of a slide that holds several.
+    """
+    from histonuc.inspection import describe
+
+    facts = describe(path, scene=scene)
+    return Outcome(lines=[f"{key}: {value}" for key, value in facts.items()], data=facts)

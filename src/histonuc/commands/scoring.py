@@ -1,0 +1,136 @@
+"""Commands that judge networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from histonuc.commands.outcome import Outcome
+from histonuc.extras import require
+
+
+def evaluate(
+    model: str = "",
+    *,
+    data: Path,
+    out: Path,
+    folds: tuple[int, ...] = (),
+    sources: tuple[str, ...] = (),
+    part: str = "",
+    predictions: Path | None = None,
+    types: dict[str, str] | None = None,
+    binary_only: bool = False,
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto",
+    flips: bool = False,
+) -> Outcome:
+    """Score a model, or predictions made elsewhere, on folds of a store and write scores.json.
+
+    Args:
+        model: A run folder, a checkpoint, an exported model file, or a shipped model's name.
+        data: Store, as `histonuc prepare` writes it.
+        out: Folder for scores.json and the tables beside it.
+        folds: Folds to score; all when not given.
+        sources: Data sets to score; all when not given.
+        part: Score only a part of these tiles, 2/8 the second of eight; see `merge-scores`.
+        predictions: Instead of a model: a folder of label images or of HoVer-Net or CellViT JSON,
+            or an npy in PanNuke's shape.
+        types: Class of each type of the predictions: --types.1 Neoplastic.
+        binary_only: Leave classes out, so that any model can be scored on any store.
+        device: auto, cpu, cuda:0 or mps.
+        precision: As for `histonuc predict`.
+        flips: As for `histonuc predict`.
+    """
+    if bool(model) == bool(predictions):
+        raise ValueError("expected either a model or --predictions PATH to evaluate")
+    if types and not predictions:
+        raise ValueError("--types names the classes of --predictions; a model knows its own")
+    if predictions is not None:
+        from histonuc.inference.scoring import score_files
+
+        evaluation, scores = score_files(
+            predictions,
+            data,
+            out,
+            folds=folds,
+            sources=sources,
+            part=part,
+            type_map=types,
+            binary_only=binary_only,
+        )
+    else:
+        from histonuc.inference.scoring import score_model
+
+        evaluation, scores = score_model(
+            model,
+            data,
+            out,
+            folds=folds,
+            sources=sources,
+            part=part,
+            binary_only=binary_only,
+            device=device,
+            precision=precision,
+            flips=flips,
+        )
+    return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
+
+
+def merge_scores(scores: tuple[Path, ...], *, out: Path) -> Outcome:
+    """Make one score folder of several, the same as if all their tiles had been scored at once.
+
+    Args:
+        scores: Folders of `histonuc evaluate`, each of other tiles of one store, by one model.
+        out: Folder for the scores.json of all and the tables beside it.
+    """
+    from histonuc.evaluation import merge_scores as merge
+
+    evaluation, merged = merge(scores, out)
+    return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=merged)
+
+
+def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0) -> Outcome:
+    """Compare models on the same tiles: paired differences with 95 % intervals and tests.
+
+    Args:
+        scores: Folders of `histonuc evaluate` or `histonuc crossval`; all against the first.
+        out: Folder for compare.json and the figure.
+        seed: Seed of the bootstrap and the permutation test.
+    """
+    from histonuc.evaluation.comparison import COMPARISON_FILE, comparison_lines
+    from histonuc.evaluation.comparison import compare as compare_scores
+
+    if out is not None:
+        require("report", "histonuc compare --out")
+    result = compare_scores(scores, seed=seed)
+    lines = comparison_lines(result)
+    if out is not None:
+        from histonuc.files import write_json
+        from histonuc.reporting.forest import write_forest_plot
+
+        figures = write_forest_plot(result, out)
+        write_json(result, out / COMPARISON_FILE)
+        lines += ["", *(f"wrote {path}" for path in (*figures, out / COMPARISON_FILE))]
+    return Outcome(lines=lines, data=result)
+
+
+def report(
+    runs: tuple[Path, ...] = (),
+    *,
+    out: Path,
+    scores: tuple[Path, ...] = (),
+    data: Path | None = None,
+) -> Outcome:
+    """Write one self-contained HTML of runs and their scores.
+
+    Args:
+        runs: Run folders of `histonuc train`, or folders of `histonuc crossval`.
+        out: HTML file to write.
+        scores: Score folders of `histonuc evaluate`; those inside the runs are found by themselves.
+        data: Store, for the preview of the data.
+    """
+    require("report", "histonuc report")
+    from histonuc.reporting import report as write_report
+
+    path = write_report(runs, out, scores=scores, data=data)
+    return Outcome(lines=[f"open {path}"], data={"report": str(path)})
