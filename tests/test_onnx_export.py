@@ -11,9 +11,10 @@ import onnxruntime
 import pytest
 import torch
 
+from histonuc.network import ModelSpec, NucleusModel
 from histonuc.onnx_export import export_onnx, onnx_difference
 from histonuc.taxonomy import PANNUKE
-from histonuc.zoo import ModelSpec, NucleusModel, build_model
+from histonuc.zoo import build_model
 
 # Tracing symbolic shapes is slow, so two trunks that between them hold every kind of layer.
 OPTIONS: dict[str, dict[str, object]] = {

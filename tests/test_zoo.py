@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from histonuc.network import ModelSpec
 from histonuc.taxonomy import CONSEP, PANNUKE
 from histonuc.zoo import (
     TRUNKS,
-    ModelSpec,
     build_model,
     build_trunk,
     load_model,

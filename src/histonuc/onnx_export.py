@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from histonuc.files import replacing
 
 if TYPE_CHECKING:
-    from histonuc.zoo import NucleusModel
+    from histonuc.network import NucleusModel
 
 SPEC_KEY = "histonuc"
 """Key of the JSON text of the model's spec in the file's metadata."""

@@ -118,8 +118,9 @@ def checkpoint(tmp_path_factory):
     pytest.importorskip("torch")
     import torch
 
+    from histonuc.network import ModelSpec
     from histonuc.taxonomy import NUCLEUS
-    from histonuc.zoo import ModelSpec, build_model, save_model
+    from histonuc.zoo import build_model, save_model
 
     torch.manual_seed(0)
     spec = ModelSpec(trunk="compact", representation="semantic", label_space=NUCLEUS, mpp=0.5)

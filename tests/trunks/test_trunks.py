@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from histonuc.network import ModelSpec, NucleusModel
 from histonuc.taxonomy import PANNUKE
-from histonuc.zoo import TRUNKS, ModelSpec, NucleusModel, build_model, load_model, save_model
+from histonuc.zoo import TRUNKS, build_model, load_model, save_model
 
 # As small as the options allow; the deeper ResNets are seen on the meta device only.
 TINY: dict[str, dict[str, object]] = {

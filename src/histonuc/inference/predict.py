@@ -123,18 +123,11 @@ def predict(
                 key = fingerprint(source) | common
                 if regions is not None:
                     key["regions_sha256"] = file_sha256(find_regions(regions, source))
-                if overwrite:
-                    remove_parts(folder)
-                finished = None if overwrite else read_finished(folder, key)
+                finished = _read_result(folder, key, overwrite)
                 if finished is not None:
-                    remove_parts(folder)  # of a run that was killed at its very end
                     summary.skipped.append(str(source))
                     summary.items.append(finished)
                     continue
-                remote = None
-                if client is not None:
-                    there = job(source=source.absolute(), folder=folder.absolute())
-                    remote = Remote(client=client, job=there)
                 here = Input(
                     source=source,
                     folder=folder,
@@ -142,7 +135,11 @@ def predict(
                     settings=settings,
                     key=key,
                     geojson=geojson,
-                    remote=remote,
+                    remote=None
+                    if client is None
+                    else Remote(
+                        client=client, job=job(source=source.absolute(), folder=folder.absolute())
+                    ),
                 )
                 summary.items.append(predict_one(here, meter))
             except Exception as error:  # whatever ails one input must not cost the others
@@ -155,6 +152,17 @@ def predict(
         path = out / SUMMARY_FILE
         summary.failed.append({"source": str(path), "error": log_failure(path, error, log)})
     return summary
+
+
+def _read_result(folder: Path, key: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    """What a folder's summary says where the input is done; None where it is to be done."""
+    if overwrite:
+        remove_parts(folder)
+        return None
+    finished = read_finished(folder, key)
+    if finished is not None:
+        remove_parts(folder)  # of a run that was killed at its very end
+    return finished
 
 
 def _check(settings: Mapping[str, Any], runtime: Runtime, out: Path) -> None:
