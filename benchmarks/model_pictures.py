@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from histonuc.data.resampling import resample_labels
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate
-from histonuc.evaluation.loop import tile_maps
+from histonuc.evaluation.loop import at_mpp
 from histonuc.evaluation.panels import TileScore, crop_to_panel
 from histonuc.inference.runtime import Runtime, load_runtime
 from histonuc.taxonomy import LabelSpace
@@ -44,12 +45,13 @@ def outlined(
 def row(store: Store, runtime: Runtime, record: TileScore) -> NDArray[np.uint8]:
     """Image, truth, prediction of a tile side by side, with a line of text below."""
     image = np.ascontiguousarray(store.image(record.tile))
-    maps = tile_maps(store, record.tile, runtime.maps, runtime.mpp)
+    maps = runtime.maps(at_mpp(store, record.tile, runtime.mpp)[None])[0]
     found = runtime.representation.decode(maps)
+    labels = resample_labels(found.labels, *image.shape[1::-1])
     truth = outlined(
         image, store.instances(record.tile), store.types(record.tile), store.label_space
     )
-    prediction = outlined(image, found.labels, found.types, runtime.label_space)
+    prediction = outlined(image, labels, found.types, runtime.label_space)
     strip = np.concatenate([crop_to_panel(x) for x in (image, truth, prediction)], axis=1)
     text = Image.new("RGB", (strip.shape[1], 22), (255, 255, 255))
     line = f"{record.source}  {record.name}  {record.tissue}: {record.num_truth} nuclei, "

@@ -17,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from histonuc.data.resampling import resample_labels
 from histonuc.data.store import Store
-from histonuc.evaluation.loop import tile_maps
+from histonuc.evaluation.loop import at_mpp
 from histonuc.inference.engines import num_cores
 from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
@@ -40,7 +41,7 @@ class Tuner:
         store = Store.open(data)
         self.tiles: list[tuple[str, np.ndarray, np.ndarray]] = []
         for tile in store.select(folds).tolist():
-            maps = tile_maps(store, tile, self.runtime.maps, self.runtime.mpp)
+            maps = self.runtime.maps(at_mpp(store, tile, self.runtime.mpp)[None])[0]
             # float16: ten bits of a probability or of a few pixels are more than they are worth
             self.tiles.append((store.source(tile), store.instances(tile), maps.astype(np.float16)))
         sources = [source for source, _, _ in self.tiles]
@@ -55,7 +56,8 @@ class Tuner:
 
             def bpq(tile: tuple[str, np.ndarray, np.ndarray]) -> float:
                 found = decoder.decode(tile[2].astype(np.float32))
-                counts = panoptic_counts(tile[1], found.labels)
+                labels = resample_labels(found.labels, *tile[1].shape[::-1])
+                counts = panoptic_counts(tile[1], labels)
                 return float(counts.pq[0]) if tile[1].any() else np.nan
 
             with ThreadPoolExecutor(num_cores()) as pool:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from histonuc.data.resampling import resample_labels
 from histonuc.evaluation import (
     Evaluation,
     TileScore,
@@ -24,6 +25,8 @@ from histonuc.evaluation import (
     write_scores,
 )
 from histonuc.evaluation.panels import PANEL_PX, choose_panels
+from histonuc.nuclei import TileLabels
+from histonuc.representations import build_representation
 from histonuc.representations.semantic import Semantic
 from histonuc.taxonomy import NUCLEUS, LabelSpace
 
@@ -248,6 +251,36 @@ def test_the_model_sees_its_own_resolution_and_is_scored_at_the_datas(
     assert set(seen) == {side}
     assert evaluation.total.pixels.foreground.sum() == 3 * 48 * 48
     assert evaluation.summary()["bpq"] == pytest.approx(1, abs=0.2)
+
+
+@pytest.mark.parametrize("mpp", [0.5, 0.2, 0.125])
+@pytest.mark.parametrize("name", ["hover", "star", "offset"])
+def test_instances_are_decoded_at_the_models_resolution(name: str, mpp: float) -> None:
+    store = MemoryStore(num=2, side=96, mpp=mpp)
+    representation = build_representation(name, 2, min_area_px=4)
+
+    def predict(images: np.ndarray) -> np.ndarray:
+        side = images.shape[1]
+        assert side == round(96 * mpp / 0.25)
+        maps = []
+        for tile in range(len(images)):
+            instances = resample_labels(store.instances(tile), side, side)
+            candidates = np.array([0, 1, 2], np.uint32)[store.types(tile)]
+            truth = TileLabels(
+                instances=instances,
+                candidates=candidates,
+                ignore=np.zeros(instances.shape, bool),
+            )
+            geometry = representation.encode(truth)["geometry"]
+            kinds = candidates[instances]
+            maps.append(np.stack([instances > 0, *geometry, kinds == 1, kinds == 2]))
+        return np.stack(maps).astype(np.float32)
+
+    evaluation = run(store, predict, tiles=[0], representation=representation)
+    panoptic = evaluation.total.panoptic
+    assert panoptic.fp[0] == panoptic.fn[0] == 0
+    # Nuclei of 6 to 13 px at 0.125 mpp are 3 to 7 px for the model.
+    assert evaluation.summary()["bpq"] > (0.9 if mpp > 0.125 else 0.7)
 
 
 def test_batches_hold_tiles_of_one_size_and_progress_is_told() -> None:

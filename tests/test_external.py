@@ -19,7 +19,8 @@ from histonuc import commands
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
-from histonuc.evaluation import Evaluation, evaluate_predictions
+from histonuc.evaluation import Evaluation, evaluate_predictions, merge_scores
+from histonuc.inference.scoring import score_files
 from histonuc.metrics.counts import nanmean
 from histonuc.metrics.official import official_counts
 from histonuc.metrics.panoptic import PanopticCounts
@@ -165,6 +166,22 @@ def test_scores_of_tiles_in_any_pieces_are_the_same(
     ]
     whole = evaluate_predictions(store, tiles, folder)
     assert (parts[0] + parts[1] + parts[2]).scores() == whole.scores()
+
+
+def test_parts_of_an_npy_score_as_the_whole(
+    store: Store, tiles: np.ndarray, tmp_path: Path
+) -> None:
+    masks = np.stack([np.roll(store.official_mask(tile), i, 1) for i, tile in enumerate(tiles)])
+    np.save(tmp_path / "masks.npy", masks)
+
+    def score(name: str, part: str = "") -> Path:
+        score_files(tmp_path / "masks.npy", store.path, tmp_path / name, folds=[1], part=part)
+        return tmp_path / name
+
+    _, merged = merge_scores([score("b", "2/2"), score("a", "1/2")], tmp_path / "merged")
+    whole = json.loads((score("whole") / "scores.json").read_text())
+    assert merged["overall"] == whole["overall"]
+    assert merged["num_tiles"] == len(tiles)
 
 
 def test_the_command_writes_scores_and_the_columns_of_a_comparison(

@@ -34,7 +34,7 @@ def hover_net_f1(pairs: np.ndarray, lost: np.ndarray, extra: np.ndarray, kind: i
 @given(st.integers(0, 2**32 - 1))
 def test_centroid_f1_is_hover_nets(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    true, pred = rng.integers(1, 4, rng.integers(1, 12)), rng.integers(1, 4, rng.integers(1, 12))
+    true, pred = rng.integers(1, 4, rng.integers(1, 12)), rng.integers(0, 4, rng.integers(1, 12))
     num = int(rng.integers(0, min(len(true), len(pred)) + 1))
     rows, columns = rng.permutation(len(true))[:num], rng.permutation(len(pred))[:num]
     table = confuse(true, pred, (rows, columns), 3)

@@ -1,4 +1,4 @@
-"""Images at another size: the same for tiles that are scored and for slides."""
+"""Images and labels at another size: the same for tiles that are scored and for slides."""
 
 from __future__ import annotations
 
@@ -19,3 +19,16 @@ def resample(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.u
     shrinks = max(columns / width, rows / height) >= AREA_FROM
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), np.uint8)
+
+
+def resample_labels(labels: NDArray[np.int32], width: int, height: int) -> NDArray[np.int32]:
+    """Label image (H, W) at another size: a pixel has the label that its centre lies in.
+
+    That is what outlines at the one size, which follow pixel edges, cover at the other.
+    """
+    rows, columns = labels.shape
+    if (columns, rows) == (width, height):
+        return labels
+    y = ((np.arange(height) + 0.5) * rows / height).astype(np.intp)
+    x = ((np.arange(width) + 0.5) * columns / width).astype(np.intp)
+    return np.ascontiguousarray(labels[y[:, None], x])

@@ -45,6 +45,7 @@ def evaluate_predictions(
     *,
     type_map: Mapping[str, str] | None = None,
     binary_only: bool = False,
+    predicted: NDArray[np.integer] | None = None,
 ) -> Evaluation:
     """Score predictions made elsewhere; scores of probabilities are left out.
 
@@ -54,6 +55,7 @@ def evaluate_predictions(
         path: see the module's docstring.
         type_map: see `read_predictions`.
         binary_only: leave classes out.
+        predicted: see `read_predictions`.
 
     Raises:
         ValueError: see `read_predictions`.
@@ -62,7 +64,9 @@ def evaluate_predictions(
     reason = "" if typed else "the predictions have none"
     return score_predictions(
         store,
-        read_predictions(path, store, tiles, type_map, binary_only=binary_only),
+        read_predictions(
+            path, store, tiles, type_map, binary_only=binary_only, predicted=predicted
+        ),
         len(tiles),
         no_classes="left out by --binary-only" if binary_only else reason,
     )
@@ -75,6 +79,7 @@ def read_predictions(
     type_map: Mapping[str, str] | None = None,
     *,
     binary_only: bool = False,
+    predicted: NDArray[np.integer] | None = None,
 ) -> Iterator[tuple[int, Prediction]]:
     """Read the predictions of tiles one after the other.
 
@@ -86,6 +91,7 @@ def read_predictions(
             otherwise type ``k`` is the ``k``-th class and names are the store's own. Type 0 is a
             nucleus of no class unless it is named here.
         binary_only: leave types unread.
+        predicted: tiles, ascending, that an npy has a row of each; `tiles` when not given.
 
     Raises:
         ValueError: nothing readable there, a tile without prediction, one of another size, or types
@@ -95,7 +101,7 @@ def read_predictions(
     if path.is_file():
         if type_map:
             raise ValueError("--types: an npy has a channel a class; it cannot be mapped")
-        yield from _read_npy(path, store, tiles)
+        yield from _read_npy(path, store, tiles, tiles if predicted is None else predicted)
         return
     if not path.is_dir():
         raise ValueError(f"--predictions: nothing at {path}: give a folder or an npy file")
@@ -136,17 +142,18 @@ class _Types:
 
 
 def _read_npy(
-    path: Path, store: Store, tiles: NDArray[np.integer]
+    path: Path, store: Store, tiles: NDArray[np.integer], predicted: NDArray[np.integer]
 ) -> Iterator[tuple[int, Prediction]]:
-    num_classes = len(store.label_space)
+    num_classes, num_rows = len(store.label_space), len(predicted)
     file = inspect_npy(path)
     fits = len(file.shape) == 4 and file.shape[3] in (num_classes, num_classes + 1)
-    if not fits or file.shape[0] != len(tiles) or file.dtype.kind not in "iuf":
+    if not fits or file.shape[0] != num_rows or file.dtype.kind not in "iuf":
         raise ValueError(
-            f"{path}: expected numbers ({len(tiles)}, H, W, {num_classes} or {num_classes + 1}), "
+            f"{path}: expected numbers ({num_rows}, H, W, {num_classes} or {num_classes + 1}), "
             f"one row a tile of the folds that are scored, got {file.shape} {file.dtype}"
         )
-    for row, tile in enumerate(map(int, tiles)):
+    rows = np.searchsorted(predicted, tiles)
+    for row, tile in zip(rows.tolist(), map(int, tiles), strict=True):
         _check_size(path, file.shape[1:3], store.image(tile).shape[:2])
         with reading(path, f"instance ids, in row {row}"):
             labels, covered = flatten_channels(file.read(row, row + 1)[0], num_classes)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.data.resampling import resample
+from histonuc.data.resampling import resample, resample_labels
 from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen
 from histonuc.evaluation.results import Evaluation, GroupCounts
 from histonuc.evaluation.scorer import Prediction, TileScorer
@@ -46,8 +47,9 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on tiles of a store.
 
-    Tiles of another resolution than the model's are resampled to it and the maps are resampled
-    back, so scores are at the data's own resolution. Tiles go through `predict` whole.
+    Tiles of another resolution than the model's are resampled to it, decoded there, as a slide is,
+    and the labels are resampled back, so scores are at the data's own resolution. Tiles go through
+    `predict` whole.
 
     Args:
         store: truth.
@@ -136,9 +138,11 @@ def _decode(
     for batch in _batches(store, tiles, mpp):
         maps = predict(np.stack([at_mpp(store, tile, mpp) for tile in batch]))
         for tile, tile_maps in zip(batch, maps, strict=True):
-            own = _resize_maps(tile_maps, *store.image(tile).shape[:2])
-            found = representation.decode(own)
-            yield tile, _in_store_order(found, representation.pixel_probabilities(own), order)
+            height, width = store.image(tile).shape[:2]
+            found = representation.decode(tile_maps)
+            found = replace(found, labels=resample_labels(found.labels, width, height))
+            pixels = representation.pixel_probabilities(tile_maps)
+            yield tile, _in_store_order(found, _resize(pixels, width, height), order)
 
 
 def _in_store_order(
@@ -211,25 +215,14 @@ def _model_size(store: Store, tile: int, mpp: float) -> tuple[int, int]:
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
-def tile_maps(
-    store: Store,
-    tile: int,
-    predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    mpp: float,
-) -> NDArray[np.float32]:
-    """Maps (C, H, W) of one tile at its own resolution, as `evaluate` decodes them."""
-    maps = predict(at_mpp(store, tile, mpp)[None])[0]
-    return _resize_maps(maps, *store.image(tile).shape[:2])
-
-
 def at_mpp(store: Store, tile: int, mpp: float) -> NDArray[np.uint8]:
     """Image uint8 (H, W, 3) of a tile, resampled where its resolution is another than `mpp`."""
     height, width = _model_size(store, tile, mpp)
     return resample(store.image(tile), width, height)
 
 
-def _resize_maps(maps: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def _resize(probabilities: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
     """Maps (C, h, w) on the tile's own grid."""
-    if maps.shape[1:] == (height, width):
-        return maps
-    return np.stack([cv2.resize(m, (width, height), interpolation=cv2.INTER_LINEAR) for m in maps])
+    if probabilities.shape[1:] == (height, width):
+        return probabilities
+    return np.stack([cv2.resize(channel, (width, height)) for channel in probabilities])

@@ -50,8 +50,8 @@ CONVENTIONS = {
     "bce": "binary cross entropy in nats, mean over pixels; overall: mean over all channels",
     "foreground_dice": "nucleus of any class against background",
     "nuclear_accuracy and confusion.nuclear": "the seed's: excludes missed and background pixels",
-    "resolution": "images are resampled to the model's mpp where it differs by more than 2 %, maps "
-    "are resampled back before decoding; scored at the data's own resolution",
+    "resolution": "images are resampled to the model's mpp where it differs by more than 2 % and "
+    "decoded there, labels are resampled back; scored at the data's own resolution",
 }
 
 

@@ -94,9 +94,13 @@ def score_files(
         binary_only: leave classes out.
     """
     store = Store.open(data)
-    tiles = _select(store, folds, sources, part)
     evaluation = evaluate_predictions(
-        store, tiles, predictions, type_map=type_map, binary_only=binary_only
+        store,
+        _select(store, folds, sources, part),
+        predictions,
+        type_map=type_map,
+        binary_only=binary_only,
+        predicted=_select(store, folds, sources, ""),
     )
     scores = write_scores(
         evaluation,

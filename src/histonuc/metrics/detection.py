@@ -13,7 +13,8 @@
   predictions and true nuclei of class c. (The paper also has TNc; in the code it is always 0.)
 
 Deviations: an image without nuclei adds nothing (CellViT adds a dummy nucleus to truth and
-prediction); pairs whose true class is unknown are left out of class scores.
+prediction); pairs whose true class is unknown are left out of class scores. A prediction of unknown
+class, hover_net's type 0, is of another class than the true nucleus.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class DetectionCounts(Counts):
         detected = ratio(2 * pairs.sum(), self.by_distance.sum() + pairs.sum())
         tp = np.diagonal(known)
         wrong = known.sum(0) + known.sum(1) - 2 * tp
+        wrong += self.by_distance[1:-1, -1]  # the prediction's class is unknown
         unpaired = self.by_distance[0, 1:-1] + self.by_distance[1:-1, 0]
         return np.append(detected, ratio(2 * tp, 2 * tp + 2 * wrong + unpaired))
 
