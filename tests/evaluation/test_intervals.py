@@ -136,3 +136,10 @@ def test_without_classes_there_are_none_of_theirs() -> None:
     assert found["mpq"] is None
     assert found["mpq_images"] is None
     assert found["bpq"] is not None
+
+
+def test_tissues_of_one_image_each_give_no_interval() -> None:
+    tiles = [replace(tile, tissue=str(i), source="a") for i, tile in enumerate(make_tiles())]
+    found = score_intervals(table(tiles))
+    for group in (found, found["per_source"]["a"], found["per_tissue"]["0"]):
+        assert {group[name] for name in ("bpq", "bpq_pooled", "aji") if name in group} == {None}

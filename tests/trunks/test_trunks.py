@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from histonuc.network import ModelSpec, NucleusModel
+from histonuc.nuclei import TileLabels
 from histonuc.taxonomy import PANNUKE
 from histonuc.zoo import TRUNKS, build_model, load_model, save_model
 
@@ -63,6 +66,33 @@ def test_output_has_the_input_size(trunk: str) -> None:
         assert logits.shape == (2, 6, height, width)
         assert (aux is None) == (model.aux_head is None)
         assert aux is None or aux.shape == logits.shape
+
+
+@pytest.mark.parametrize("representation", ["hover", "star", "offset"])
+@pytest.mark.parametrize("trunk", TRUNKS)
+def test_every_representation_goes_with_every_trunk(trunk: str, representation: str) -> None:
+    instances = np.zeros((64, 64), np.int32)
+    instances[5:20, 5:20], instances[30:50, 40:60] = 1, 2
+    truth = TileLabels(
+        instances=instances,
+        candidates=np.array([0, 1, 6], np.uint32),
+        ignore=np.zeros((64, 64), bool),
+    )
+    with torch.device("meta"):
+        model = build_model(
+            replace(_spec(trunk, **TINY.get(trunk, {})), representation=representation)
+        )
+        logits, aux = model.train().forward_train(torch.zeros(2, 3, 64, 64))
+    targets = {
+        name: torch.from_numpy(np.stack([target, target]))
+        for name, target in model.representation.encode(truth).items()
+    }
+    for found in (logits,) if aux is None else (logits, aux):
+        assert found.shape == (2, model.representation.channels, 64, 64)
+        values = torch.zeros(found.shape, requires_grad=True)
+        total, _ = model.representation.loss(values, targets)
+        total.backward()
+        assert (values.grad.abs().amax((0, 2, 3)) > 0).all()  # every channel learns
 
 
 def test_too_small_is_refused_with_the_sizes_that_work(model: NucleusModel) -> None:

@@ -29,7 +29,8 @@ def score_intervals(records: TileTable) -> dict[str, Any]:
     """Ends of the 95 % intervals, under the names that the scores have in scores.json.
 
     Images are drawn anew within each tissue (of each source, for those by source); see
-    `histonuc.metrics.bootstrap`. None where fewer than two images have the score.
+    `histonuc.metrics.bootstrap`. None where no tissue has two images with the score; a tissue with
+    one image widens nothing.
     """
     records = records.sorted_by_tile()
     names, above, below = _ratios(records.numbers)
@@ -40,11 +41,12 @@ def score_intervals(records: TileTable) -> dict[str, Any]:
     found, group = np.unique(tissues, return_inverse=True)
     sums = resample_sums(columns, group, len(found), REPEATS, np.random.default_rng(0))
     ends = percentile_interval(group_averages(*np.split(sums, 2, axis=2)))
+    by_tissue = _images_drawn(has_score, group, len(found))
     *within, over_tissues, over_images = (
         _named(names, low, high, images)
         for low, high, images in zip(
             *ends,
-            [*(has_score[group == i].sum(0) for i in range(len(found))), *[has_score.sum(0)] * 2],
+            [*by_tissue, *[by_tissue.sum(0)] * 2],
             strict=True,
         )
     )
@@ -69,7 +71,16 @@ def _of_source(
     found, group = np.unique(tissues[own], return_inverse=True)
     sums = resample_sums(columns, group, len(found), REPEATS, np.random.default_rng(1))
     low, high = percentile_interval(group_averages(*np.split(sums, 2, axis=2))[-1:])
-    return _named(names, low[0], high[0], (columns[:, len(names) :] > 0).sum(0))
+    drawn = _images_drawn(columns[:, len(names) :] > 0, group, len(found))
+    return _named(names, low[0], high[0], drawn.sum(0))
+
+
+def _images_drawn(
+    has_score: NDArray[np.bool_], group: NDArray[np.intp], num_groups: int
+) -> NDArray[np.int64]:
+    """int64 (groups, K), images with the score where a group has two or more, else 0."""
+    images = np.stack([has_score[group == i].sum(0) for i in range(num_groups)])
+    return np.where(images < 2, 0, images)
 
 
 def _ratios(tiles: NDArray[np.void]) -> tuple[list[str], Floats, Floats]:
@@ -104,10 +115,10 @@ def _ratios(tiles: NDArray[np.void]) -> tuple[list[str], Floats, Floats]:
 
 
 def _named(
-    names: Sequence[str], low: Floats, high: Floats, num_images: NDArray[np.int64]
+    names: Sequence[str], low: Floats, high: Floats, drawn: NDArray[np.int64]
 ) -> dict[str, list[float] | None]:
-    """Intervals by name; None where it would be of a single image."""
+    """Intervals by name; None where no image was drawn among others."""
     return {
-        name: None if num_images[k] < 2 or np.isnan(low[k]) else [float(low[k]), float(high[k])]
+        name: None if drawn[k] == 0 or np.isnan(low[k]) else [float(low[k]), float(high[k])]
         for k, name in enumerate(names)
     }
