@@ -178,7 +178,7 @@ def time_growth(tile_px: int) -> None:
     drawn, side = mask[:, :, :5].max(2), tile_px // GROWTH_PX[0]
     first = np.arange(side**2).reshape(side, side) * (int(drawn.max()) + 1)
     labels = to_labels(np.block([[np.where(drawn > 0, drawn + i, 0) for i in r] for r in first]))
-    for name in ("offset", "hover"):
+    for name in ("offset", "star", "hover"):
         maps = perfect_maps(name, labels)
         ours = build_representation(name, NUM_CLASSES, min_area_px=4)
         decoding, listing = [], []
@@ -210,12 +210,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=4, help="take every n-th tile")
     parser.add_argument("--synthetic", action="store_true", help="drawn tissue, not CoNSeP")
-    parser.add_argument("--defaults", action="store_true", help="offset's own blur and prominence")
+    parser.add_argument("--defaults", action="store_true", help="every decoder's own options")
     parser.add_argument("--quick", action="store_true", help="256 px tiles only, no references")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     if options.defaults:
         OF_OFFSET.clear()
+        FOR_GOOD_MAPS.clear()
     real = SHARED.is_dir() and not options.synthetic
     for size in (256,) if options.quick else (256, 1000):
         every = options.every if size == 256 else max(options.every, 4)
