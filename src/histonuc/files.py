@@ -66,9 +66,19 @@ def replacing(path: Path) -> Iterator[Path]:
     draft = draft_of(path)
     try:
         yield draft
+        _flush(draft)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+def _flush(file: Path) -> None:
+    """Wait until a file's content is on the disk, where it survives the loss of power."""
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:

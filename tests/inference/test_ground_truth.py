@@ -16,7 +16,8 @@ from histonuc.inference.predict import predict
 from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
 
-from .slides.conftest import write_ome
+from .conftest import PixelRuntime
+from .slides.conftest import halved, write_ome
 
 COLUMNS, ROWS, SIDE = 3, 2, 1000
 
@@ -112,3 +113,42 @@ def test_pixels_that_are_not_square(tmp_path, monkeypatch, pixel_runtime, blobs,
     with tifffile.TiffFile(tmp_path / "labels.ome.tif") as tiff:
         assert f'PhysicalSizeX="{mpp_xy[0]}"' in tiff.ome_metadata
         assert f'PhysicalSizeY="{mpp_xy[1]}"' in tiff.ome_metadata
+
+
+def draw_discs(width: int, height: int, radius: int) -> tuple[np.ndarray, np.ndarray]:
+    """Dark discs on pink, drawn to a quarter of a pixel, and their centres (x, y)."""
+    rng = np.random.default_rng(0)
+    image = np.full((height, width, 3), (230, 180, 210), np.uint8)
+    image[::2, ::2] = (210, 160, 190)
+    centres: list[tuple[float, float]] = []
+    for _ in range(2000):
+        x, y = rng.uniform(radius + 2, (width - radius - 2, height - radius - 2))
+        if all((x - a) ** 2 + (y - b) ** 2 > (2 * radius + 8) ** 2 for a, b in centres):
+            centres.append((float(x), float(y)))
+    for x, y in centres:
+        left, top, side = int(x - radius - 2), int(y - radius - 2), 2 * radius + 5
+        at = (np.arange(4 * side) + 0.5) / 4
+        inside = (at[None] + left - x) ** 2 + (at[:, None] + top - y) ** 2 <= radius**2
+        share = inside.reshape(side, 4, side, 4).mean((1, 3))[..., None]
+        window = image[top : top + side, left : left + side]
+        window[:] = np.rint(window * (1 - share) + share * (60, 40, 110))
+    return image, np.array(centres)
+
+
+@pytest.mark.parametrize("model_mpp", [0.25, 0.3125, 0.5])
+@pytest.mark.parametrize("mpp", [0.13, 0.25, 0.37, 0.499])
+def test_centres_are_right_to_half_a_pixel(tmp_path, monkeypatch, mpp, model_mpp):
+    runtime = PixelRuntime(mpp=model_mpp)
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: runtime)
+    image, truth = draw_discs(1001, 803, radius=14)
+    levels = [np.rint(halved(image.astype(float), step)).astype(np.uint8) for step in (2, 4)]
+    write_ome(tmp_path / "discs.tif", [image, *levels], mpp=(mpp, mpp))
+    assert not predict([tmp_path / "discs.tif"], tmp_path / "out", tile_px=256).failed
+    found = read_table(tmp_path / "out/discs/nuclei.parquet").centroid
+    assert len(found) == len(truth) > 100
+    apart = found[:, None] - truth[None]
+    error = apart[np.arange(len(found)), np.hypot(*apart.T).T.argmin(1)]
+    # Half a pixel of what the network sees, where that is coarser than the slide's.
+    pixel = max(1.0, model_mpp / mpp)
+    assert np.hypot(*error.T).max() < 0.5 * pixel
+    assert np.abs(error.mean(0)).max() < 0.1 * pixel  # no shift

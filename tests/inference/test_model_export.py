@@ -54,10 +54,10 @@ def test_the_file_agrees_with_the_checkpoint(
     parity = export_model(run, out, to=to, precision=precision, data=store, folds=[1])
     assert parity.num_tiles == 2
     assert parity.max_difference < most
-    assert parity.agreement["int8" if precision == "int8" else "fp32"] > least
+    assert parity.agreement["int8+fp32" if precision == "int8" else "fp32"] > least
     assert min(parity.agreement.values()) > 0.99, "in the processor's own arithmetic"
     model = load_runtime(str(out))
-    assert (model.precision == "int8") == (precision == "int8")
+    assert model.precision.startswith("int8+") == (precision == "int8")
     assert model.label_space == THREE
     assert model.representation == load_runtime(str(run), "cpu").representation
     maps = model.maps(np.zeros((1, 70, 65, 3), np.uint8))

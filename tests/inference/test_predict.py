@@ -212,8 +212,24 @@ def test_geojson_is_what_export_makes_of_the_table(runtime, image, tmp_path):
 
 
 def test_geojson_may_be_left_out(runtime, image, tmp_path):
+    file = tmp_path / "out" / "blobs" / "nuclei.geojson"
     predict([image], tmp_path / "out", mpp=0.25, geojson=False)
-    assert not (tmp_path / "out" / "blobs" / "nuclei.geojson").exists()
+    assert not file.exists()
+    images = runtime.num_images
+    assert predict([image], tmp_path / "out", mpp=0.25).skipped  # nothing is analysed again for it
+    assert runtime.num_images == images
+    write_geojson(file.with_name("nuclei.parquet"), tmp_path / "again.geojson")
+    assert file.read_bytes() == (tmp_path / "again.geojson").read_bytes()
+
+
+def test_a_cut_geojson_is_written_again(runtime, image, tmp_path):
+    file = tmp_path / "out" / "blobs" / "nuclei.geojson"
+    predict([image], tmp_path / "out", mpp=0.25)
+    whole = file.read_bytes()
+    for damage in (lambda: file.write_bytes(whole[:100]), file.unlink):
+        damage()
+        assert predict([image], tmp_path / "out", mpp=0.25).skipped
+        assert file.read_bytes() == whole
 
 
 def test_a_source_is_known_by_its_content(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from histonuc.exports import table as table_module
+from histonuc.files import DRAFT_PREFIX
 from histonuc.inference import one_input
 from histonuc.inference import parts as parts_module
 from histonuc.inference import predict as module
@@ -152,6 +153,32 @@ def test_a_full_disk_costs_no_finished_part(runtime, image, tmp_path, monkeypatc
     again = predict([image], tmp_path / "out", **SETTINGS)
     assert again.items[0]["tiles_resumed"] == 6
     assert content(tmp_path / "out") == content(tmp_path / "whole")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of a file")
+@pytest.mark.parametrize(
+    "name", ["nuclei.parquet", "nuclei.geojson", "overview.jpg", "density.jpg", "detail.jpg"]
+)
+def test_no_room_for_any_one_file_costs_nothing_but_a_rerun(
+    runtime, image, tmp_path, name: str
+) -> None:
+    import resource
+
+    predict([image], tmp_path / "whole", **SETTINGS)
+    size = (tmp_path / "whole" / "blobs" / name).stat().st_size
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:  # larger files fail as on a full disk, whoever writes them
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, hard))
+        summary = predict([image], tmp_path / "out", **SETTINGS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert summary.failed
+    assert "\n" not in summary.failed[0]["error"]
+    assert not list((tmp_path / "out").rglob(f"{DRAFT_PREFIX}*"))
+    assert not predict([image], tmp_path / "out", **SETTINGS).failed
+    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    one, other = ({path.name for path in (tmp_path / run).rglob("*")} for run in ("out", "whole"))
+    assert one == other
 
 
 def interrupted(image: Path, out: Path, runtime, monkeypatch) -> Path:

@@ -69,12 +69,12 @@ class GraphRuntime:
                 f"--precision int8: {path} is stored in floating point; write an int8 file with "
                 "`histonuc export-model MODEL --precision int8 --data DATA`"
             )
-        # What an int8 graph leaves in floating point.
         floating = _choose_precision(
             "auto" if precision == "int8" else precision,
             core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
         )
-        self.precision: str = "int8" if is_int8 else floating
+        # An int8 graph leaves some of its layers in floating point.
+        self.precision: str = f"int8+{floating}" if is_int8 else floating
         self._min_size = int(info.get(MIN_SIZE_KEY, 1))
         # OpenVINO 2026 gives wrong maps where an int8 graph ends without the cropping.
         self._multiple = 1 if is_int8 else _take_off_padding(graph)

@@ -39,9 +39,9 @@ class Parity:
         max_difference: largest absolute difference of any map, both in fp32 (but for what is
             int8), on random input.
         num_tiles: real tiles compared; 0 without data.
-        agreement: by arithmetic (``fp32``, ``bf16`` where the processor has it; or ``int8``):
-            binary PQ of the nuclei found by the file against those found by the checkpoint, on the
-            real tiles.
+        agreement: by arithmetic (``fp32``, ``bf16`` where the processor has it; of an int8 file
+            ``int8+fp32`` and ``int8+bf16``): binary PQ of the nuclei found by the file against
+            those found by the checkpoint, on the real tiles.
     """
 
     max_difference: float

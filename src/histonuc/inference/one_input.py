@@ -125,6 +125,7 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
     return {
         **measure(plan, found.tally, found.left_out),
         "tiles_resumed": found.tiles_resumed,
+        "geojson_bytes": (folder / GEOJSON_FILE).stat().st_size if this.geojson else None,
         "levels_px": [list(size) for size in slide.levels],
         "reader": slide.reader,
         "vendor": slide.properties.get("openslide.vendor"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -279,5 +280,7 @@ def _shorten(text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, widt
 
 
 def _write(image: NDArray[np.uint8], path: Path) -> None:
+    jpeg = BytesIO()  # Pillow by itself says nothing when a full disk takes only part of it
+    Image.fromarray(image).save(jpeg, format="JPEG", quality=90, subsampling=0)
     with replacing(path) as draft:
-        Image.fromarray(image).save(draft, format="JPEG", quality=90, subsampling=0)
+        draft.write_bytes(jpeg.getbuffer())

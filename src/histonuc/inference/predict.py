@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from histonuc.exports import TABLE_FILE
+from histonuc.exports.geojson import write_geojson
 from histonuc.files import file_sha256, log_failure, write_json
 from histonuc.inference.cluster import Job, Remote, connect
 from histonuc.inference.engines import Precision, num_cores
@@ -19,7 +21,7 @@ from histonuc.inference.inputs import (
     name_folders,
     read_finished,
 )
-from histonuc.inference.one_input import Input, predict_one
+from histonuc.inference.one_input import GEOJSON_FILE, Input, predict_one
 from histonuc.inference.parts import remove_parts
 from histonuc.inference.progress import open_meter
 from histonuc.inference.regions import find_regions
@@ -123,7 +125,9 @@ def predict(
                 key = fingerprint(source) | common
                 if regions is not None:
                     key["regions_sha256"] = file_sha256(find_regions(regions, source))
-                finished = _read_result(folder, key, overwrite)
+                finished = None if overwrite else _read_result(folder, key, geojson)
+                if overwrite:
+                    remove_parts(folder)
                 if finished is not None:
                     summary.skipped.append(str(source))
                     summary.items.append(finished)
@@ -154,14 +158,16 @@ def predict(
     return summary
 
 
-def _read_result(folder: Path, key: Mapping[str, Any], overwrite: bool) -> dict[str, Any] | None:
+def _read_result(folder: Path, key: Mapping[str, Any], geojson: bool) -> dict[str, Any] | None:
     """What a folder's summary says where the input is done; None where it is to be done."""
-    if overwrite:
-        remove_parts(folder)
-        return None
     finished = read_finished(folder, key)
-    if finished is not None:
-        remove_parts(folder)  # of a run that was killed at its very end
+    if finished is None:
+        return None
+    remove_parts(folder)  # of a run that was killed at its very end
+    file, written = folder / GEOJSON_FILE, finished["geojson_bytes"]
+    size = file.stat().st_size if file.is_file() else None
+    if geojson and (size is None or written not in (None, size)):
+        write_geojson(folder / TABLE_FILE, file)  # not wanted then, removed, or cut
     return finished
 
 

@@ -30,7 +30,7 @@ def save_samples(evaluation: Evaluation, folder: Path) -> None:
             axis=1,
         )
         with replacing(folder / f"{number}.png") as draft:
-            cv2.imwrite(str(draft), picture[..., ::-1])
+            draft.write_bytes(cv2.imencode(draft.suffix, picture[..., ::-1])[1].tobytes())
 
 
 def enlarge(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
