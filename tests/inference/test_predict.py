@@ -174,7 +174,14 @@ def test_one_bad_file_does_not_stop_the_others(runtime, image, tmp_path):
     (failure,) = summary.failed
     assert failure["source"].endswith("a-bad.png")
     assert "damaged" in failure["error"]
-    assert any("a-bad.png" in line for line in summary.lines())
+    header, row, *_, total, failed, reason = summary.lines()
+    assert header.split() == ["input", "nuclei", "mm²", "per", "mm²", "seconds", "mm²/s"]
+    assert row.split()[:2] == ["blobs.png", "300"]
+    assert total.startswith("1 inputs, 300 nuclei in all")
+    assert failed == "1 failed:"
+    assert "a-bad.png: " in reason
+    again = predict([image.parent], tmp_path / "out", mpp=0.25)
+    assert "finished before" in again.lines()[1]
     recorded = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert recorded["failed"] == summary.failed
 

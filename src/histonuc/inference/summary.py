@@ -55,11 +55,18 @@ class PredictSummary:
         }
 
     def lines(self) -> list[str]:
-        """The same for people."""
-        lines = [line for item in self.items for line in _item_lines(item, self.skipped)]
-        if len(self.items) > 1:
-            total = sum(item["num_nuclei"] for item in self.items)
-            lines.append(f"{len(self.items)} inputs, {total:,} nuclei in all, in {self.out}")
+        """The same for people: all about a single input, a table of several."""
+        if len(self.items) == 1 and not self.failed:
+            return _item_lines(self.items[0], self.skipped)
+        lines = [_ROW.format("input", "nuclei", "mm²", "per mm²", "seconds", "mm²/s", "")]
+        lines += [_row(item, self.skipped) for item in self.items]
+        lines += [
+            f"  note on {Path(item['source']).name}: {warning}"
+            for item in self.items
+            for warning in item["warnings"]
+        ]
+        total = sum(item["num_nuclei"] for item in self.items)
+        lines.append(f"{len(self.items)} inputs, {total:,} nuclei in all, in {self.out}")
         if self.failed:
             lines.append(f"{len(self.failed)} failed:")
             lines += [f"  {failure['source']}: {failure['error']}" for failure in self.failed]
@@ -156,6 +163,25 @@ def versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
+
+
+_ROW = "{:<32}{:>11}{:>9}{:>9}{:>9}{:>8}  {}"
+
+
+def _row(item: dict[str, Any], skipped: Sequence[str]) -> str:
+    """One line about an input; its figures are those of `_item_lines`."""
+    source, seconds = item["source"], item["seconds"]["total"]
+    area, density = item["tissue_mm2"] - item["left_out_mm2"], item["density_per_mm2"]
+    notes = [f"{len(item['warnings'])} notes"] if item["warnings"] else []
+    return _ROW.format(
+        Path(source).name,
+        f"{item['num_nuclei']:,}",
+        f"{area:.3g}",
+        "" if density is None else f"{density:,.0f}",
+        f"{seconds:.1f}",
+        f"{area / seconds:.2f}" if seconds else "",
+        ", ".join((["finished before"] if source in skipped else []) + notes),
+    ).rstrip()
 
 
 def _item_lines(item: dict[str, Any], skipped: Sequence[str]) -> list[str]:
