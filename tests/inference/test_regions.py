@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ import shapely
 from histonuc.exports.table import read_table
 from histonuc.inference import predict as predict_module
 from histonuc.inference.predict import predict
-from histonuc.inference.regions import read_regions
+from histonuc.inference.regions import find_regions, read_regions
 
 SIZE = (700, 500)
 TRIANGLE = [[50, 50], [650, 80], [300, 460], [50, 50]]
@@ -112,6 +113,70 @@ def test_shapes_that_are_left_out_are_told(tmp_path):
     assert regions.note == f"{path}: of 8 shapes left out: 2 without an area, 2 outside the slide"
     assert regions.hold(np.array([[600.0, 20], [10.0, 40]])).tolist() == [True, False]
     assert read_regions(write(tmp_path / "good.geojson", [TRIANGLE]), SIZE).note == ""
+
+
+def rgba(colours, opacity):
+    return np.dstack([colours.astype(np.uint8), opacity.astype(np.uint8)])
+
+
+LABELS = np.zeros((50, 70), np.uint16)
+LABELS[:20, :30], LABELS[30:, 40:] = 7, 300
+SHOWN = LABELS > 0
+DARK = np.zeros((50, 70, 3), np.uint8)
+DARK[SHOWN] = (1, 0, 0)  # grey would be 0
+MASKS = {
+    "labels of 16 bits": LABELS,
+    "labels of 8 bits": LABELS.astype(np.uint8),
+    "labels in one of three channels": np.dstack([LABELS * 0, LABELS * 0, LABELS]),
+    "dark colours": DARK,
+    "opaque": rgba(DARK, SHOWN * 0 + 255),
+    "transparent and white beside": rgba(DARK * 0 + 255, SHOWN * 255),
+    "transparent and black beside": rgba(DARK, SHOWN * 255),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+@pytest.mark.parametrize("suffix", [".png", ".PNG"])
+def test_a_mask_is_what_is_not_black(tmp_path, name, suffix):
+    path = tmp_path / f"mask{suffix}"
+    path.write_bytes(cv2.imencode(".png", MASKS[name])[1].tobytes())
+    np.testing.assert_array_equal(read_regions(path, SIZE).tissue.mask, SHOWN)
+
+
+def test_opacity_alone_is_no_region(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), rgba(DARK * 0, SHOWN * 0 + 255))
+    with pytest.raises(ValueError, match="no region inside"):
+        read_regions(tmp_path / "a.png", SIZE)
+
+
+def test_a_folder_is_searched_whatever_the_case_of_suffixes(tmp_path):
+    for name in ("a.PNG", "a.GeoJSON", "b.x.PNG", "c.Png"):
+        (tmp_path / name).write_text("")
+    for source, found in (("a.svs", "a.GeoJSON"), ("b.x.tif", "b.x.PNG"), ("c.svs", "c.Png")):
+        assert find_regions(tmp_path, Path(source)).name == found
+    for source in ("A.svs", "b.svs"):
+        with pytest.raises(ValueError, match="no regions for"):
+            find_regions(tmp_path, Path(source))
+
+
+@pytest.mark.parametrize("wrap", ["Feature", "geometry", "list of geometries"])
+@pytest.mark.parametrize("kind", ["Polygon", "MultiPolygon", "GeometryCollection"])
+def test_geojson_without_a_collection(tmp_path, wrap, kind):
+    parts = [shapely.Polygon(TRIANGLE), shapely.box(600, 400, 650, 450)]
+    several = shapely.MultiPolygon(parts)
+    shape = {
+        "Polygon": parts[0],
+        "MultiPolygon": several,
+        "GeometryCollection": shapely.GeometryCollection([several, shapely.Point(3, 3)]),
+    }[kind]
+    geometry = json.loads(shapely.to_geojson(shape))
+    content = {
+        "Feature": {"type": "Feature", "properties": {}, "geometry": geometry},
+        "geometry": geometry,
+        "list of geometries": [geometry],
+    }[wrap]
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert read_regions(tmp_path / "a.json", SIZE).area.area == pytest.approx(shape.area)
 
 
 def test_overlapping_and_thin_regions(tmp_path):

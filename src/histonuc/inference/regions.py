@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -60,9 +60,12 @@ def find_regions(path: Path, source: Path) -> Path:
     """
     if path.is_file():
         return path
+    # Where two names differ in case only, the one in lower case: it sorts last.
+    files = sorted(path.iterdir(), reverse=True) if path.is_dir() else []
     for suffix in SUFFIXES:
-        if (found := path / f"{source.stem}{suffix}").is_file():
-            return found
+        for file in files:
+            if file.stem == source.stem and file.suffix.lower() == suffix and file.is_file():
+                return file
     raise ValueError(
         f"no regions for {source.name} at {path}: expected a file, or a folder with "
         f"{source.stem}.geojson or {source.stem}.png"
@@ -72,17 +75,20 @@ def find_regions(path: Path, source: Path) -> Path:
 def read_regions(path: Path, size: tuple[int, int]) -> Regions:
     """Read regions from GeoJSON polygons (level-0 pixels, as QuPath exports them) or a mask.
 
+    GeoJSON may be features, in a collection or a list or alone, or a bare geometry.
+
     Shapes outside the slide or without an area are left out, with a note.
 
     Args:
         path: ``*.geojson`` or ``*.json``; or ``*.png``, a picture of the whole slide at any size
-            that is not black in the regions.
+            that is not black in the regions, nor wholly transparent: 0 and labels of 8 or 16 bits,
+            black and white, or colours. Suffixes may be in capitals.
         size: width and height of the slide in level-0 pixels.
 
     Raises:
         ValueError: no such content, no region inside the slide, or a mask of another shape.
     """
-    is_mask = path.suffix == ".png"
+    is_mask = path.suffix.lower() == ".png"
     with reading(path, "PNG" if is_mask else "GeoJSON of polygons"):
         regions = _read_mask(path, size) if is_mask else _read_geojson(path, size)
     if not regions.tissue.mask.any():
@@ -94,26 +100,27 @@ def read_regions(path: Path, size: tuple[int, int]) -> Regions:
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> Regions:
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE)
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
     if picture is None:
         raise ValueError(f"{path} is damaged or no PNG")
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     if abs(math.log(width / height * size[1] / size[0])) > _SAME_SHAPE:
         raise ValueError(
             f"{path} is {width} x {height} pixels, expected the proportions of the slide's "
             f"{size[0]} x {size[1]}"
         )
-    return Regions(None, TissueMask(picture > 0, size))
+    # Not turned into grey: that drops small labels of 16 bits and dark colours.
+    inside = np.atleast_3d(picture) != 0
+    colours, opacity = inside[..., :3], inside[..., 3:]
+    return Regions(None, TissueMask(colours.any(-1) & opacity.all(-1), size))
 
 
 def _read_geojson(path: Path, size: tuple[int, int]) -> Regions:
     import shapely
 
     content = json.loads(path.read_text(encoding="utf-8-sig"))
-    features = content["features"] if isinstance(content, dict) else content
     shapes = [
-        shapely.make_valid(shapely.from_geojson(json.dumps(feature["geometry"])))
-        for feature in features
+        shapely.make_valid(shapely.from_geojson(json.dumps(one))) for one in _geometries(content)
     ]
     inside = shapely.intersection(shapes, shapely.box(0, 0, *size))
     area = shapely.union_all(inside)
@@ -136,6 +143,20 @@ def _read_geojson(path: Path, size: tuple[int, int]) -> Regions:
     shapely.prepare(covered)
     note = _left_out(path, shapely.area(shapes) > 0, shapely.area(inside) > 0)
     return Regions(covered, TissueMask(mask.astype(bool), size, covered.area), note)
+
+
+def _geometries(content: Any) -> list[Any]:
+    """The geometries of a GeoJSON collection, feature or geometry, or of a bare list of them.
+
+    >>> point = {"type": "Point", "coordinates": [1, 2]}
+    >>> _geometries({"features": [{"geometry": point}]}) == _geometries([point]) == [point]
+    True
+    """
+    if isinstance(content, list):
+        return [geometry for part in content for geometry in _geometries(part)]
+    if "features" in content:
+        return _geometries(content["features"])
+    return [content.get("geometry", content)]
 
 
 def _left_out(path: Path, has_area: NDArray[np.bool_], is_inside: NDArray[np.bool_]) -> str:

@@ -10,6 +10,7 @@ from PIL import Image, ImageCms
 
 from histonuc.inference.inputs import find_inputs
 from histonuc.inference.slides import open_slide
+from histonuc.inference.slides.pixels import to_rgb
 from histonuc.inspection import describe
 
 from .conftest import (
@@ -154,6 +155,43 @@ def test_transparent_places_of_a_tiff_are_white(tmp_path, levels):
     assert np.array_equal(shown[:, 100:], levels[0][:, 100:])
 
 
+@pytest.mark.parametrize("by_windows", [False, True])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize(
+    ("kind", "shown"),
+    [
+        ("unspecified", 60),
+        ("assocalpha", 60 + 255 - 128),
+        ("unassalpha", round(60 * 128 / 255 + 255 - 128)),
+    ],
+)
+def test_a_fourth_sample_is_what_the_file_says(tmp_path, by_windows, planar, kind, shown):
+    picture = np.full((128, 128, 4), (60, 60, 60, 128), np.uint8)
+    options = {"extrasamples": [kind], "planarconfig": "contig"}
+    levels = [picture, picture[::2, ::2]][: 1 + by_windows]
+    if planar:
+        options["planarconfig"] = "separate"
+        levels = [np.ascontiguousarray(np.moveaxis(level, -1, 0)) for level in levels]
+    write_pyramid(tmp_path / "a.tif", levels, **options)
+    with open_slide(tmp_path / "a.tif") as slide:
+        assert slide.is_plain != by_windows
+        assert (slide.read(0, 0, 128, 128, 128, 128) == shown).all()
+
+
+def test_grey_with_an_opacity_is_read(tmp_path):
+    picture = np.full((64, 64, 2), (60, 128), np.uint8)
+    for kind, shown in (("unassalpha", round(60 * 128 / 255 + 127)), ("assocalpha", 60 + 127)):
+        options = {"photometric": "minisblack", "planarconfig": "contig", "extrasamples": [kind]}
+        write_pyramid(tmp_path / "a.tif", [picture], **options)
+        with open_slide(tmp_path / "a.tif") as slide:
+            assert (slide.read(0, 0, 64, 64, 64, 64) == shown).all()
+
+
+def test_opacity_below_its_colours_is_white_not_black():
+    pixels = np.array([[[200, 100, 0, 50]]], np.uint8)
+    assert to_rgb(pixels, opacity="premultiplied").tolist() == [[[255, 255, 205]]]
+
+
 def write_with_profile(path, levels, profile):
     """A file that holds a colour profile, each kind for another reader."""
     if path.suffix == ".png":
@@ -196,6 +234,68 @@ def test_three_channels_count_as_rgb_unless_they_say_otherwise(tmp_path, levels)
     write_zarr(tmp_path / "dapi.zarr", levels, channels=[("DAPI", "0000FF"), *colours[:2]])
     with pytest.raises(ValueError, match="DAPI, Red, Green"):
         open_slide(tmp_path / "dapi.zarr")
+
+
+CHANNELS = {
+    "fluorescence": (["DAPI", "FITC", "TRITC"], "DAPI, FITC, TRITC"),
+    "one name": (["Channel 0", "Channel 1", "CD3"], "CD3"),
+    "another order": (["Blue", "Green", "Red"], "Blue, Green, Red"),
+    "words": (["Red", "green", "BLUE"], None),
+    "letters": (["R", "G", "B"], None),
+    "numbers": (["Channel 0", "Channel:0:1", "C2"], None),
+    "no names": ([], None),
+}
+
+
+@pytest.mark.parametrize("case", CHANNELS)
+@pytest.mark.parametrize("kind", ["ome.tif", "zarr"])
+def test_three_channels_are_rgb_by_their_names(tmp_path, levels, kind, case):
+    names, refused = CHANNELS[case]
+    path = tmp_path / f"a.{kind}"
+    if kind == "zarr":
+        colours = ("FF0000", "00FF00", "0000FF")
+        write_zarr(path, levels, channels=list(zip(names, colours, strict=False)))
+    else:
+        planes = np.ascontiguousarray(np.moveaxis(levels[0], -1, 0))
+        facts = {"axes": "CYX"} | ({"Channel": {"Name": names}} if names else {})
+        tifffile.imwrite(path, planes, ome=True, photometric="minisblack", metadata=facts)
+    if refused:
+        with pytest.raises(ValueError, match=rf"3 separate channels.*{refused}.*export that"):
+            open_slide(path)
+        return
+    with open_slide(path) as slide:
+        assert np.array_equal(slide.read(0, 0, 9, 9, 9, 9), levels[0][:9, :9])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("layout", ["contig", "separate", "ome"])
+@pytest.mark.parametrize(
+    ("num", "photometric"), [(2, "minisblack"), (3, "minisblack"), (4, "minisblack"), (5, "rgb")]
+)
+def test_samples_that_are_no_rgb_are_refused(tmp_path, dtype, layout, num, photometric):
+    shape = (num, 64, 64) if layout == "separate" else (64, 64, num)
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.zeros(shape, dtype),
+        ome=layout == "ome",
+        photometric=photometric,
+        planarconfig="separate" if layout == "separate" else "contig",
+        metadata={"axes": "YXS"} if layout == "ome" else None,
+    )
+    with pytest.raises(ValueError, match=rf"{num} samples a pixel.*fluorescence.*export that"):
+        open_slide(tmp_path / "a.tif")
+
+
+def test_several_channels_of_rgb_are_refused(tmp_path):
+    tifffile.imwrite(
+        tmp_path / "a.ome.tif",
+        np.zeros((3, 64, 64, 3), np.uint8),
+        ome=True,
+        photometric="rgb",
+        metadata={"axes": "CYXS"},
+    )
+    with pytest.raises(ValueError, match="9 samples a pixel"):
+        open_slide(tmp_path / "a.ome.tif")
 
 
 def test_planes_of_focus_are_refused(tmp_path):

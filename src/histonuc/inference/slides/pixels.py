@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,12 @@ EIGHT_BITS = (
 )
 BRIGHT_FIELD = "the models know bright-field RGB of H&E only; export that"
 _RGB_COLOURS = ("FF0000", "00FF00", "0000FF")
+_RGB_NAMES = {"red": "r", "green": "g", "blue": "b", "r": "r", "g": "g", "b": "b"}
+_NO_NAME = re.compile(r"(channel|ch|c|unnamed)?[\s_:#-]*[\d:]*", re.IGNORECASE)
+"""Names that say no more than a number does: "Channel 0", "Channel:0:1", "C1"."""
+Opacity = Literal["straight", "premultiplied", "ignored"]
+"""How a last sample changes the colours before it: they have yet to be multiplied by it, they
+are already, or it is no opacity."""
 
 
 def flatten(rgba: NDArray[np.uint8]) -> RGB:
@@ -29,13 +37,26 @@ def flatten(rgba: NDArray[np.uint8]) -> RGB:
     return np.asarray(np.rint(rgba[..., :3] * opacity + 255 * (1 - opacity)), np.uint8)
 
 
-def to_rgb(pixels: NDArray[np.uint8], *, inverted: bool = False) -> RGB:
-    """RGB of grey, grey with alpha, RGB or RGBA (H, W, 1 to 4); `inverted`: white is zero."""
+def to_rgb(
+    pixels: NDArray[np.uint8], *, inverted: bool = False, opacity: Opacity = "straight"
+) -> RGB:
+    """RGB, on white, of grey or RGB with an opacity or without.
+
+    Args:
+        pixels: (H, W, 1 to 4).
+        inverted: white is zero; only of grey without an opacity.
+        opacity: what the last of two or four samples is.
+    """
     if inverted:
         pixels = 255 - pixels
     if pixels.shape[-1] <= 2:
         pixels = np.concatenate([np.repeat(pixels[..., :1], 3, -1), pixels[..., 1:]], -1)
-    return flatten(pixels) if pixels.shape[-1] == 4 else np.ascontiguousarray(pixels)
+    if pixels.shape[-1] == 3 or opacity == "ignored":
+        return np.ascontiguousarray(pixels[..., :3])
+    if opacity == "straight":
+        return flatten(pixels)
+    lit = pixels[..., :3].astype(np.uint16) + (255 - pixels[..., 3:])
+    return np.asarray(np.minimum(lit, 255), np.uint8)  # a file may contradict itself
 
 
 def check_depth(dtype: np.dtype[np.generic]) -> None:
@@ -54,13 +75,27 @@ def check_channels(num: int, names: Sequence[str], colours: Sequence[str]) -> No
     """
     shown = tuple(colour.upper() for colour in colours)
     is_grey = all(colour[:2] == colour[2:4] == colour[4:6] for colour in shown)
-    if (num == 1 and is_grey) or (num == 3 and shown in ((), _RGB_COLOURS)):
+    is_rgb = shown in ((), _RGB_COLOURS) and _may_be_rgb(names)
+    if (num == 1 and is_grey) or (num == 3 and is_rgb):
         return
     called = f" ({', '.join(names)})" if names else ""
     plural = "channels" if num > 1 else f"channel shown in {shown[0]}"
     raise RefusedError(
         f"it holds {num} separate {plural}{called}, as fluorescence does: {BRIGHT_FIELD}"
     )
+
+
+def _may_be_rgb(names: Sequence[str]) -> bool:
+    """Whether names of three channels, as far as they say anything, are red, green, blue in order.
+
+    >>> _may_be_rgb(["R", "G", "B"]), _may_be_rgb(["Channel 0", "Channel 1", "Channel 2"])
+    (True, True)
+    >>> _may_be_rgb(["DAPI", "FITC", "TRITC"]), _may_be_rgb(["Blue", "Green", "Red"])
+    (False, False)
+    """
+    said = [name.strip().lower() for name in names if not _NO_NAME.fullmatch(name.strip())]
+    letters = "".join(_RGB_NAMES.get(name, "?") for name in said)
+    return re.fullmatch("r?g?b?", letters) is not None
 
 
 def plausible_mpp(x: float | None, y: float | None) -> tuple[float, float] | None:

@@ -23,11 +23,16 @@ from histonuc.inference.slides.pixels import (
     check_depth,
     pick_scene,
     plausible_mpp,
-    to_rgb,
 )
 from histonuc.inference.slides.protocol import RGB, Contents, RefusedError
 from histonuc.inference.slides.pyramid import array_level
-from histonuc.inference.slides.tiff_segments import SegmentReader, can_window, tiff_level
+from histonuc.inference.slides.tiff_segments import (
+    SegmentReader,
+    can_window,
+    check_samples,
+    page_rgb,
+    tiff_level,
+)
 
 WHOLE_PIXELS = 1 << 26
 """Single-level TIFFs up to this size are read whole, larger ones by windows."""
@@ -78,6 +83,8 @@ def _contents(path: Path, tiff: Any, scene: _Scene, beside: Mapping[str, Any]) -
         check_channels(num_channels, scene.channels, scene.colours)
     if page.photometric not in _PHOTOMETRIC:  # palettes, CMYK, Lab
         return replace(open_image(path), mpp_xy=scene.mpp_xy, properties=_properties(page))
+    for pages in scene.levels:
+        check_samples(pages)
     if page.dtype is not None:
         check_depth(page.dtype)
     by_windows = len(scene.levels) > 1 or num_pixels > WHOLE_PIXELS or num_channels > 1
@@ -119,7 +126,7 @@ def _whole(page: Any) -> RGB:
         raise RefusedError(
             f"it has no picture of tissue: expected 1 to 4 channels, got the axes {page.axes}"
         )
-    return to_rgb(pixels, inverted=page.photometric == 0)
+    return page_rgb(page, pixels)
 
 
 def _page_scenes(tiff: Any) -> tuple[list[_Scene], dict[str, Any]]:

@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.inference.slides.pixels import check_depth, to_rgb
-from histonuc.inference.slides.protocol import RGB, Level
+from histonuc.inference.slides.pixels import BRIGHT_FIELD, Opacity, check_depth, to_rgb
+from histonuc.inference.slides.protocol import RGB, Level, RefusedError
 
 CACHE_BYTES = 1 << 27
 """Decoded tiles kept of one file, so that overlapping windows do not decode them twice."""
 MAX_SEGMENT_PIXELS = 1 << 26
 """Tiles and strips larger than this cannot be read by windows."""
+_OPACITY: dict[int, Opacity] = {1: "premultiplied", 2: "straight"}
+"""Values of tag 338, ExtraSamples, that are an opacity."""
 _INDEX_TAGS = (273, 279, 324, 325)  # offsets and byte counts of strips and tiles
 
 
@@ -113,6 +115,39 @@ def can_window(page: Any) -> bool:
     return bool(keyframe.imagedepth == 1 and width * height <= MAX_SEGMENT_PIXELS)
 
 
+def check_samples(pages: Sequence[Any]) -> None:
+    """Refuse a level whose pixels are more than grey or RGB, and an opacity.
+
+    Args:
+        pages: the one of the level, or one for each of its channels.
+    """
+    for page in pages:
+        frame = page.keyframe
+        num, is_colour = int(frame.samplesperpixel), frame.photometric in (2, 6)  # RGB, YCbCr
+        is_known = num in (1, 3, 4) if is_colour else num == 1 or _is_grey_with_opacity(frame)
+        if not is_known or (num > 1 and len(pages) > 1):
+            kind = "" if is_colour else " that it does not call RGB"
+            raise RefusedError(
+                f"it has {num * len(pages)} samples a pixel{kind}, as fluorescence and "
+                "multispectral images do, expected 1 of grey, or 3 of RGB and at most 1 of "
+                f"opacity: {BRIGHT_FIELD}"
+            )
+
+
+def _is_grey_with_opacity(frame: Any) -> bool:
+    """Only where black is zero: nobody seems to write the other kind."""
+    says_so = any(kind in _OPACITY for kind in frame.extrasamples)
+    return bool(frame.samplesperpixel == 2 and frame.photometric == 1 and says_so)
+
+
+def page_rgb(page: Any, samples: NDArray[np.uint8]) -> RGB:
+    """Samples (h, w, 1 to 4) of a page, or of one for each channel, as RGB on white."""
+    frame = page.keyframe
+    # Without the tag, which the standard demands, a fourth sample is mostly an opacity.
+    opacity = _OPACITY.get(frame.extrasamples[0], "ignored") if frame.extrasamples else "straight"
+    return to_rgb(samples, inverted=frame.photometric == 0, opacity=opacity)
+
+
 def tiff_level(pages: Sequence[Any], reader: SegmentReader) -> Level:
     """A level out of one page, or of one page for each of red, green and blue."""
     keyframe = pages[0].keyframe
@@ -120,11 +155,10 @@ def tiff_level(pages: Sequence[Any], reader: SegmentReader) -> Level:
     planes = [(page, plane) for page in pages for plane in range(keyframe.shaped[0])]
     for page in pages:
         reader.take_index(page)
-    inverted = keyframe.photometric == 0  # MINISWHITE
 
     def read(x: int, y: int, w: int, h: int) -> RGB:
         parts = [_window(reader, page, plane, (x, y, w, h)) for page, plane in planes]
-        return to_rgb(np.concatenate(parts, -1) if len(parts) > 1 else parts[0], inverted=inverted)
+        return page_rgb(keyframe, np.concatenate(parts, -1) if len(parts) > 1 else parts[0])
 
     return Level(size=(keyframe.imagewidth, keyframe.imagelength), read=read)
 
