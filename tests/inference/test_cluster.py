@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ import pytest
 
 from histonuc.inference import cluster as cluster_module
 from histonuc.inference import predict as predict_module
-from histonuc.inference.cluster import connect
+from histonuc.inference.cluster import Remote, connect
 from histonuc.inference.predict import predict
 
 distributed = pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
@@ -45,7 +46,60 @@ def test_any_number_of_workers_gives_the_same_table(image, tmp_path):
         assert table(out).equals(table(tmp_path / "here"))
         assert item["num_nuclei"] > 100
         assert item["seconds"]["network"] > 0
+        assert "network_idle" not in item["seconds"]  # known of no network but this process's
         assert not (out / "blobs" / "parts").exists()
+
+
+def test_workers_that_stay_read_a_replaced_slide_anew(image, tmp_path):
+    with connect("local:1") as client:
+        address = client.scheduler.address
+        predict([image], tmp_path / "out", cluster=address, **SETTINGS)
+        cv2.imwrite(str(image), cv2.imread(str(image))[::-1])
+        predict([image], tmp_path / "out", cluster=address, **SETTINGS)
+    predict([image], tmp_path / "here", **SETTINGS)
+    assert table(tmp_path / "out").equals(table(tmp_path / "here"))
+
+
+def test_workers_that_stay_load_a_retrained_model(monkeypatch):
+    worker = SimpleNamespace(state=SimpleNamespace(nthreads=1))
+    monkeypatch.setattr(distributed, "get_worker", lambda: worker)
+    monkeypatch.setattr(cluster_module, "_runtimes", {})
+    loaded = []
+
+    def load(*_, **__):
+        loaded.append(on_disk)
+        return SimpleNamespace(sha256=on_disk, precision="fp32")
+
+    def runtime(sha256):
+        asked = {"model": "run", "device": "cpu", "precision": "fp32", "flips": False}
+        return cluster_module._runtime(
+            SimpleNamespace(**asked, model_sha256=sha256, arithmetic="fp32")
+        )
+
+    monkeypatch.setattr(cluster_module, "load_runtime", load)
+    on_disk = "old"
+    assert runtime("old").sha256 == "old"
+    with pytest.raises(ValueError, match="another model on this worker"):
+        runtime("new")
+    on_disk = "new"
+    assert runtime("new").sha256 == runtime("new").sha256 == "new"
+    assert runtime("old").sha256 == "old"  # of a command that goes on
+    assert loaded == ["old", "old", "new"]
+    for number in range(9):
+        on_disk = str(number)
+        runtime(on_disk)
+    assert len(cluster_module._runtimes) == 4
+
+
+def test_a_part_that_workers_die_of_is_told(monkeypatch):
+    class Deadly:
+        def result(self, timeout):
+            raise distributed.KilledWorker("_work-1", SimpleNamespace(address="tcp://a:1"), 3)
+
+    with pytest.raises(OSError, match="4 workers in turn died") as caught:
+        Remote(client=None, job=None)._result(Deadly())
+    assert "tcp://a:1" in str(caught.value)
+    assert "finished parts are kept" in str(caught.value)
 
 
 def test_a_killed_worker_costs_nothing_but_time(image, tmp_path, monkeypatch):

@@ -20,6 +20,11 @@ def finish(folder, source):
     (folder / "summary.json").write_text(json.dumps({"fingerprint": fingerprint(source)}))
 
 
+def begin(folder, source):
+    """Leave behind what an interrupted prediction of `source` leaves behind."""
+    touch(folder / "parts" / "run.json", content=json.dumps(fingerprint(source)).encode())
+
+
 def names(sources, out):
     return [folder.name for folder in name_folders(sources, out)]
 
@@ -73,6 +78,64 @@ def test_a_source_that_changed_or_moved_keeps_its_folder(tmp_path):
     finish(out / "x", source)
     os.renames(source, tmp_path / "2" / "x.png")
     assert names([tmp_path / "2" / "x.png"], out) == ["x"]
+
+
+def test_parts_of_another_source_are_never_written_over(tmp_path):
+    one, other, out = tmp_path / "1" / "x.png", tmp_path / "2" / "x.png", tmp_path / "out"
+    touch(one, content=b"one")
+    touch(other, content=b"other")
+    begin(out / "x", one)
+    assert names([other], out) == ["x-2"]
+    assert names([other, one], out) == ["x-2", "x"]
+    os.renames(one, tmp_path / "3" / "x.png")
+    assert names([tmp_path / "3" / "x.png"], out) == ["x"]
+    (out / "x" / "parts" / "run.json").write_text("[")  # of nobody: no run can go on from it
+    assert names([other], out) == ["x"]
+
+
+def series(uid):
+    """As much of a DICOM file as its series is told by."""
+    return bytes(128) + b"DICM\x20\x00\x0e\x00UI\x04\x00" + uid
+
+
+@pytest.mark.parametrize(
+    ("source", "file", "content"),
+    [
+        ("a.zarr", "a.zarr/0/c/0/1", b"a chunk"),
+        ("a.mrxs", "a/Data0000.dat", b"a mirax slide"),
+        (
+            "a.vms",
+            "tissue(1,0).jpg",
+            b"[Virtual Microscope Specimen]\nImageFile(1,0)=tissue(1,0).jpg",
+        ),
+        ("a.vmu", "a.data", b"[Uncompressed Virtual Microscope Specimen]\nImageFile=a.data"),
+        ("1.dcm", "2.DCM", series(b"1.22")),
+        ("1.2.3", "1.2.4", series(b"1.22")),
+    ],
+)
+def test_all_files_of_a_slide_are_in_its_fingerprint(tmp_path, source, file, content):
+    folder = tmp_path / "here"
+    touch(folder / file, content=content)
+    if not (folder / source).is_dir():
+        touch(folder / source, content=content)
+    before = fingerprint(folder / source)
+    stat = (folder / file).stat()
+    # Written over in place, as chunks and levels are: the source itself stays what it was.
+    os.utime(folder / file, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert fingerprint(folder / source) != before
+    os.utime(folder / file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    touch(folder / "b.dcm", folder / "stranger", content=series(b"1.33"))
+    assert fingerprint(folder / source) == before
+    folder.rename(tmp_path / "there")
+    moved = fingerprint(tmp_path / "there" / source)
+    assert moved | {"source": before["source"]} == before
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.mrxs", "a.dcm", "a"])
+def test_a_lone_file_has_the_fingerprint_it_always_had(tmp_path, name):
+    touch(tmp_path / name, content=series(b"1.22"))
+    touch(tmp_path / "b.dcm", content=series(b"1.33"))
+    assert set(fingerprint(tmp_path / name)) == {"source", "bytes", "modified_ns"}
 
 
 @pytest.mark.parametrize("summary", ['{"half": ', "[]", "{}"])

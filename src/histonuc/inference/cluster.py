@@ -48,6 +48,7 @@ class Job:
 
     Attributes:
         source: file or folder that every worker can read.
+        fingerprint: items of the source's, so that a later version of it is another job.
         folder: of the result, where every worker can write.
         scene, icc: see `open_slide`.
         model, device, precision, flips: see `load_runtime`.
@@ -57,6 +58,7 @@ class Job:
     """
 
     source: Path
+    fingerprint: tuple[tuple[str, str | int], ...]
     folder: Path
     scene: int | None
     icc: bool
@@ -132,8 +134,8 @@ class Remote:
         It goes on when all workers die and others come.
 
         Raises:
-            OSError, ValueError: what went wrong on a worker, or there was none for too long.
-            KilledWorker: of Dask; several workers in turn died of the same part.
+            OSError, ValueError: what went wrong on a worker, or there was none for too long, or
+                several in turn died of the same part.
         """
         run = _run_of(self.job)
         # A task, for what is scattered is lost with the workers that hold it.
@@ -150,13 +152,17 @@ class Remote:
                     )
                     running.append((part, task))
                 part, task = running.popleft()
-                clock.add(self._result(task))
+                seconds = self._result(task)
+                # One thread's pauses between its tiles, which say nothing of the cluster.
+                clock.add({k: v for k, v in seconds.items() if k != "network_idle"})
                 yield part, store.load(part)
         finally:
             self.client.cancel([task for _, task in running])
 
     def _result(self, task: Any) -> Mapping[str, float]:
         """What a task gave; waits for new workers where there are none, but not for ever."""
+        from distributed import KilledWorker
+
         seen = time.monotonic()
         while True:
             try:
@@ -165,6 +171,13 @@ class Remote:
             except TimeoutError:
                 if task.done():  # it is the task's own
                     raise
+            except KilledWorker as error:
+                raise OSError(
+                    f"{error.allowed_failures + 1} workers in turn died of the same part, the last "
+                    f"one {error.last_worker.address}: its log may say why; "
+                    "finished parts are kept: run the same command again, with more memory for "
+                    "each worker if it ran out"
+                ) from None
             if self.client.nthreads():
                 seen = time.monotonic()
             elif time.monotonic() - seen > _PATIENCE_SECONDS:
@@ -186,9 +199,10 @@ def _unpack(packed: bytes) -> Plan:
 
 
 _lock = threading.Lock()
-_runtimes: dict[tuple[str, str, str, bool], Runtime] = {}
+_runtimes: dict[tuple[str, str, str, bool, str], Runtime] = {}
 _slides: dict[Job, Slide] = {}
-_OPEN_SLIDES = 4
+_KEPT = 4
+"""Models and open slides that a worker, which may stay for weeks, holds of each."""
 
 
 def _work(job: Job, run: str, plan: Plan, part: Part) -> Mapping[str, float]:
@@ -221,18 +235,20 @@ def _runtime(job: Job) -> Runtime:
     """This process's model, loaded once; each of its threads is a stream."""
     from distributed import get_worker
 
-    key = job.model, job.device, job.precision, job.flips
+    key = job.model, job.device, job.precision, job.flips, job.model_sha256
     if key not in _runtimes:
         share_arenas()
         threads = get_worker().state.nthreads
-        _runtimes[key] = load_runtime(
+        runtime = load_runtime(
             job.model, job.device, job.precision, threads, threads, flips=job.flips
         )
-    if _runtimes[key].sha256 != job.model_sha256:
-        raise ValueError(
-            f"--model {job.model} is another model on this worker than on the client: "
-            "expected the same histonuc, or a file all workers share"
-        )
+        if runtime.sha256 != job.model_sha256:  # not kept: the right one may come
+            raise ValueError(
+                f"--model {job.model} is another model on this worker than on the client: "
+                "expected the same histonuc, or a file all workers share"
+            )
+        _make_room(_runtimes)
+        _runtimes[key] = runtime
     if _runtimes[key].precision != job.arithmetic:  # results would be of two kinds
         raise ValueError(
             f"this worker computes in {_runtimes[key].precision}, the client in {job.arithmetic}: "
@@ -244,7 +260,12 @@ def _runtime(job: Job) -> Runtime:
 def _slide(job: Job) -> Slide:
     """The open slide, which tasks of the same slide share; the oldest ones are let go."""
     if job not in _slides:
-        while len(_slides) >= _OPEN_SLIDES:
-            _slides.pop(next(iter(_slides)))
+        _make_room(_slides)
         _slides[job] = open_slide(job.source, scene=job.scene, icc=job.icc)
     return _slides[job]
+
+
+def _make_room(kept: dict[Any, Any]) -> None:
+    """Let the oldest go until there is room for one more."""
+    while len(kept) >= _KEPT:
+        kept.pop(next(iter(kept)))

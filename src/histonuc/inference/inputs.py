@@ -7,11 +7,13 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from histonuc.exports import TABLE_FILE
 from histonuc.files import check_seal, reading
+from histonuc.inference.parts import read_run
 from histonuc.inference.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
 from histonuc.inference.summary import (
     DENSITY_FILE,
@@ -51,7 +53,7 @@ def find_inputs(paths: Sequence[Path]) -> list[Path]:
 def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
     """A folder in `out` for each source: its stem, numbered when another source has the same.
 
-    Finished results of another source, from an earlier run, are never written over.
+    What an earlier run made of another source, finished or not, is never written over.
 
     >>> [str(path) for path in name_folders([Path("a/x.png"), Path("b/x.svs")], Path("out"))]
     ['out/x', 'out/x-2']
@@ -70,13 +72,23 @@ def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
 
 
 def fingerprint(source: Path) -> dict[str, Any]:
-    """What tells a source file from others and from its own later versions."""
+    """What tells a source file from others and from its own later versions.
+
+    Where further files belong to the slide, a checksum of their names, sizes and times is added.
+    """
     stat = source.stat()
-    return {
+    facts = {
         "source": str(source.resolve()),
         "bytes": stat.st_size,
         "modified_ns": stat.st_mtime_ns,
     }
+    start = source.absolute() if source.is_dir() else source.absolute().parent
+    if others := sorted(
+        (file.path.removeprefix(str(start)), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in _other_files(source.absolute())
+    ):
+        facts["files_sha256"] = hashlib.sha256(repr(others).encode()).hexdigest()
+    return facts
 
 
 def content_sha256(source: Path) -> str:
@@ -157,6 +169,45 @@ def _one_a_series(files: Iterator[Path]) -> Iterator[Path]:
             seen.add((file.parent, series))
 
 
+def _other_files(source: Path) -> Iterator[os.DirEntry[str]]:
+    """The files that a slide consists of beside the one that is named; those inside a folder."""
+    suffix = source.suffix.lower()
+    if source.is_dir():
+        yield from _files_under(source)
+    elif suffix == ".mrxs" and source.with_suffix("").is_dir():
+        yield from _files_under(source.with_suffix(""))
+    elif suffix in (".vms", ".vmu"):
+        with source.open("rb") as stream:
+            index = stream.read(_BLOCK_BYTES)
+        yield from (file for file in _files_beside(source) if os.fsencode(file.name) in index)
+    elif suffix == ".dcm" or suffix not in KNOWN_SUFFIXES:  # DICOM may have any name
+        series = series_uid(source)
+        for file in _files_beside(source) if series is not None else ():
+            is_like = file.name.lower().endswith(".dcm") or suffix != ".dcm"
+            if is_like and _series_uid(file.path, file.stat().st_mtime_ns) == series:
+                yield file
+
+
+def _files_under(folder: str | Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_under(entry.path)
+            elif entry.is_file():
+                yield entry
+
+
+def _files_beside(source: Path) -> Iterator[os.DirEntry[str]]:
+    with os.scandir(source.parent) as entries:
+        yield from (file for file in entries if file.is_file() and file.name != source.name)
+
+
+@cache
+def _series_uid(file: str, modified_ns: int) -> bytes | None:
+    """`series_uid`, kept: each slide of a folder asks for that of every file there."""
+    return series_uid(Path(file))
+
+
 def _is_input(file: Path) -> bool:
     if file.name.startswith(".") or file.suffix.lower() not in KNOWN_SUFFIXES:
         return False
@@ -166,16 +217,16 @@ def _is_input(file: Path) -> bool:
 
 
 def _is_of_another(folder: Path, source: Path) -> bool:
-    """Whether finished results lie in `folder` that are not of `source`, moved or changed."""
-    record = read_summary(folder)
-    if record is None:
+    """Whether results or parts lie in `folder` that are not of `source`, moved or changed."""
+    record, run = read_summary(folder), read_run(folder)
+    if record is None and not run:
         return False
+    before = run if record is None else record.get("fingerprint")
+    before = before if isinstance(before, dict) else {}
     try:
         now = fingerprint(source)
     except OSError:  # gone: that is told when its turn comes
         return False
-    before = record.get("fingerprint")
-    before = before if isinstance(before, dict) else {}
-    same_place = before.get("source") == now["source"]
-    same_file = all(before.get(fact) == now[fact] for fact in ("bytes", "modified_ns"))
+    same_place = before.get("source") == now.pop("source")
+    same_file = all(before.get(fact) == now[fact] for fact in now)
     return not (same_place or same_file)

@@ -85,6 +85,15 @@ def remove_parts(folder: Path) -> None:
     shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
 
 
+def read_run(folder: Path) -> dict[str, Any]:
+    """The key of the unfinished result in `folder`, see `PartStore.open`; empty without one."""
+    try:
+        found = json.loads((folder / PARTS_FOLDER / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 class PartStore:
     """The finished parts of one result.
 
@@ -95,7 +104,7 @@ class PartStore:
     """
 
     def __init__(self, folder: Path, label_space: LabelSpace, mpp: float) -> None:
-        self._folder = folder / PARTS_FOLDER
+        self._result, self._folder = folder, folder / PARTS_FOLDER
         self._space, self._mpp = label_space, mpp
 
     def open(self, key: Mapping[str, Any]) -> str:
@@ -108,7 +117,7 @@ class PartStore:
             What was dropped and why; empty when nothing was.
         """
         wanted = json.loads(json.dumps(dict(key)))
-        found = self._read_key()
+        found = read_run(self._result)
         if found == wanted:
             remove_drafts(self._folder)
             return ""
@@ -122,13 +131,6 @@ class PartStore:
         shutil.rmtree(self._folder, ignore_errors=True)
         write_text(self._folder / RUN_FILE, json.dumps(wanted, indent=2) + "\n")
         return reason
-
-    def _read_key(self) -> dict[str, Any]:
-        try:
-            found = json.loads((self._folder / RUN_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
 
     def has(self, part: Part) -> bool:
         """Whether a sound file of the part is there; a damaged one is to be done again."""

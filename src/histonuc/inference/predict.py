@@ -122,7 +122,8 @@ def predict(
         for source, folder in zip(sources, name_folders(sources, out), strict=True):
             meter.next_input()
             try:
-                key = fingerprint(source) | common
+                file = fingerprint(source)
+                key = file | common
                 if regions is not None:
                     key["regions_sha256"] = file_sha256(find_regions(regions, source))
                 finished = None if overwrite else _read_result(folder, key, geojson)
@@ -142,7 +143,12 @@ def predict(
                     remote=None
                     if client is None
                     else Remote(
-                        client=client, job=job(source=source.absolute(), folder=folder.absolute())
+                        client=client,
+                        job=job(
+                            source=source.absolute(),
+                            fingerprint=tuple(file.items()),
+                            folder=folder.absolute(),
+                        ),
                     ),
                 )
                 summary.items.append(predict_one(here, meter))
