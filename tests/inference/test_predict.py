@@ -1,6 +1,7 @@
 import hashlib
 import json
 import random
+import threading
 import time
 
 import numpy as np
@@ -13,9 +14,11 @@ from histonuc.exports.geojson import write_geojson
 from histonuc.exports.geojson_reader import read_geojson
 from histonuc.inference import inputs, one_input
 from histonuc.inference import predict as module
+from histonuc.inference import run as run_module
 from histonuc.inference.pipeline import in_order
 from histonuc.inference.predict import predict
 from histonuc.inference.slides import PlainImage
+from histonuc.inference.slides.pyramid import Pyramid
 from histonuc.inspection import describe
 
 from ..fuzzing import assert_clear, mutate_bytes, mutate_json, no_hang, outcome
@@ -396,3 +399,20 @@ def test_workers_keep_the_order_hand_on_errors_and_stop_early():
     assert [next(results), next(results)] == [0, 1]
     results.close()
     assert len(taken) <= 8
+
+
+def test_several_threads_read_and_the_result_is_the_same(runtime, image, tmp_path, monkeypatch):
+    predict([image], tmp_path / "few", mpp=0.25, tile_px=192)
+    monkeypatch.setattr(run_module, "num_cores", lambda: 9)
+    read, readers = Pyramid.read, set()
+
+    def slow_read(self, *window):
+        readers.add(threading.get_ident())
+        time.sleep(0.01)
+        return read(self, *window)
+
+    monkeypatch.setattr(Pyramid, "read", slow_read)
+    predict([image], tmp_path / "many", mpp=0.25, tile_px=192)
+    assert len(readers) >= 3
+    few, many = (tmp_path / name / "blobs" / "nuclei.parquet" for name in ("few", "many"))
+    assert few.read_bytes() == many.read_bytes()

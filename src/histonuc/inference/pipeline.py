@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +28,8 @@ from histonuc.nuclei import Nuclei
 
 T = TypeVar("T")
 R = TypeVar("R")
+_THREADS_A_READER = 4
+"""JPEG 2000, the slowest format, is decoded as fast as five cores' networks take it."""
 
 
 def analyse(
@@ -41,9 +44,9 @@ def analyse(
 ) -> Generator[tuple[Part, PartResult], None, None]:
     """Find the nuclei of parts of a slide, in level-0 pixels, in the order given.
 
-    One thread reads ahead; `threads` others each take a batch through the network and decode it, so
-    that the network of one works while another decodes. Few tiles are held at a time, however large
-    the slide is.
+    Threads of their own read ahead, one for every four of `threads`. These each take a batch through
+    the network and decode it, so that the network of one works while another decodes. Few tiles are
+    held at a time, however large the slide is.
 
     Args:
         slide: open slide.
@@ -58,11 +61,21 @@ def analyse(
     found: list[TileNuclei] = []
     skipped: list[RegionError] = []
     tiles_left = len(waiting[0].tiles) if waiting else 0
-    batches = _batches(_read(slide, plan, parts, clock), batch_size)
+    tiles = (tile for part in parts for tile in part.tiles)
+    num_readers = math.ceil(threads / _THREADS_A_READER)
     # Closing waits for the threads: after an error they would go on in a closed slide.
-    with closing(
-        in_order(batches, lambda batch: _work(runtime, plan, batch, clock), threads)
-    ) as outcomes:
+    with (
+        closing(
+            in_order(tiles, lambda tile: _read(slide, plan, tile, clock), num_readers)
+        ) as items,
+        closing(
+            in_order(
+                _batches(items, batch_size),
+                lambda batch: _work(runtime, plan, batch, clock),
+                threads,
+            )
+        ) as outcomes,
+    ):
         for item in (item for outcome in outcomes for item in outcome):
             if isinstance(item, TileNuclei):
                 found.append(item)
@@ -98,18 +111,16 @@ _Item = tuple[Tile, NDArray[np.uint8] | RegionError | None]
 """A tile with its image, with why it cannot be read, or with nothing where it is blank."""
 
 
-def _read(slide: Slide, plan: Plan, parts: Sequence[Part], clock: Clock) -> Iterator[_Item]:
-    for tile in (tile for part in parts for tile in part.tiles):
-        with clock.part("read"):
-            view = plan.view(tile)
-            try:
-                image = slide.read(view.box.x0, view.box.y0, *view.box.size, *view.input_px)
-            except RegionError as error:
-                # The neighbours' windows cover what lies outside the core.
-                yield tile, RegionError(str(error), tile.core)
-                continue
-            blank = plan.skip_blank and is_blank(image[::2, ::2])
-        yield tile, None if blank else image
+def _read(slide: Slide, plan: Plan, tile: Tile, clock: Clock) -> _Item:
+    with clock.part("read"):
+        view = plan.view(tile)
+        try:
+            image = slide.read(view.box.x0, view.box.y0, *view.box.size, *view.input_px)
+        except RegionError as error:
+            # The neighbours' windows cover what lies outside the core.
+            return tile, RegionError(str(error), tile.core)
+        blank = plan.skip_blank and is_blank(image[::2, ::2])
+    return tile, None if blank else image
 
 
 def _batches(items: Iterable[_Item], batch_size: int) -> Iterator[list[_Item]]:
