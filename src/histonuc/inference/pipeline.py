@@ -44,9 +44,9 @@ def analyse(
 ) -> Generator[tuple[Part, PartResult], None, None]:
     """Find the nuclei of parts of a slide, in level-0 pixels, in the order given.
 
-    Threads of their own read ahead, one for every four of `threads`. These each take a batch through
-    the network and decode it, so that the network of one works while another decodes. Few tiles are
-    held at a time, however large the slide is.
+    Threads of their own read ahead, one for every four of `threads`. Each of these takes a batch
+    through the network and decodes it, so that the network of one works while another decodes. Few
+    tiles are held at a time, however large the slide is.
 
     Args:
         slide: open slide.
