@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from histonuc.inference.progress import Meter
+import io
+import sys
+
+from histonuc.inference.progress import Meter, open_meter
 
 
 def test_a_line_a_minute_tells_how_far_it_is_and_how_long_it_takes() -> None:
@@ -19,3 +22,22 @@ def test_a_line_a_minute_tells_how_far_it_is_and_how_long_it_takes() -> None:
         "2 of 3: slide.svs: 60 of 100 tiles, 600 nuclei, 0.20 mm²/s, 2 min left",
         "2 of 3: slide.svs: 80 of 100 tiles, 800 nuclei, 0.20 mm²/s, 1 min left",
     ]
+
+
+def test_a_terminal_shows_a_bar_with_speed_and_time_left(monkeypatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("TERM", "xterm")
+    with open_meter(2) as meter:
+        meter.next_input()
+        meter.start("slide.svs", 100)
+        meter.advance(25, 1234, 0.5)
+        meter._bar.refresh()
+    shown = terminal.getvalue()
+    for text in ("1 of 2: slide.svs", "25/100", "1,234 nuclei", "mm²/s"):
+        assert text in shown
