@@ -25,7 +25,7 @@ from histonuc.representations import Representation
 from histonuc.taxonomy import LabelSpace
 
 _X86 = ("x86_64", "AMD64")
-DEFAULT_MODEL = "compact-offset-3"
+DEFAULT_MODEL = "compact-offset-4"
 """The shipped model that ``--model default`` means."""
 
 
