@@ -139,3 +139,16 @@ def test_bad_maps_are_refused() -> None:
         build_representation("hoover", 2)
     with pytest.raises(ValueError, match="min_area"):
         build_representation("semantic", 2, min_area=3)
+
+
+def test_classes_in_doubt_do_not_break_a_nucleus_up() -> None:
+    """Sub-pixels of a shuffled map each lean to another class; a neighbour is sure of its own."""
+    maps = np.zeros((3, 24, 40), np.float32)
+    maps[0] = 1
+    maps[:, 4:20, 4:20] = np.array([0.1, 0.46, 0.44], np.float32)[:, None, None]
+    maps[1:, 4:20:2, 5:20:2] = np.array([0.44, 0.46], np.float32)[:, None, None]
+    maps[:, 4:20, 20:34] = np.array([0.1, 0.0, 0.9], np.float32)[:, None, None]
+    found = Semantic(num_classes=2).decode(maps)
+    assert len(found.score) == 2
+    assert (found.labels > 0).sum() == 16 * 30
+    assert found.types.tolist() == [0, 1, 2]

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_AROUND_PX = 2.0
+"""Standard deviation of the Gaussian that says what is around a pixel."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Semantic:
     """Maps are (1 + C, H, W): channel 0 background, channel ``1 + j`` class ``j``.
@@ -103,7 +107,8 @@ class Semantic:
 
         The arg-max is taken in two steps, nucleus against background and then the class: where the
         class is in doubt its channels share the nucleus's probability, and background would win
-        with less than half.
+        with less than half. And where it is in doubt it is that of the pixels around: it would
+        change from pixel to pixel, and no component would be left.
 
         Args:
             maps: float32 (1 + C, H, W), probabilities.
@@ -120,7 +125,8 @@ class Semantic:
         if not np.isfinite(maps).all():
             raise ValueError("maps hold NaN or infinite values: the network diverged")
         classes = maps[1:]
-        winner = np.where(classes.sum(0) > maps[0], classes.argmax(0) + 1, 0)
+        nuclear = classes.sum(0)
+        winner = np.where(nuclear > maps[0], _likeliest(classes, nuclear) + 1, 0)
         labels = np.zeros(winner.shape, np.int32)
         count = 0
         for channel in range(1, self.channels):
@@ -130,6 +136,16 @@ class Semantic:
     def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Background and class probabilities (1 + C, H, W): here the maps themselves."""
         return maps
+
+
+def _likeliest(classes: NDArray[np.float32], nuclear: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Class (H, W) of each pixel, where it leads by less than half that of the pixels around."""
+    if len(classes) == 1:
+        return np.zeros(nuclear.shape, np.intp)
+    second, first = np.partition(classes, -2, axis=0)[-2:]
+    around = np.stack([cv2.GaussianBlur(channel, (0, 0), _AROUND_PX) for channel in classes])
+    doubtful = first - second < nuclear / 2
+    return np.asarray(np.where(doubtful, around.argmax(0), classes.argmax(0)))
 
 
 def _add_components(
