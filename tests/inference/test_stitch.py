@@ -1,4 +1,7 @@
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
@@ -13,6 +16,8 @@ from histonuc.inference.stitch import Seams, TileNuclei, _overlaps, _shared_area
 from histonuc.inference.tiles import make_grid
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import NUCLEUS
+
+from .conftest import PixelRuntime, draw_blobs, run_slide
 
 
 def squares(centres, radius=5.0):
@@ -154,23 +159,51 @@ def test_row_by_row_is_all_at_once(seed, jitter, missing):
     assert len(settled[0]) > 0 or not len(whole)
 
 
-@pytest.mark.parametrize(
-    ("tile_px", "margin_um"), [(96, 5), (128, 8), (157, 8), (211, 12.5), (300, 8), (512, 20)]
-)
-def test_tiled_equals_whole(pixel_runtime, blobs, tile_px, margin_um, run_on, tmp_path):
-    def run(tile_px):
-        slide, out = PlainImage(blobs, 0.25), tmp_path / str(tile_px)
-        options = {"tile_px": tile_px, "margin_um": margin_um}
-        _, nuclei, _ = run_on(slide, tmp_path, pixel_runtime, out, **options)
-        return nuclei.select(np.lexsort(nuclei.centroid.T))
+BLOBS = draw_blobs((700, 500), 300)
+TILES = st.tuples(st.integers(96, 640), st.floats(5, 25)).filter(lambda t: t[0] >= 12 * t[1])
+"""Side in pixels of 0.25 microns, and halo in microns: at most a third of it."""
 
-    whole, tiled = run(1000), run(tile_px)
+
+def analyse_blobs(runtime, tile_px, margin_um):
+    """Nuclei of the blobs by the whole pipeline, from left to right."""
+    with TemporaryDirectory() as folder:
+        slide, out = PlainImage(BLOBS, 0.25), Path(folder)
+        options = {"tile_px": tile_px, "margin_um": margin_um}
+        _, nuclei, _ = run_slide(slide, out, runtime, out / "result", **options)
+    return nuclei.select(np.lexsort(nuclei.centroid.T))
+
+
+@cache
+def whole_blobs():
+    whole = analyse_blobs(PixelRuntime(), 1000, 8)
     assert len(whole) == 300
+    return whole
+
+
+@given(tiles=TILES)
+def test_tiled_equals_whole(tiles):
+    whole, tiled = whole_blobs(), analyse_blobs(PixelRuntime(), *tiles)
     assert len(tiled) == len(whole)
     assert np.allclose(tiled.centroid, whole.centroid, atol=1e-9)
     assert np.array_equal(tiled.class_index, whole.class_index)
     assert np.array_equal(tiled.area_px, whole.area_px)
     assert np.allclose(tiled.box, whole.box)
+
+
+@given(tiles=TILES, seed=st.integers(0, 10_000))
+def test_tiles_that_see_nuclei_elsewhere_lose_none_cut_none_and_keep_none_twice(tiles, seed):
+    rng = np.random.default_rng(seed)
+
+    class Jittered(PixelRuntime):
+        def maps(self, images):
+            return np.roll(super().maps(images), rng.integers(0, 2, 2), axis=(2, 3))
+
+    whole, found = whole_blobs(), analyse_blobs(Jittered(), *tiles)
+    inner = ((whole.box[:, :2] > 1) & (whole.box[:, 2:] < np.array([699, 499]))).all(1)
+    apart = np.linalg.norm(whole.centroid[:, None] - found.centroid[None] + 0.5, axis=2)
+    assert ((apart < 1.5).sum(1)[inner] == 1).all()
+    area = found.area_px[apart.argmin(1)]
+    assert np.array_equal(area[inner], whole.area_px[inner])
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 0.97, 2.013]))
