@@ -126,10 +126,9 @@ def predict(
                 key = file | common
                 if regions is not None:
                     key["regions_sha256"] = file_sha256(find_regions(regions, source))
-                finished = None if overwrite else _read_result(folder, key, geojson)
                 if overwrite:
                     remove_parts(folder)
-                if finished is not None:
+                elif finished := _read_result(folder, key, geojson):
                     summary.skipped.append(str(source))
                     summary.items.append(finished)
                     continue
@@ -156,12 +155,17 @@ def predict(
                 summary.failed.append(
                     {"source": str(source), "error": log_failure(source, error, log)}
                 )
-    try:
-        write_json(summary.to_dict(), out / SUMMARY_FILE)
-    except OSError as error:  # what was done and what failed is still to be told
-        path = out / SUMMARY_FILE
-        summary.failed.append({"source": str(path), "error": log_failure(path, error, log)})
+    _write_summary(summary)
     return summary
+
+
+def _write_summary(summary: PredictSummary) -> None:
+    """Write it; where that fails, what was done and what failed is still to be told."""
+    path = summary.out / SUMMARY_FILE
+    try:
+        write_json(summary.to_dict(), path)
+    except OSError as error:
+        summary.failed.append({"source": str(path), "error": log_failure(path, error, log)})
 
 
 def _read_result(folder: Path, key: Mapping[str, Any], geojson: bool) -> dict[str, Any] | None:
