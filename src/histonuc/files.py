@@ -19,6 +19,12 @@ _SEAL = "own_sha256"
 """Key of a record's checksum of all its other content."""
 DRAFT_PREFIX = ".writing-"
 """How the name of a file begins that is not finished."""
+STORAGE_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in ("EIO", "ENXIO", "ENODEV", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "ESTALE")
+    if hasattr(errno, name)
+)
+"""Numbers of errors of a drive or network share, which say nothing of the file."""
 
 
 def draft_of(path: Path) -> Path:
@@ -211,8 +217,14 @@ def log_failure(path: Path, error: Exception, log: logging.Logger) -> str:
         log.error("%s failed", path, exc_info=error)
         return f"{type(error).__name__}: {one_line(error)}"
     reason = one_line(error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
         reason += ": what is finished is kept; make room and run the same command again"
+    elif number in STORAGE_ERRORS:
+        reason += (
+            ": the drive or network share it lies on does not answer; what is finished is kept: "
+            "run the same command again"
+        )
     log.warning("%s failed: %s", path, reason)
     return reason
 

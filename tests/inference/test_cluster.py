@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -160,6 +162,38 @@ def test_a_slide_outlives_its_only_worker(image, tmp_path):
     processes, parts = loads.read_text().split(), kept.read_text().split()
     assert len(processes) == len(set(processes)) == 2  # each loaded the model once
     assert len(parts) == len(set(parts)) > 3
+
+
+DYING_CLIENT = """
+import os, signal, sys
+from pathlib import Path
+from histonuc.inference import parts, predict
+load, loaded = parts.PartStore.load, []
+def load_and_die(store, part):
+    loaded.append(part)
+    if len(loaded) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return load(store, part)
+parts.PartStore.load = load_and_die
+predict.predict([Path(sys.argv[1])], Path(sys.argv[2]), cluster=sys.argv[3], mpp=0.25, tile_px=160)
+"""
+
+
+def test_a_killed_command_is_gone_on_with_on_the_same_cluster(image, tmp_path):
+    """Its workers stay, and what they have kept is not done again."""
+    predict([image], tmp_path / "here", **SETTINGS)
+    out = tmp_path / "out"
+    with connect("local:2") as client:
+        address = client.scheduler.address
+        arguments = [DYING_CLIENT, str(image), str(out), address]
+        done = subprocess.run([sys.executable, "-c", *arguments], check=False)
+        assert done.returncode == -signal.SIGKILL
+        kept = len(list((out / "blobs" / "parts").glob("part-*.npz")))
+        assert kept >= 3
+        (item,) = predict([image], out, cluster=address, **SETTINGS).items
+    assert item["tiles_resumed"] >= kept
+    assert table(out).equals(table(tmp_path / "here"))
+    assert not (out / "blobs" / "parts").exists()
 
 
 def test_a_cluster_without_workers_is_not_waited_for_for_ever(image, tmp_path, monkeypatch):

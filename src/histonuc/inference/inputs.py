@@ -91,6 +91,23 @@ def fingerprint(source: Path) -> dict[str, Any]:
     return facts
 
 
+def check_unchanged(source: Path, before: Mapping[str, Any]) -> None:
+    """Make sure that a source is what it was.
+
+    Args:
+        source: a file or folder.
+        before: its `fingerprint` of then, among other facts.
+
+    Raises:
+        OSError: it is another now, as when a scanner was still writing it, or is gone.
+    """
+    if not fingerprint(source).items() <= before.items():
+        raise OSError(
+            f"{source} was changed while it was analysed: run the same command again when "
+            "nothing writes to it any more"
+        )
+
+
 def content_sha256(source: Path) -> str:
     """SHA-256 of the bytes of a file's size (8, little-endian) and of its content.
 

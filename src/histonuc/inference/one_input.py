@@ -15,7 +15,7 @@ from histonuc.exports import TABLE_FILE
 from histonuc.files import remove_drafts, seal, write_json
 from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import Remote
-from histonuc.inference.inputs import content_sha256
+from histonuc.inference.inputs import check_unchanged, content_sha256
 from histonuc.inference.overview import write_pictures
 from histonuc.inference.parts import PartStore, remove_parts
 from histonuc.inference.plan import Plan, make_plan
@@ -63,6 +63,7 @@ def predict_one(this: Input, meter: Meter) -> dict[str, Any]:
     opened = {"scene": this.settings["scene"], "icc": this.settings["icc"]}
     with clock.part("total"), open_slide(this.source, **opened) as slide:
         facts = _analyse(this, slide, clock, meter)
+    check_unchanged(this.source, this.key)
     record = seal(
         {
             "source": str(this.source),

@@ -102,7 +102,8 @@ def keep(store: PartStore, source: Path, part: Part, result: PartResult, clock: 
                 raise FileNotFoundError(f"{source} is empty: it may be a mount that is gone")
         else:
             with source.open("rb") as stream:
-                stream.read(1)
+                if not stream.read(1):
+                    raise FileNotFoundError(f"{source} is empty now: it was whole before")
     with clock.part("keep"):
         store.save(part, result)
 

@@ -149,14 +149,16 @@ def _geometries(content: Any) -> list[Any]:
     """The geometries of a GeoJSON collection, feature or geometry, or of a bare list of them.
 
     >>> point = {"type": "Point", "coordinates": [1, 2]}
-    >>> _geometries({"features": [{"geometry": point}]}) == _geometries([point]) == [point]
+    >>> features = [{"geometry": point}, {"geometry": None}]
+    >>> _geometries({"features": features}) == _geometries([point]) == [point]
     True
     """
     if isinstance(content, list):
         return [geometry for part in content for geometry in _geometries(part)]
     if "features" in content:
         return _geometries(content["features"])
-    return [content.get("geometry", content)]
+    geometry = content.get("geometry", content)
+    return [] if geometry is None else [geometry]  # a feature may have no place
 
 
 def _left_out(path: Path, has_area: NDArray[np.bool_], is_inside: NDArray[np.bool_]) -> str:

@@ -1,11 +1,15 @@
 """Damaged files: one clear error or a valid read, and what is whole beside the damage is read."""
 
+import errno
+import os
 import random
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
+import openslide
 import pytest
 from PIL import Image
 
@@ -13,6 +17,7 @@ from histonuc.inference import one_input, parts
 from histonuc.inference import predict as predict_module
 from histonuc.inference.plan import make_plan
 from histonuc.inference.slides import RegionError, open_slide
+from histonuc.inference.slides.tiff_segments import SegmentReader
 
 from ...fuzzing import assert_clear, mutate_bytes, no_hang
 from .conftest import (
@@ -199,34 +204,107 @@ def test_a_zarr_slide_that_vanishes_is_no_glass(tmp_path, levels, kind):
             slide.read(10, 10, 40, 30, 40, 30)
 
 
-def test_a_zarr_slide_that_vanishes_costs_no_finished_part(
-    tmp_path, pixel_runtime, make_blobs, monkeypatch
+@pytest.fixture
+def losing(tmp_path, pixel_runtime, make_blobs, monkeypatch, request):
+    """A slide, and a function that takes it away for the length of a block."""
+    kind = request.param
+    path = tmp_path / f"a.{kind}"
+    if kind == "zarr":
+        write_zarr(path, [make_blobs((1500, 1200), 1000)])
+    elif kind == "tif":
+        image = make_blobs((1500, 1200), 1000)
+        write_pyramid(path, [image, image[::2, ::2]])
+    else:
+        shutil.copy(request.getfixturevalue("shared_slides") / "cmu-1-small-region.svs", path)
+
+    def not_there(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def cut(*_):
+        raise openslide.OpenSlideError("Short read of TIFF")
+
+    @contextmanager
+    def lose():
+        with monkeypatch.context() as patch:
+            if kind == "zarr":  # its mount is gone
+                away = path.rename(tmp_path / "away")
+            elif kind == "tif":  # its mount does not answer
+                patch.setattr(SegmentReader, "segment", not_there)
+            else:  # it is emptied; OpenSlide's cache holds all of so small a slide
+                content, time_ns = path.read_bytes(), path.stat().st_mtime_ns
+                path.write_bytes(b"")
+                patch.setattr(openslide.OpenSlide, "read_region", cut)
+            yield
+            if kind == "zarr":
+                away.rename(path)
+            elif kind == "svs":
+                path.write_bytes(content)
+                os.utime(path, ns=(time_ns, time_ns))
+
+    return path, lose
+
+
+@pytest.mark.parametrize(
+    ("losing", "reason"),
+    [
+        ("zarr", "No such file"),
+        ("tif", "Input/output error: the drive or network share"),
+        ("svs", "is empty now"),
+    ],
+    indirect=["losing"],
+)
+def test_a_slide_that_is_away_for_a_while_costs_no_finished_part(
+    tmp_path, pixel_runtime, monkeypatch, losing, reason
 ):
     monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
     monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")  # it runs the network too
     monkeypatch.setattr(parts, "PART_TILES", 2)
-    path, away, maps = tmp_path / "a.zarr", tmp_path / "away", pixel_runtime.maps
-    write_zarr(path, [make_blobs((1500, 1200), 1000)])
-
-    def unmount(images):
-        if pixel_runtime.num_images == 12 and path.exists():
-            path.rename(away)
-        return maps(images)
+    (path, lose), maps = losing, pixel_runtime.maps
 
     def run(out):
-        return predict_module.predict([path], out, tile_px=256)
+        tile_px = 512 if path.suffix == ".svs" else 256
+        return predict_module.predict([path], out, tile_px=tile_px, mpp=0.25)
 
     (whole,) = run(tmp_path / "whole").items
     pixel_runtime.num_images = 0
-    with monkeypatch.context() as patch:
-        patch.setattr(pixel_runtime, "maps", unmount)
+    with monkeypatch.context() as patch, ExitStack() as meanwhile:
+        lock = threading.Lock()
+
+        def maps_and_loss(images):
+            with lock:
+                if pixel_runtime.num_images == 12:
+                    meanwhile.enter_context(lose())
+                return maps(images)
+
+        patch.setattr(pixel_runtime, "maps", maps_and_loss)
         (failure,) = run(tmp_path / "out").failed
-    assert "No such file" in failure["error"]
-    away.rename(path)
+    assert reason in failure["error"]
     (item,) = run(tmp_path / "out").items
     assert item["tiles_resumed"] > 0
-    assert item["num_nuclei"] == whole["num_nuclei"] > 900
+    assert item["num_nuclei"] == whole["num_nuclei"] > 100
     assert not item["skipped_regions"]
+
+
+def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(
+    tmp_path, pixel_runtime, make_blobs, monkeypatch
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    path, maps = tmp_path / "a.tif", pixel_runtime.maps
+    image = make_blobs((700, 500), 300)
+    write_pyramid(path, [image, image[::2, ::2]])
+
+    def grow(images):
+        with path.open("ab") as stream:
+            stream.write(b"more")
+        return maps(images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pixel_runtime, "maps", grow)
+        (failure,) = predict_module.predict([path], tmp_path / "out", mpp=0.25).failed
+    assert "was changed while it was analysed" in failure["error"]
+    assert not (tmp_path / "out" / "a" / "summary.json").exists()
+    (item,) = predict_module.predict([path], tmp_path / "out", mpp=0.25).items
+    assert item["tiles_resumed"] == 0
 
 
 def test_the_pipeline_skips_and_reports_what_it_cannot_read(

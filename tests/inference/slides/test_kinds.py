@@ -10,7 +10,9 @@ from PIL import Image, ImageCms
 
 from histonuc.inference.inputs import find_inputs
 from histonuc.inference.slides import open_slide
+from histonuc.inference.slides.dicom_reader import open_dicom
 from histonuc.inference.slides.pixels import to_rgb
+from histonuc.inference.slides.pyramid import Pyramid
 from histonuc.inspection import describe
 
 from .conftest import (
@@ -286,6 +288,22 @@ def test_samples_that_are_no_rgb_are_refused(tmp_path, dtype, layout, num, photo
         open_slide(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+def test_ycbcr_that_is_not_decoded_is_refused_rather_than_shown_green(tmp_path, compression):
+    path = tmp_path / "a.tif"
+    pixels = np.full((64, 64, 3), (200, 140, 140), np.uint8)
+    more = [(530, "H", 2, (1, 1), True)]
+    tifffile.imwrite(
+        path, pixels, photometric="ycbcr", compression=compression, extratags=more
+    )
+    with pytest.raises(ValueError, match="its colours are YCbCr in .* convert it to RGB"):
+        open_slide(path)
+    tifffile.imwrite(path, pixels, photometric="ycbcr", compression="jpeg")
+    with open_slide(path) as slide:
+        shown = slide.read(0, 0, 9, 9, 9, 9).astype(int)
+    assert abs(shown - (217, 187, 221)).max() < 4  # what these values of Y, Cb and Cr mean
+
+
 def test_several_channels_of_rgb_are_refused(tmp_path):
     tifffile.imwrite(
         tmp_path / "a.ome.tif",
@@ -410,6 +428,25 @@ def test_a_dicom_slide_that_openslide_refuses(shared_slides):
     assert mean[1] < mean[0]  # pink, not the green that a wrong colour space gives
     assert mean[1] < mean[2]
     assert image.std() > 20
+
+
+def test_a_dicom_slide_that_openslide_reads_is_the_same_in_pydicom(tmp_path, levels):
+    facts = {
+        "ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"],
+        "Modality": "SM",
+        "DimensionOrganizationType": "TILED_FULL",
+    }
+    for number, level in enumerate(levels):
+        write_dicom(tmp_path / f"{number}.dcm", level, instance=number + 1, more=facts)
+    with (
+        open_slide(tmp_path / "0.dcm") as slide,
+        Pyramid(open_dicom(tmp_path / "0.dcm")) as other,
+    ):
+        assert (slide.reader, other.reader) == ("OpenSlide", "pydicom")
+        assert (slide.size, slide.levels) == (other.size, other.levels)
+        assert slide.mpp == other.mpp == 0.25
+        for window in ((0, 0, 300, 200, 300, 200), (50, 40, 200, 100, 100, 50)):
+            assert np.array_equal(slide.read(*window), other.read(*window))
 
 
 def test_extras_are_named_where_they_are_missing(tmp_path, monkeypatch, levels):

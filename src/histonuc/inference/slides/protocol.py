@@ -59,6 +59,7 @@ class Slide(Protocol):
 
         Raises:
             RegionError: this window is damaged.
+            OSError: the drive or network share does not answer (`files.STORAGE_ERRORS`).
         """
         ...
 

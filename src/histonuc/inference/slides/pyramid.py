@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from histonuc.data.resampling import resample
-from histonuc.files import one_line
+from histonuc.files import STORAGE_ERRORS, one_line
 from histonuc.inference.slides.protocol import RGB, Contents, Level, RegionError
 
 STRIP_PIXELS = 1 << 24
@@ -51,12 +51,14 @@ class Pyramid:
         self.icc_profile = contents.icc_profile
 
     def read(self, x: int, y: int, w: int, h: int, out_w: int, out_h: int) -> RGB:
-        """RGB (out_h, out_w, 3) of the window (x, y, w, h) in level-0 pixels."""
+        """See `Slide.read`."""
         shrink = min(w / out_w, h / out_h) * 1.001
         index = max(i for i, scale in enumerate(self.downsamples) if i == 0 or scale <= shrink)
         try:
             return resample(self._window(index, x, y, w, h), out_w, out_h)
         except Exception as error:  # damage ends in whatever a decoder raises
+            if isinstance(error, OSError) and error.errno in STORAGE_ERRORS:
+                raise
             reason = f"cannot read the window {w} x {h} at ({x}, {y}): {one_line(error)}"
             raise RegionError(reason, (x, y, x + w, y + h)) from error
 
