@@ -1,11 +1,18 @@
-"""Threads share two heaps once they are told to."""
+"""Memory does not grow with the slide, and threads share two heaps once they are told to."""
 
 import os
 import platform
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
+
+from histonuc.inference import one_input
+from histonuc.inference import predict as predict_module
+from histonuc.inference.slides import tiff_reader, tiff_segments
+
+from .slides.conftest import write_sparse
 
 # glibc writes one line "<heap nr=...>" for each of its arenas.
 COUNT = """
@@ -51,3 +58,32 @@ def test_threads_share_two_arenas_unless_the_environment_says_otherwise() -> Non
     assert count_arenas(False) > 2
     assert count_arenas(True) == 2
     assert count_arenas(True, MALLOC_ARENA_MAX="3") == 3
+
+
+def test_nine_times_the_tissue_takes_no_more_memory(
+    tmp_path, monkeypatch, make_blobs, pixel_runtime
+) -> None:
+    peaks_mib = []
+
+    def watched(*arguments, **options):
+        tracemalloc.start()
+        try:
+            return one_input_find_nuclei(*arguments, **options)
+        finally:
+            peaks_mib.append(tracemalloc.get_traced_memory()[1] / 2**20)
+            tracemalloc.stop()
+
+    one_input_find_nuclei = one_input.find_nuclei
+    monkeypatch.setattr(one_input, "find_nuclei", watched)
+    monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(tiff_reader, "WHOLE_PIXELS", 0)
+    monkeypatch.setattr(tiff_segments, "CACHE_BYTES", 1 << 22)
+    paths = [tmp_path / f"{number}-{side}.tif" for number, side in enumerate((8, 8, 24))]
+    for path, side in zip(paths, (8, 8, 24), strict=True):  # the first loads and compiles
+        write_sparse(path, side, make_blobs((256, 256), 40))
+    summary = predict_module.predict(paths, tmp_path / "out", mpp=0.25, tile_px=512)
+    counts = [item["num_nuclei"] for item in summary.items]
+    assert counts[2] > 8.5 * counts[1] > 20_000
+    # The pixels would be 96 MiB more, and outlines with their features 30.
+    assert peaks_mib[2] < peaks_mib[1] + 15, peaks_mib

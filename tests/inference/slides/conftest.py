@@ -172,11 +172,11 @@ def write_dicom(
     pydicom.dcmwrite(path, facts, enforce_file_format=True)
 
 
-def write_sparse(path, side):
-    """BigTIFF of side × side tiles of one grey, which all lie at one place of the file."""
+def write_sparse(path, side, picture=None):
+    """BigTIFF of side × side tiles of one picture or grey, which all lie at one place of it."""
     import struct
 
-    tile = np.full((256, 256, 3), 77, np.uint8).tobytes()
+    tile = (np.full((256, 256, 3), 77, np.uint8) if picture is None else picture).tobytes()
     num = side * side
     places, sizes = 16 + len(tile), 16 + len(tile) + 8 * num
     tags = [  # code, type (3 short, 4 long, 16 long of 8 bytes), count, value or its place
