@@ -349,6 +349,9 @@ def _score(tile: int, bpq: float, tissue: str = "Breast", num_truth: int = 20) -
         aji_plus=bpq,
         dice_ensemble=bpq,
         pq=(bpq, bpq),
+        class_tp=(1, 0),
+        class_fp=(0, 0),
+        class_fn=(0, 0),
     )
 
 

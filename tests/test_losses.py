@@ -116,14 +116,14 @@ def test_overlap_is_averaged_over_the_classes_that_are_there(loss) -> None:
     torch.testing.assert_close(loss(logits, truth), expected)
 
 
-def test_a_candidate_set_weighs_the_mean_of_its_classes() -> None:
+def test_a_candidate_set_weighs_the_least_of_its_classes() -> None:
     logits = torch.randn(1, 3, 1, 4, generator=torch.Generator().manual_seed(0))
     candidates = torch.tensor([[[0b001, 0b110, 0b111, 0b000]]])  # the last two say nothing
     p = logits.softmax(1)[0, :, 0]
     first, both = -p[0, 0].log(), -(p[1, 1] + p[2, 1]).log()
     weight = torch.tensor([[[1.0, 2.0, 1.0, 1.0]]])
     found = candidate_class_loss(logits, candidates, weight, class_weights=(5.0, 4.0, 9.0))
-    torch.testing.assert_close(found, (5 * first + 2 * 6.5 * both) / (5 + 2 * 6.5))
+    torch.testing.assert_close(found, (5 * first + 2 * 4 * both) / (5 + 2 * 4))
     found = candidate_class_loss(logits, candidates, weight)
     torch.testing.assert_close(found, (first + 2 * both) / 3)
 

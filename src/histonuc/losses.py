@@ -284,7 +284,8 @@ def candidate_class_loss(
         logits: one channel a class.
         candidates: bit j set where the pixel may be of class j.
         weight: of each pixel.
-        class_weights: one a class; a set's weight is the mean of its classes'.
+        class_weights: one a class; a set's weight is the least of its classes', as it does not say
+            that the nucleus is of the rare one.
     """
     bits = torch.arange(logits.shape[1], device=logits.device).view(1, -1, 1, 1)
     allowed = ((candidates.unsqueeze(1) >> bits) & 1).bool()
@@ -296,5 +297,5 @@ def candidate_class_loss(
     share = weight * known
     if len(class_weights):
         per_class = torch.as_tensor(class_weights).to(log_p).view(1, -1, 1, 1)
-        share = share * (allowed * per_class).sum(1) / number.clamp(min=1)
+        share = share * torch.where(allowed, per_class, per_class.amax()).amin(1)
     return (per_pixel * share).sum() / share.sum().clamp(min=1e-6)

@@ -29,12 +29,13 @@ def write(folder: Path, **changes: Any) -> Path:
         "tissue": TISSUES,
         "fold": [3] * 10,
         "num_truth": [7] * 10,
+        **{name: [2] * 10 for name in ("tp", "fp", "fn")},
         "bpq": BPQ,
     } | changes
     folder.mkdir(parents=True)
     arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     pq.write_table(pa.table(arrays), folder / "tiles.parquet")
-    write_head({"format": 2}, folder)
+    write_head({"format": 3}, folder)
     return folder
 
 
@@ -50,10 +51,13 @@ def test_differences_of_all_scores_there_are(tmp_path) -> None:
         name=names,
         tissue=[TISSUES[i] for i in order],
         **{name: values[order] for name, values in better.items()},
+        fn=[4] * 10,
     )
     result = compare([first, second])
     (comparison,) = result["comparisons"]
-    assert list(comparison["overall"]) == ["bpq", "mpq"]
+    assert list(comparison["overall"]) == ["bpq", "mpq", "f1"]
+    assert comparison["overall"]["f1"]["first"] == 0.5
+    assert comparison["overall"]["f1"]["second"] == pytest.approx(0.4)
     bpq = comparison["overall"]["bpq"]
     assert bpq["first"] == pytest.approx((BPQ[:6].mean() + BPQ[6:].mean()) / 2)
     assert bpq["difference"] == pytest.approx(0.1)
@@ -136,12 +140,12 @@ def test_folders_without_scores_are_refused(tmp_path) -> None:
         compare([first, tmp_path])
     second = write(tmp_path / "b")
     (second / "scores.json").write_text('{"format": 1}')
-    with pytest.raises(ValueError, match=r"has format 1, this version reads 2"):
+    with pytest.raises(ValueError, match=r"has format 1, this version reads 3"):
         compare([first, second])
     (second / "scores.json").write_text("{")
     with pytest.raises(ValueError, match=r"scores\.json is damaged or no scores"):
         compare([first, second])
-    third = write(tmp_path / "c", bpq=[None] * 10)
+    third = write(tmp_path / "c", bpq=[None] * 10, tp=[0] * 10, fp=[0] * 10, fn=[0] * 10)
     with pytest.raises(ValueError, match="have no score in common"):
         compare([first, third])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,14 +43,21 @@ def make_tiles(seed: int = 0) -> list[TileScore]:
             aji=float(rng.random()),
             aji_plus=float(rng.random()),
             dice_ensemble=float(rng.random()),
-            pq=(0.5,),
+            pq=(float(rng.random()), NAN if tissue == "Lung" else float(rng.random())),
+            class_tp=(tp // 2, 0 if tissue == "Lung" else tp - tp // 2),
+            class_fp=(fp // 2, fp - fp // 2),
+            class_fn=(fn // 2, 0 if tissue == "Lung" else fn - fn // 2),
         )
         tiles.append(tile)
     return tiles
 
 
 def table(tiles: list[TileScore]) -> TileTable:
-    return TileTable.of(tiles, 1)
+    return TileTable.of(tiles, 2)
+
+
+def intervals(tiles: list[TileScore]) -> dict[str, Any]:
+    return score_intervals(table(tiles), ["Neoplastic", "Dead"])
 
 
 def drawn_ends(tiles: list[TileScore], score, strata) -> list[float]:
@@ -109,12 +117,51 @@ def share(above: str, *below: str):
 def test_ends_are_those_of_plain_draws_within_tissues(key, score) -> None:
     tiles = make_tiles()
     expected = drawn_ends(tiles, score, lambda tile: tile.tissue)
-    assert score_intervals(table(tiles))[key] == pytest.approx(expected, abs=0.015)
+    assert intervals(tiles)[key] == pytest.approx(expected, abs=0.015)
+
+
+def class_pq(j: int):
+    def score(tiles: list[TileScore]) -> float:
+        below = [t.class_tp[j] + (t.class_fp[j] + t.class_fn[j]) / 2 for t in tiles]
+        sum_iou = sum(
+            0 if np.isnan(t.pq[j]) else t.pq[j] * n for t, n in zip(tiles, below, strict=True)
+        )
+        return sum_iou / sum(below) if sum(below) else NAN
+
+    return score
+
+
+def has_nuclei(tiles: list[TileScore], j: int) -> bool:
+    return any(t.class_tp[j] + t.class_fn[j] for t in tiles)
+
+
+def mean_of_classes(tiles: list[TileScore]) -> float:
+    return mean([class_pq(j)(tiles) for j in (0, 1) if has_nuclei(tiles, j)])
+
+
+def test_of_classes_and_their_mean_they_are_those_of_plain_draws() -> None:
+    tiles = make_tiles()
+    found = intervals(tiles)
+
+    def check(interval: list[float], score, own=tiles) -> None:
+        assert interval == pytest.approx(drawn_ends(own, score, lambda t: t.tissue), abs=0.015)
+
+    check(found["mpq_pooled"], mean_of_classes)
+    for j, name in enumerate(("Neoplastic", "Dead")):
+        of_class = found["per_class"][name]
+        check(of_class["pq"], class_pq(j))
+        check(of_class["pq_images"], lambda tiles, j=j: mean([t.pq[j] for t in tiles]))
+        assert of_class["f1"] == of_class["dq"]
+    # In lungs, false positives alone: Dead does not count in the mean.
+    lungs = [tile for tile in tiles if tile.tissue == "Lung"]
+    check(found["per_tissue"]["Lung"]["mpq_pooled"], class_pq(0), lungs)
+    assert found["per_tissue"]["Skin"]["mpq_pooled"] is None
+    assert not any("/" in name for name in found)
 
 
 def test_by_tissue_and_by_source_they_have_the_names_of_those_tables() -> None:
     tiles = make_tiles()
-    found = score_intervals(table(tiles))
+    found = intervals(tiles)
     colon = [tile for tile in tiles if tile.tissue == "Colon"]
     expected = drawn_ends(colon, over_images("bpq"), lambda tile: tile.tissue)
     assert found["per_tissue"]["Colon"]["bpq"] == pytest.approx(expected, abs=0.015)
@@ -127,12 +174,12 @@ def test_by_tissue_and_by_source_they_have_the_names_of_those_tables() -> None:
 
 def test_the_order_of_tiles_does_not_matter() -> None:
     tiles = make_tiles()
-    assert score_intervals(table(tiles[::-1])) == score_intervals(table(tiles))
+    assert intervals(tiles[::-1]) == intervals(tiles)
 
 
 def test_without_classes_there_are_none_of_theirs() -> None:
     tiles = [replace(tile, mpq=NAN, mpq_strict=NAN) for tile in make_tiles()]
-    found = score_intervals(table(tiles))
+    found = intervals(tiles)
     assert found["mpq"] is None
     assert found["mpq_images"] is None
     assert found["bpq"] is not None
@@ -140,6 +187,6 @@ def test_without_classes_there_are_none_of_theirs() -> None:
 
 def test_tissues_of_one_image_each_give_no_interval() -> None:
     tiles = [replace(tile, tissue=str(i), source="a") for i, tile in enumerate(make_tiles())]
-    found = score_intervals(table(tiles))
+    found = intervals(tiles)
     for group in (found, found["per_source"]["a"], found["per_tissue"]["0"]):
         assert {group[name] for name in ("bpq", "bpq_pooled", "aji") if name in group} == {None}

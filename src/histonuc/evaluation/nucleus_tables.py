@@ -60,7 +60,7 @@ def nucleus_tables(evaluation: Evaluation) -> dict[str, Any]:
         },
         "errors": _errors(total, 0, len(classes) + 1),
         "calibration": _calibration(total),
-        "intervals": score_intervals(evaluation.records),
+        "intervals": score_intervals(evaluation.records, [] if evaluation.no_classes else classes),
     }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.evaluation.tile_table import TileScore
+from histonuc.evaluation.tile_table import BY_CLASS, TileScore
 from histonuc.files import reading
 
 PANEL_PX = 256
@@ -111,7 +111,7 @@ def load_panels(path: Path) -> tuple[Panel, ...]:
         return tuple(
             Panel(
                 reason=record.pop("reason"),
-                record=TileScore(**record | {"pq": tuple(record["pq"])}),
+                record=TileScore(**record | {name: tuple(record[name]) for name in BY_CLASS}),
                 **{name: archive[f"{name}_{index}"] for name in _ARRAYS},
             )
             for index, record in enumerate(about)

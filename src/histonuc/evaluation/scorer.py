@@ -120,6 +120,9 @@ class TileScorer:
             aji_plus=aji_plus,
             dice_ensemble=dice_ensemble,
             pq=tuple(nuclei.image_pq[1:].tolist()),
+            class_tp=tuple(nuclei.tp[1:].tolist()),
+            class_fp=tuple(nuclei.fp[1:].tolist()),
+            class_fn=tuple(nuclei.fn[1:].tolist()),
         )
 
     def _picture(

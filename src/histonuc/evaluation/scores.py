@@ -16,7 +16,7 @@ from histonuc import __version__
 from histonuc.evaluation.counts_file import load_counts, save_counts
 from histonuc.evaluation.panels import load_panels, save_panels
 from histonuc.evaluation.results import Evaluation
-from histonuc.evaluation.tile_table import TileScore, TileTable, number_dtype
+from histonuc.evaluation.tile_table import BY_CLASS, TileScore, TileTable, number_dtype
 from histonuc.files import (
     check_seal,
     file_sha256,
@@ -33,7 +33,7 @@ TILES_FILE = "tiles.parquet"
 COUNTS_FILE = "counts.npz"
 PANELS_FILE = "panels.npz"
 
-_FORMAT = 2
+_FORMAT = 3
 _SUMS = "files_sha256"
 """Key of the checksums of the files beside scores.json."""
 _KIND = "scores of `histonuc evaluate`"
@@ -154,10 +154,11 @@ def _write_tiles(evaluation: Evaluation, path: Path) -> None:
     import pyarrow.parquet as pq
 
     records = evaluation.records
-    names = [field.name for field in fields(TileScore) if field.name != "pq"]
+    names = [field.name for field in fields(TileScore) if field.name not in BY_CLASS]
     columns = {name: records.column(name) for name in names}
-    for j, name in enumerate(evaluation.label_space.classes):
-        columns[f"pq/{name}"] = records.numbers["pq"][:, j]
+    for field, title in BY_CLASS.items():
+        for j, name in enumerate(evaluation.label_space.classes):
+            columns[f"{title}/{name}"] = records.numbers[field][:, j]
     # NaN becomes null.
     table = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
     pq.write_table(pa.table(table), path)
@@ -171,9 +172,10 @@ def _read_tiles(path: Path, label_space: LabelSpace) -> TileTable:
         table = pq.read_table(path)
         numbers = np.zeros(table.num_rows, dtype)
         for name in dtype.names or ():
-            if name != "pq":
+            if name not in BY_CLASS:
                 numbers[name] = table.column(name).to_numpy()  # null becomes NaN
-        for j, name in enumerate(label_space.classes):
-            numbers["pq"][:, j] = table.column(f"pq/{name}").to_numpy()
+        for field, title in BY_CLASS.items():
+            for j, name in enumerate(label_space.classes):
+                numbers[field][:, j] = table.column(f"{title}/{name}").to_numpy()
         texts = {name: table.column(name).to_pylist() for name in ("name", "source", "tissue")}
     return TileTable(texts=texts, numbers=numbers)

@@ -16,7 +16,14 @@ from histonuc.evaluation.scores import SCORES_FILE, TILES_FILE, read_head
 from histonuc.files import reading
 from histonuc.metrics.counts import ratio
 
-SCORE_NAMES = {"bpq": "bPQ", "mpq": "mPQ", "dice": "nucleus Dice", "aji": "AJI"}
+SCORE_NAMES = {
+    "bpq": "bPQ",
+    "mpq": "mPQ",
+    "f1": "F1 at IoU 0.5",
+    "dice": "nucleus Dice",
+    "aji": "AJI",
+    "aji_plus": "AJI+",
+}
 """Scores of a tile that are compared where the table has them, and what people call them."""
 CLASS_PREFIX = "pq/"
 """Columns ``pq/<class>`` hold the tile's PQ of a class."""
@@ -103,6 +110,8 @@ def _read_table(folder: Path) -> dict[str, list[Any]]:
     read_head(folder, [TILES_FILE])
     with reading(folder / TILES_FILE, "table of tiles of `histonuc evaluate`"):
         table: dict[str, list[Any]] = pq.read_table(folder / TILES_FILE).to_pydict()
+        tp, fp, fn = (np.array(table[name], np.float64) for name in ("tp", "fp", "fn"))
+        table["f1"] = ratio(tp, tp + (fp + fn) / 2).tolist()
     tiles = Counter(zip(table["source"], table["name"], strict=True))
     if twice := sorted(tile for tile, times in tiles.items() if times > 1):
         raise ValueError(

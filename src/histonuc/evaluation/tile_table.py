@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+BY_CLASS = {"pq": "pq", "class_tp": "tp", "class_fp": "fp", "class_fn": "fn"}
+"""Fields with a value for each class, and what their columns ``.../<class>`` are called."""
 _TEXTS = ("name", "source", "tissue")
 
 
@@ -29,6 +31,7 @@ class TileScore:
         dice: Dice of nucleus against background; NaN when neither has any.
         aji, aji_plus, dice_ensemble: NaN when there is nothing to score.
         pq: PQ of each class of the store; NaN where the tile lacks it.
+        class_tp, class_fp, class_fn: nuclei of each class, matched, spurious and missed.
     """
 
     tile: int
@@ -51,6 +54,9 @@ class TileScore:
     aji_plus: float
     dice_ensemble: float
     pq: tuple[float, ...]
+    class_tp: tuple[int, ...]
+    class_fp: tuple[int, ...]
+    class_fn: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -59,7 +65,7 @@ class TileTable:
 
     Attributes:
         texts: ``name``, ``source`` and ``tissue`` of each tile.
-        numbers: structured (N,), int64 and float64, all other fields; ``pq`` is (C,).
+        numbers: structured (N,), int64 and float64, all other fields; those of `BY_CLASS` are (C,).
     """
 
     texts: Mapping[str, list[str]]
@@ -92,13 +98,13 @@ class TileTable:
             zip(self.numbers.dtype.names or (), self.numbers[row].item(), strict=True)
         )
         values |= {name: self.texts[name][row] for name in _TEXTS}
-        return TileScore(**values | {"pq": tuple(values["pq"].tolist())})
+        return TileScore(**values | {name: tuple(values[name].tolist()) for name in BY_CLASS})
 
     def __iter__(self) -> Iterator[TileScore]:
         return (self[row] for row in range(len(self)))
 
     def column(self, name: str) -> Sequence[str] | NDArray[Any]:
-        """All values of a field, (N,); (N, C) of ``pq``."""
+        """All values of a field, (N,); (N, C) of those of `BY_CLASS`."""
         return self.texts[name] if name in _TEXTS else self.numbers[name]
 
     def sorted_by_tile(self) -> TileTable:
@@ -112,6 +118,12 @@ class TileTable:
 
 def number_dtype(num_classes: int) -> np.dtype[np.void]:
     """Of `TileTable.numbers`, in the order of the fields."""
-    kinds = {"int": np.int64, "float": np.float64}  # annotations are text in this module
-    single = [(own.name, kinds[str(own.type)]) for own in fields(TileScore) if own.type in kinds]
-    return np.dtype([*single, ("pq", np.float64, (num_classes,))])
+    kinds = {  # annotations are text in this module
+        "int": (np.int64, ()),
+        "float": (np.float64, ()),
+        "tuple[int, ...]": (np.int64, (num_classes,)),
+        "tuple[float, ...]": (np.float64, (num_classes,)),
+    }
+    return np.dtype(
+        [(own.name, *kinds[str(own.type)]) for own in fields(TileScore) if own.type in kinds]
+    )

@@ -163,7 +163,9 @@ def write_dicom(
         setattr(facts, name, value)
     facts.NumberOfFrames = len(frames)
     if compress:
-        codes = [imagecodecs.jpeg2k_encode(one, reversible=True, codecformat="j2k") for one in frames]
+        codes = [
+            imagecodecs.jpeg2k_encode(one, reversible=True, codecformat="j2k") for one in frames
+        ]
         facts.PixelData = encapsulate(codes, fragments_per_frame=pieces, has_bot=table)
         facts["PixelData"].VR = "OB"
     else:

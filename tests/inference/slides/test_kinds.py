@@ -293,10 +293,8 @@ def test_ycbcr_that_is_not_decoded_is_refused_rather_than_shown_green(tmp_path, 
     path = tmp_path / "a.tif"
     pixels = np.full((64, 64, 3), (200, 140, 140), np.uint8)
     more = [(530, "H", 2, (1, 1), True)]
-    tifffile.imwrite(
-        path, pixels, photometric="ycbcr", compression=compression, extratags=more
-    )
-    with pytest.raises(ValueError, match="its colours are YCbCr in .* convert it to RGB"):
+    tifffile.imwrite(path, pixels, photometric="ycbcr", compression=compression, extratags=more)
+    with pytest.raises(ValueError, match=r"its colours are YCbCr in .* convert it to RGB"):
         open_slide(path)
     tifffile.imwrite(path, pixels, photometric="ycbcr", compression="jpeg")
     with open_slide(path) as slide:
