@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from histonuc.evaluation.tile_table import TileTable
 from histonuc.metrics.aggregate import AGGREGATES
@@ -17,7 +16,7 @@ from histonuc.metrics.bootstrap import (
     percentile_interval,
     resample_sums,
 )
-from histonuc.metrics.counts import PAIR_UNIT
+from histonuc.metrics.counts import PAIR_UNIT, ratio
 
 REPEATS = 1000
 OFFICIAL = ("bpq", "mpq", "bpq_strict", "mpq_strict")
@@ -29,24 +28,6 @@ _MEAN = "mpq_pooled"
 
 Floats = NDArray[np.float64]
 Interval = list[float] | None
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Ratios:
-    """Scores as ratios of sums over images. A mean over images has 1 below where one has the score.
-
-    Attributes:
-        names: of K scores; those of class j end in ``/j``.
-        above, below: numerators and denominators (N, K) of each image.
-    """
-
-    names: Sequence[str]
-    above: Floats
-    below: Floats
-
-    def select(self, rows: NDArray[np.bool_]) -> _Ratios:
-        """Those of some images."""
-        return _Ratios(names=self.names, above=self.above[rows], below=self.below[rows])
 
 
 def score_intervals(records: TileTable, classes: Sequence[str]) -> dict[str, Any]:
@@ -61,9 +42,9 @@ def score_intervals(records: TileTable, classes: Sequence[str]) -> dict[str, Any
         classes: names of all their classes.
     """
     records = records.sorted_by_tile()
-    ratios = _ratios(records.numbers)
+    sums = _image_sums(records.numbers)
     tissues, sources = (np.array(records.texts[text]) for text in ("tissue", "source"))
-    *within, over_tissues, over_images = _intervals(ratios, tissues, seed=0)
+    *within, over_tissues, over_images = _intervals(sums, tissues, seed=0)
     return {
         "level": LEVEL,
         "repeats": REPEATS,
@@ -75,7 +56,9 @@ def score_intervals(records: TileTable, classes: Sequence[str]) -> dict[str, Any
         },
         "per_tissue": dict(zip(np.unique(tissues).tolist(), map(_of_all, within), strict=True)),
         "per_source": {
-            str(source): _of_all(_intervals(ratios.select(own), tissues[own], seed=1)[-1])
+            str(source): _of_all(
+                _intervals({name: of[own] for name, of in sums.items()}, tissues[own], seed=1)[-1]
+            )
             for source in np.unique(sources)
             for own in [sources == source]
         },
@@ -88,79 +71,115 @@ def _of_all(intervals: Mapping[str, Interval]) -> dict[str, Interval]:
 
 
 def _intervals(
-    ratios: _Ratios, tissues: NDArray[np.str_], *, seed: int
+    sums: Mapping[str, Floats], tissues: NDArray[np.str_], *, seed: int
 ) -> list[dict[str, Interval]]:
-    """By name: of each tissue in alphabetical order, of the mean over tissues, of all images."""
-    found, group = np.unique(tissues, return_inverse=True)
-    columns = np.concatenate([np.rint(ratios.above / PAIR_UNIT) * PAIR_UNIT, ratios.below], axis=1)
-    sums = resample_sums(columns, group, len(found), REPEATS, np.random.default_rng(seed))
-    averages = group_averages(*np.split(sums, 2, axis=2))
-    has_score = ratios.below > 0
-    by_class = {
-        score: [k for k, name in enumerate(ratios.names) if name.startswith(f"{score}/")]
-        for score in ("pq", "recall")
-    }
-    # As in the scores, classes without a true nucleus do not count, and only those have no recall.
-    pq = np.where(
-        np.isnan(averages[..., by_class["recall"]]), np.nan, averages[..., by_class["pq"]]
-    )
-    known = (~np.isnan(pq)).sum(-1)
-    mean = np.where(known > 0, np.nansum(pq, axis=-1) / np.maximum(known, 1), np.nan)
-    low, high = percentile_interval(np.concatenate([averages, mean[..., None]], axis=-1))
+    """By name: of each tissue in alphabetical order, of the mean over tissues, of all images.
 
-    has_mean = has_score[:, by_class["recall"]].any(1, keepdims=True)
-    has_score = np.concatenate([has_score, has_mean], axis=1)
-    images = np.stack([has_score[group == i].sum(0) for i in range(len(found))])
-    drawn = np.where(images < 2, 0, images)  # one image alone has no spread
-    names = [*ratios.names, _MEAN]
+    Args:
+        sums: of `_image_sums`.
+        tissues: of the images (N,).
+        seed: of the draws.
+    """
+    found, group = np.unique(tissues, return_inverse=True)
+    columns = np.stack(list(sums.values()), axis=1)
+    drawn = resample_sums(columns, group, len(found), REPEATS, np.random.default_rng(seed))
+    ratios = _ratios(dict(zip(sums, np.moveaxis(drawn, 2, 0), strict=True)))
+    averages = {name: group_averages(*pair) for name, pair in ratios.items()}  # (G + 2, repeats)
+    averages[_MEAN] = _mean_of_classes(averages)
+    low, high = percentile_interval(np.stack(list(averages.values()), axis=2))
+
+    below = {name: pair[1] for name, pair in _ratios(sums).items()}
+    below[_MEAN] = np.sum([of for name, of in below.items() if name.startswith("recall/")], axis=0)
+    images = np.stack(
+        [np.bincount(group, of > 0, len(found)) for of in below.values()], axis=1
+    )  # (G, K), those that have the score
+    images[images < 2] = 0  # one image alone has no spread
     return [
         {
             name: None if num == 0 or np.isnan(left) else [float(left), float(right)]
-            for name, left, right, num in zip(names, *row, strict=True)
+            for name, left, right, num in zip(averages, *row, strict=True)
         }
-        for row in zip(low, high, [*drawn, drawn.sum(0), drawn.sum(0)], strict=True)
+        for row in zip(low, high, [*images, *[images.sum(0)] * 2], strict=True)
     ]
 
 
-def _ratios(tiles: NDArray[np.void]) -> _Ratios:
-    tp, fp, fn = (tiles[name].astype(np.float64) for name in ("tp", "fp", "fn"))
-    paired, truth, predicted = (tiles[f] for f in ("tp_centroid", "num_truth", "num_predicted"))
-    scores: dict[str, tuple[ArrayLike, ArrayLike]] = {
-        name: (np.nan_to_num(tiles[name]), ~np.isnan(tiles[name]))
-        for name in (*OFFICIAL, *AGGREGATES)
+def _mean_of_classes(averages: Mapping[str, Floats]) -> Floats:
+    """Mean PQ over the classes that have a true nucleus, as in the scores; NaN where none has."""
+    num = sum(name.startswith("pq/") for name in averages)
+    pq = np.stack(
+        [
+            np.where(np.isnan(averages[f"recall/{j}"]), np.nan, averages[f"pq/{j}"])
+            for j in range(num)
+        ]
+    )
+    return ratio(np.nansum(pq, axis=0), (~np.isnan(pq)).sum(axis=0))
+
+
+def _image_sums(tiles: NDArray[np.void]) -> dict[str, Floats]:
+    """What all scores are ratios of sums of, for each image (N,).
+
+    Scores of an image, 0 where it has none, and whether it has; and numbers of nuclei and sums of
+    their IoU, where ``/j`` is of class j.
+    """
+    sums: dict[str, Floats] = {}
+    for name in (*OFFICIAL, *AGGREGATES):
+        sums |= _score_of_images(name, tiles[name])
+    sums |= _nuclei("", tiles["tp"], tiles["fp"], tiles["fn"], tiles["bpq"])
+    for name in ("tp_centroid", "num_truth", "num_predicted"):
+        sums[name] = tiles[name].astype(np.float64)
+    for j, pq in enumerate(tiles["pq"].T):
+        sums |= _score_of_images(f"pq_images/{j}", pq)
+        tp, fp, fn = (tiles[f"class_{name}"][:, j] for name in ("tp", "fp", "fn"))
+        sums |= _nuclei(f"/{j}", tp, fp, fn, pq)
+    return sums
+
+
+def _score_of_images(name: str, values: Floats) -> dict[str, Floats]:
+    return {name: _summable(np.nan_to_num(values)), f"has {name}": 1.0 - np.isnan(values)}
+
+
+def _nuclei(
+    of: str, tp: NDArray[np.int64], fp: NDArray[np.int64], fn: NDArray[np.int64], pq: Floats
+) -> dict[str, Floats]:
+    iou = np.nan_to_num(pq) * (tp + (fp + fn) / 2)
+    counts = {
+        f"{name}{of}": n.astype(np.float64) for name, n in (("tp", tp), ("fp", fp), ("fn", fn))
     }
-    matched = _matched(tp, fp, fn, tiles["bpq"])
-    scores |= {
-        "bpq_pooled": matched.pop("pq"),
-        **matched,
+    return {**counts, f"iou{of}": _summable(iou)}
+
+
+def _summable(values: Floats) -> Floats:
+    """Rounded so that sums do not depend on the order."""
+    return np.rint(values / PAIR_UNIT) * PAIR_UNIT
+
+
+def _ratios(sums: Mapping[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
+    """Numerator and denominator of every score, from sums of any shape by `_image_sums`' names."""
+    ratios = {name: (sums[name], sums[f"has {name}"]) for name in (*OFFICIAL, *AGGREGATES)}
+    matched = _matched(sums, "")
+    ratios |= {"bpq_pooled": matched.pop("pq"), **matched}
+    paired, truth, predicted = (sums[n] for n in ("tp_centroid", "num_truth", "num_predicted"))
+    ratios |= {
         "f1_centroid": (2 * paired, truth + predicted),
         "precision_centroid": (paired, predicted),
         "recall_centroid": (paired, truth),
     }
-    for j, pq in enumerate(tiles["pq"].T):
-        tp, fp, fn = (
-            tiles[f"class_{name}"][:, j].astype(np.float64) for name in ("tp", "fp", "fn")
-        )
-        scores[f"pq_images/{j}"] = np.nan_to_num(pq), ~np.isnan(pq)
-        scores |= {f"{name}/{j}": pair for name, pair in _matched(tp, fp, fn, pq).items()}
-    above, below = (
-        np.stack([np.asarray(pair[side], np.float64) for pair in scores.values()], axis=1)
-        for side in (0, 1)
-    )
-    return _Ratios(names=list(scores), above=above, below=below)
+    for name in [name for name in sums if name.startswith("pq_images/")]:
+        of = name.removeprefix("pq_images")
+        ratios[name] = sums[name], sums[f"has {name}"]
+        ratios |= {f"{score}{of}": pair for score, pair in _matched(sums, of).items()}
+    return ratios
 
 
-def _matched(
-    tp: Floats, fp: Floats, fn: Floats, image_pq: Floats
-) -> dict[str, tuple[Floats, Floats]]:
-    """Numerator and denominator (N,) of what counts pooled nuclei, from those of each image."""
-    below = tp + (fp + fn) / 2
-    sum_iou = np.nan_to_num(image_pq) * below
+def _matched(sums: Mapping[str, Floats], of: str) -> dict[str, tuple[Floats, Floats]]:
+    """Scores of all nuclei together, matched by overlap."""
+    iou, tp, fp, fn = (sums[f"{name}{of}"] for name in ("iou", "tp", "fp", "fn"))
+    half = tp + (fp + fn) / 2
     return {
-        "pq": (sum_iou, below),
-        "dq": (tp, below),
-        "sq": (sum_iou, tp),
-        "f1": (tp, below),
+        "pq": (iou, half),
+        "dq": (tp, half),
+        "sq": (iou, tp),
+        "f1": (tp, half),
         "precision": (tp, tp + fp),
         "recall": (tp, tp + fn),
     }
