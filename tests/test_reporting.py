@@ -231,6 +231,9 @@ def test_scores_of_nuclei_come_with_intervals_errors_and_confusion(
     low, high = scores["intervals"]["bpq"]
     row = f"<td>{scores['overall']['bpq']:.3f}</td><td>{low:.3f} to {high:.3f}</td>"
     assert f"<td>bPQ, official</td>{row}" in html
+    name, row = next((n, r) for n, r in scores["intervals"]["per_class"].items() if r["pq"])
+    pq, (low, high) = scores["per_class"][name]["pq"], row["pq"]
+    assert f"<td>{pq:.3f}</td><td>{low:.3f} to {high:.3f}</td>" in html
     errors = scores["errors"]
     for kind in ("missed", "merged", "split", "found"):
         assert f"<tr><td>{kind}</td><td>{errors['truth'][kind]}</td>" in html
@@ -239,20 +242,6 @@ def test_scores_of_nuclei_come_with_intervals_errors_and_confusion(
     table = html[html.index("Paired by IoU") :]
     table = table[: table.index("</table>")]
     assert table.count("<td style") == counts.any(1).sum() * counts.any(0).sum()
-
-
-def test_older_scores_without_them_are_reported(
-    folders: tuple[Path, list[Path]], tmp_path: Path
-) -> None:
-    file = folders[1][0] / "scores" / "scores.json"
-    scores = json.loads(file.read_text())
-    for key in ("intervals", "thresholds", "confusion_nuclei", "errors", "calibration"):
-        del scores[key]
-    (tmp_path / "old").mkdir()
-    write_head(scores, tmp_path / "old")
-    text = report([], tmp_path / "old.html", scores=[tmp_path / "old"]).read_text()
-    assert "Scores in all" in text
-    assert "Confusion of nuclei" not in text
 
 
 def test_the_best_of_each_column_is_marked_and_bce_is_best_when_low(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +43,7 @@ _ERRORS = {
 
 def headlines(scores: Mapping[str, Any]) -> list[tuple[str, float, tuple[float, float] | None]]:
     """Name, value and bootstrap interval of each overall score that there is."""
-    overall, intervals = scores["overall"], scores.get("intervals") or {}
+    overall, intervals = scores["overall"], scores["intervals"]
     return [
         (label, overall[key], tuple(intervals[key]) if intervals.get(key) else None)
         for key, label in _HEADLINES.items()
@@ -56,9 +56,7 @@ def confusions(scores: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
     Rows of classes without a nucleus, and of nuclei of unknown class, are there only if they count.
     """
-    found = scores.get("confusion_nuclei")
-    if not found:
-        return
+    found = scores["confusion_nuclei"]
     for key, caption in (
         ("by_iou", "Paired by IoU > 0.5."),
         ("by_centroid", "Paired by centroid."),
@@ -78,22 +76,15 @@ def confusions(scores: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def draw_nuclei(score_set: ScoreSet) -> str:
-    """F1 over the IoU wanted, errors by kind, and reliability; empty without any of them."""
-    scores = score_set.scores
-    wanted: dict[str, Callable[[Axes], None]] = {
-        "thresholds": lambda axes: _draw_thresholds(axes, score_set),
-        "errors": lambda axes: _draw_errors(axes, scores["errors"]),
-        "calibration": lambda axes: _draw_calibration(axes, scores["calibration"]),
-    }
-    drawn = [draw for key, draw in wanted.items() if scores.get(key)]
-    if not drawn:
-        return ""
+    """F1 over the IoU wanted, errors by kind, and reliability."""
 
     def draw(figure: Figure) -> None:
-        for axes, part in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
-            part(axes)
+        thresholds, errors, calibration = figure.subplots(1, 3)
+        _draw_thresholds(thresholds, score_set)
+        _draw_errors(errors, score_set.scores["errors"])
+        _draw_calibration(calibration, score_set.scores["calibration"])
 
-    return draw_figure(draw, width=4.13 * len(drawn), height=3.4)
+    return draw_figure(draw, width=12.4, height=3.4)
 
 
 def _draw_thresholds(axes: Axes, score_set: ScoreSet) -> None:
@@ -160,7 +151,5 @@ def _draw_calibration(axes: Axes, calibration: Mapping[str, Mapping[str, Any]]) 
 
 def error_rows(scores: Mapping[str, Any]) -> Sequence[tuple[str, int | None, int | None]]:
     """Kind of error with its true and its predicted nuclei, None where a side has no such kind."""
-    errors = scores.get("errors")
-    if not errors:
-        return ()
+    errors = scores["errors"]
     return [(kind, errors["truth"].get(kind), errors["prediction"].get(kind)) for kind in _ERRORS]
