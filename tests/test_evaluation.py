@@ -313,6 +313,9 @@ def test_written_scores_are_read_back(tmp_path: Path) -> None:
     table = pq.read_table(out / "tiles.parquet")
     assert table["tile"].to_pylist() == list(range(6))
     assert table["bpq"].null_count == 1
+    for name, row in scores["per_class"].items():
+        for count in ("tp", "fp", "fn"):
+            assert sum(table[f"{count}/{name}"].to_pylist()) == row[count]
     panels = load_panels(out / "panels.npz")
     assert repr([p.record for p in panels]) == repr([p.record for p in evaluation.panels])  # NaN
     np.testing.assert_array_equal(panels[0].prediction, evaluation.panels[0].prediction)

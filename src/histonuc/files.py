@@ -21,10 +21,11 @@ DRAFT_PREFIX = ".writing-"
 """How the name of a file begins that is not finished."""
 STORAGE_ERRORS = frozenset(
     getattr(errno, name)
-    for name in ("EIO", "ENXIO", "ENODEV", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "ESTALE")
+    for name in ("ENXIO", "ENODEV", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "ESTALE")
     if hasattr(errno, name)
 )
-"""Numbers of errors of a drive or network share, which say nothing of the file."""
+"""Numbers of errors of a drive or network share, which say nothing of the file. EIO is not among
+them: it may be one bad sector."""
 
 
 def draft_of(path: Path) -> Path:
@@ -222,7 +223,7 @@ def log_failure(path: Path, error: Exception, log: logging.Logger) -> str:
         reason += ": what is finished is kept; make room and run the same command again"
     elif number in STORAGE_ERRORS:
         reason += (
-            ": the drive or network share it lies on does not answer; what is finished is kept: "
+            ": a drive or network share does not answer; what is finished is kept: "
             "run the same command again"
         )
     log.warning("%s failed: %s", path, reason)

@@ -6,7 +6,7 @@ import inspect
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -126,7 +126,8 @@ def start_from(model: NucleusModel, other: NucleusModel) -> None:
     """Copy another model's weights: the trunk's always, the heads' where the classes are the same.
 
     Tensors whose name or shape differs, as those of a decoder of another width, stay as they are,
-    and a warning counts them.
+    and a warning counts them. Options of the representation stay too, and a warning names those
+    that differ: a model that decodes otherwise than its start is no fair match for it.
 
     Raises:
         ValueError: another kind of trunk, or no tensor that fits.
@@ -155,6 +156,27 @@ def start_from(model: NucleusModel, other: NucleusModel) -> None:
             len(wanted),
         )
     model.load_state_dict(fitting, strict=False)
+    if (spec.representation, spec.mpp) == (given.representation, given.mpp):
+        _warn_of_options(model, other)
+
+
+def _warn_of_options(model: NucleusModel, other: NucleusModel) -> None:
+    """Name the options of the other's representation that this one's differ from."""
+    of_data = {"num_classes", "class_weights", "temperature"}
+    differing = {
+        field.name: getattr(other.representation, field.name)
+        for field in fields(other.representation)  # type: ignore[arg-type]
+        if field.name not in of_data
+        and getattr(other.representation, field.name) != getattr(model.representation, field.name)
+    }
+    if differing:
+        logger.warning(
+            "--init: that model has other options of its representation; for the same: %s",
+            " ".join(
+                f"--representation-options.{name.replace('_', '-')} {value}"
+                for name, value in differing.items()
+            ),
+        )
 
 
 def _model_file(path: Path) -> Path:

@@ -120,15 +120,22 @@ def test_ends_are_those_of_plain_draws_within_tissues(key, score) -> None:
     assert intervals(tiles)[key] == pytest.approx(expected, abs=0.015)
 
 
-def class_pq(j: int):
-    def score(tiles: list[TileScore]) -> float:
-        below = [t.class_tp[j] + (t.class_fp[j] + t.class_fn[j]) / 2 for t in tiles]
-        sum_iou = sum(
-            0 if np.isnan(t.pq[j]) else t.pq[j] * n for t, n in zip(tiles, below, strict=True)
-        )
-        return sum_iou / sum(below) if sum(below) else NAN
+def sum_of_class(tiles: list[TileScore], j: int, name: str) -> float:
+    if name == "iou":
+        both = ((t.pq[j], t.class_tp[j] + (t.class_fp[j] + t.class_fn[j]) / 2) for t in tiles)
+        return sum(pq * n for pq, n in both if not np.isnan(pq))
+    return sum(getattr(t, f"class_{name}")[j] for t in tiles)
 
-    return score
+
+def ratio_of_class(tiles: list[TileScore], j: int, above: str, **weights: float) -> float:
+    """A sum over those matched and so much of the others."""
+    more = (weight * sum_of_class(tiles, j, name) for name, weight in weights.items())
+    below = sum_of_class(tiles, j, "tp") + sum(more)
+    return sum_of_class(tiles, j, above) / below if below else NAN
+
+
+def class_pq(j: int):
+    return lambda tiles: ratio_of_class(tiles, j, "iou", fp=0.5, fn=0.5)
 
 
 def has_nuclei(tiles: list[TileScore], j: int) -> bool:
@@ -143,15 +150,18 @@ def test_of_classes_and_their_mean_they_are_those_of_plain_draws() -> None:
     tiles = make_tiles()
     found = intervals(tiles)
 
-    def check(interval: list[float], score, own=tiles) -> None:
-        assert interval == pytest.approx(drawn_ends(own, score, lambda t: t.tissue), abs=0.015)
+    def check(interval: list[float], score, own=tiles, within=0.015) -> None:
+        assert interval == pytest.approx(drawn_ends(own, score, lambda t: t.tissue), abs=within)
 
     check(found["mpq_pooled"], mean_of_classes)
     for j, name in enumerate(("Neoplastic", "Dead")):
         of_class = found["per_class"][name]
         check(of_class["pq"], class_pq(j))
         check(of_class["pq_images"], lambda tiles, j=j: mean([t.pq[j] for t in tiles]))
-        assert of_class["f1"] == of_class["dq"]
+        check(of_class["f1"], lambda own, j=j: ratio_of_class(own, j, "tp", fp=0.5, fn=0.5))
+        check(of_class["precision"], lambda own, j=j: ratio_of_class(own, j, "tp", fp=1))
+        check(of_class["recall"], lambda own, j=j: ratio_of_class(own, j, "tp", fn=1))
+        check(of_class["sq"], lambda own, j=j: ratio_of_class(own, j, "iou"), within=0.05)  # 1.2
     # In lungs, false positives alone: Dead does not count in the mean.
     lungs = [tile for tile in tiles if tile.tissue == "Lung"]
     check(found["per_tissue"]["Lung"]["mpq_pooled"], class_pq(0), lungs)

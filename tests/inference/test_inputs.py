@@ -3,7 +3,13 @@ import os
 
 import pytest
 
-from histonuc.inference.inputs import find_inputs, fingerprint, name_folders, read_summary
+from histonuc.inference.inputs import (
+    check_unchanged,
+    find_inputs,
+    fingerprint,
+    name_folders,
+    read_summary,
+)
 
 
 def touch(*paths, content=b"x"):
@@ -129,6 +135,19 @@ def test_all_files_of_a_slide_are_in_its_fingerprint(tmp_path, source, file, con
     folder.rename(tmp_path / "there")
     moved = fingerprint(tmp_path / "there" / source)
     assert moved | {"source": before["source"]} == before
+    check_unchanged(tmp_path / "there" / source, moved | {"model": "m"})
+    (tmp_path / "there" / file).unlink()
+    with pytest.raises(OSError, match="was changed while it was analysed"):
+        check_unchanged(tmp_path / "there" / source, moved | {"model": "m"})
+
+
+def test_results_do_not_lie_among_a_slide_s_own_files(tmp_path):
+    touch(tmp_path / "a.mrxs", tmp_path / "a" / "Data0000.dat")
+    before = fingerprint(tmp_path / "a.mrxs")
+    assert names([tmp_path / "a.mrxs"], tmp_path) == ["a-2"]
+    assert names([tmp_path / "a.mrxs"], tmp_path / "out") == ["a"]
+    touch(tmp_path / "a" / ".DS_Store")
+    check_unchanged(tmp_path / "a.mrxs", before)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.mrxs", "a.dcm", "a"])

@@ -8,7 +8,7 @@ import tracemalloc
 
 import pytest
 
-from histonuc.inference import one_input
+from histonuc.inference import one_input, run
 from histonuc.inference import predict as predict_module
 from histonuc.inference.slides import tiff_reader, tiff_segments
 
@@ -77,6 +77,7 @@ def test_nine_times_the_tissue_takes_no_more_memory(
     monkeypatch.setattr(one_input, "find_nuclei", watched)
     monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")
     monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(run, "num_cores", lambda: 2)  # each holds some tiles
     monkeypatch.setattr(tiff_reader, "WHOLE_PIXELS", 0)
     monkeypatch.setattr(tiff_segments, "CACHE_BYTES", 1 << 22)
     paths = [tmp_path / f"{number}-{side}.tif" for number, side in enumerate((8, 8, 24))]

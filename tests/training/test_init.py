@@ -57,6 +57,17 @@ def test_another_decoder_starts_anew_behind_the_same_encoder(
     assert "tensors have another shape there and start anew" in caplog.text
 
 
+def test_options_that_differ_are_named_as_flags(caplog: pytest.LogCaptureFixture) -> None:
+    given = build_model(replace(SPEC, representation_options={"blur_px": 1.5, "temperature": 2.0}))
+    start_from(build_model(SPEC), given)
+    assert "for the same: --representation-options.blur-px 1.5" in caplog.text
+    assert "temperature" not in caplog.text
+    caplog.clear()
+    start_from(build_model(replace(SPEC, representation_options={"blur_px": 1.5})), given)
+    start_from(build_model(replace(SPEC, mpp=0.5)), given)  # where pixels are others
+    assert not caplog.text
+
+
 def test_train_starts_from_a_run(settings) -> None:
     first = train(settings("first"))
     # A rate of next to nothing leaves the model where it started.

@@ -56,13 +56,18 @@ def score_intervals(records: TileTable, classes: Sequence[str]) -> dict[str, Any
         },
         "per_tissue": dict(zip(np.unique(tissues).tolist(), map(_of_all, within), strict=True)),
         "per_source": {
-            str(source): _of_all(
-                _intervals({name: of[own] for name, of in sums.items()}, tissues[own], seed=1)[-1]
-            )
+            str(source): _of_source(sums, tissues, sources == source)
             for source in np.unique(sources)
-            for own in [sources == source]
         },
     }
+
+
+def _of_source(
+    sums: Mapping[str, Floats], tissues: NDArray[np.str_], own: NDArray[np.bool_]
+) -> dict[str, Interval]:
+    """Intervals of one source's images, all together."""
+    of_own = {name: values[own] for name, values in sums.items()}
+    return _of_all(_intervals(of_own, tissues[own], seed=1)[-1])
 
 
 def _of_all(intervals: Mapping[str, Interval]) -> dict[str, Interval]:
@@ -118,8 +123,9 @@ def _mean_of_classes(averages: Mapping[str, Floats]) -> Floats:
 def _image_sums(tiles: NDArray[np.void]) -> dict[str, Floats]:
     """What all scores are ratios of sums of, for each image (N,).
 
-    Scores of an image, 0 where it has none, and whether it has; and numbers of nuclei and sums of
-    their IoU, where ``/j`` is of class j.
+    ``NAME`` and ``has NAME``: a score of the image, 0 where it has none, and whether it has.
+    ``tp``, ``fp``, ``fn``, ``iou``: nuclei matched, spurious, missed, and the IoU of those matched;
+    ``tp/j`` and so on are those of class j.
     """
     sums: dict[str, Floats] = {}
     for name in (*OFFICIAL, *AGGREGATES):

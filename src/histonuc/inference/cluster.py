@@ -219,10 +219,15 @@ def _work(job: Job, run: str, plan: Plan, part: Part) -> Mapping[str, float]:
     if store.has(part):  # of a worker that died before Dask had heard of it
         return clock.seconds
     done = analyse(slide, runtime, plan, [part], batch_size=job.batch_size, threads=1, clock=clock)
-    for _, result in done:
-        if _run_of(job) != run:
-            raise ValueError(f"{job.folder} was begun anew by another command")
-        keep(store, job.source, part, result, clock)
+    try:
+        for _, result in done:
+            if _run_of(job) != run:
+                raise ValueError(f"{job.folder} was begun anew by another command")
+            keep(store, job.source, part, result, clock)
+    except OSError:  # a share that comes back has other handles
+        with _lock:
+            _slides.pop(job, None)
+        raise
     return clock.seconds
 
 

@@ -63,12 +63,19 @@ def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
     for source in sources:
         name, number = source.stem, 1
         # File systems may not tell cases apart.
-        while name.lower() in taken or _is_of_another(out / name, source):
+        while (
+            name.lower() in taken
+            or _holds_slide(out / name, source)
+            or _is_of_another(out / name, source)
+        ):
             number += 1
             name = f"{source.stem}-{number}"
         taken.add(name.lower())
         folders.append(out / name)
     return folders
+
+
+_FINGERPRINT = ("source", "bytes", "modified_ns", "files_sha256")
 
 
 def fingerprint(source: Path) -> dict[str, Any]:
@@ -77,7 +84,7 @@ def fingerprint(source: Path) -> dict[str, Any]:
     Where further files belong to the slide, a checksum of their names, sizes and times is added.
     """
     stat = source.stat()
-    facts = {
+    facts: dict[str, Any] = {
         "source": str(source.resolve()),
         "bytes": stat.st_size,
         "modified_ns": stat.st_mtime_ns,
@@ -96,12 +103,12 @@ def check_unchanged(source: Path, before: Mapping[str, Any]) -> None:
 
     Args:
         source: a file or folder.
-        before: its `fingerprint` of then, among other facts.
+        before: its `fingerprint` of then, and other facts.
 
     Raises:
         OSError: it is another now, as when a scanner was still writing it, or is gone.
     """
-    if not fingerprint(source).items() <= before.items():
+    if fingerprint(source) != {name: before[name] for name in _FINGERPRINT if name in before}:
         raise OSError(
             f"{source} was changed while it was analysed: run the same command again when "
             "nothing writes to it any more"
@@ -205,12 +212,16 @@ def _other_files(source: Path) -> Iterator[os.DirEntry[str]]:
                 yield file
 
 
+_OF_FILE_MANAGERS = (".ds_store", "thumbs.db", "desktop.ini")
+"""Files that appear in a folder when a person looks into it."""
+
+
 def _files_under(folder: str | Path) -> Iterator[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from _files_under(entry.path)
-            elif entry.is_file():
+            elif entry.is_file() and entry.name.lower() not in _OF_FILE_MANAGERS:
                 yield entry
 
 
@@ -231,6 +242,12 @@ def _is_input(file: Path) -> bool:
     pictures = (OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE)
     is_result = file.name in pictures and (file.parent / TABLE_FILE).is_file()
     return not is_result
+
+
+def _holds_slide(folder: Path, source: Path) -> bool:
+    """Whether a folder is that of an MRXS slide's data, which has the slide's name."""
+    data = source.with_suffix("")
+    return source.suffix.lower() == ".mrxs" and data.is_dir() and folder.resolve() == data.resolve()
 
 
 def _is_of_another(folder: Path, source: Path) -> bool:

@@ -13,7 +13,7 @@ import openslide
 import pytest
 from PIL import Image
 
-from histonuc.inference import one_input, parts
+from histonuc.inference import one_input, parts, pipeline
 from histonuc.inference import predict as predict_module
 from histonuc.inference.plan import make_plan
 from histonuc.inference.slides import RegionError, open_slide
@@ -218,7 +218,7 @@ def losing(tmp_path, pixel_runtime, make_blobs, monkeypatch, request):
         shutil.copy(request.getfixturevalue("shared_slides") / "cmu-1-small-region.svs", path)
 
     def not_there(*_):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
     def cut(*_):
         raise openslide.OpenSlideError("Short read of TIFF")
@@ -248,7 +248,7 @@ def losing(tmp_path, pixel_runtime, make_blobs, monkeypatch, request):
     ("losing", "reason"),
     [
         ("zarr", "No such file"),
-        ("tif", "Input/output error: the drive or network share"),
+        ("tif", "Stale file handle: a drive or network share does not answer"),
         ("svs", "is empty now"),
     ],
     indirect=["losing"],
@@ -283,6 +283,25 @@ def test_a_slide_that_is_away_for_a_while_costs_no_finished_part(
     assert item["tiles_resumed"] > 0
     assert item["num_nuclei"] == whole["num_nuclei"] > 100
     assert not item["skipped_regions"]
+
+
+def test_one_bad_sector_is_damage_and_a_drive_that_does_not_answer_is_not(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    path.write_bytes(bytes(4096))
+    pipeline._check_there(path)
+
+    def not_there(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    write_pyramid(path, levels_of(300, 200, (1, 2)))
+    with open_slide(path) as slide:
+        monkeypatch.setattr(SegmentReader, "segment", not_there)
+        with pytest.raises(RegionError, match="Input/output error"):
+            slide.read(0, 0, 64, 64, 64, 64)
+    pipeline._check_there(path)
+    monkeypatch.setattr(os, "posix_fadvise", not_there, raising=False)  # any access fails
+    with pytest.raises(OSError, match="Input/output error"):
+        pipeline._check_there(path)
 
 
 def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(

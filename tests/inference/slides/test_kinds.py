@@ -288,7 +288,7 @@ def test_samples_that_are_no_rgb_are_refused(tmp_path, dtype, layout, num, photo
         open_slide(tmp_path / "a.tif")
 
 
-@pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
+@pytest.mark.parametrize("compression", [None, "zlib", "lzw", "zstd", "lerc"])
 def test_ycbcr_that_is_not_decoded_is_refused_rather_than_shown_green(tmp_path, compression):
     path = tmp_path / "a.tif"
     pixels = np.full((64, 64, 3), (200, 140, 140), np.uint8)

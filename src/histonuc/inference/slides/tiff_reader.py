@@ -29,6 +29,7 @@ from histonuc.inference.slides.pyramid import array_level
 from histonuc.inference.slides.tiff_segments import (
     SegmentReader,
     can_window,
+    check_colours,
     check_samples,
     page_rgb,
     tiff_level,
@@ -114,6 +115,7 @@ def _contents(path: Path, tiff: Any, scene: _Scene, beside: Mapping[str, Any]) -
 
 
 def _whole(page: Any) -> RGB:
+    check_colours(page)
     pixels = page.asarray()
     check_depth(pixels.dtype)
     if pixels.dtype == bool:

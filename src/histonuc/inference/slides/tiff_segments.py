@@ -20,8 +20,8 @@ MAX_SEGMENT_PIXELS = 1 << 26
 """Tiles and strips larger than this cannot be read by windows."""
 _OPACITY: dict[int, Opacity] = {1: "premultiplied", 2: "straight"}
 """Values of tag 338, ExtraSamples, that are an opacity."""
-_NOT_PICTURES = (1, 5, 8, 32773, 32946, 34925, 50000)
-"""Compressions of bytes: none, LZW, Deflate (Adobe), PackBits, Deflate, LZMA, Zstandard."""
+_TURN_INTO_RGB = (6, 7, 33007, 34892, 50001, 50002, 52546)
+"""Compressions whose decoders turn YCbCr into RGB: JPEG's kinds, WebP, JPEG XL's."""
 _INDEX_TAGS = (273, 279, 324, 325)  # offsets and byte counts of strips and tiles
 
 
@@ -118,7 +118,7 @@ def can_window(page: Any) -> bool:
 
 
 def check_samples(pages: Sequence[Any]) -> None:
-    """Refuse a level whose pixels are more than grey or RGB, and an opacity, or no such colours.
+    """Refuse a level whose pixels are other than grey or RGB, and an opacity.
 
     Args:
         pages: the one of the level, or one for each of its channels.
@@ -126,11 +126,7 @@ def check_samples(pages: Sequence[Any]) -> None:
     for page in pages:
         frame = page.keyframe
         num, is_colour = int(frame.samplesperpixel), frame.photometric in (2, 6)  # RGB, YCbCr
-        if frame.photometric == 6 and frame.compression in _NOT_PICTURES:
-            raise RefusedError(
-                f"its colours are YCbCr in {frame.compression.name} compression, which only "
-                "JPEG's kind of compression turns into RGB when read: convert it to RGB"
-            )
+        check_colours(frame)
         is_known = num in (1, 3, 4) if is_colour else num == 1 or _is_grey_with_opacity(frame)
         if not is_known or (num > 1 and len(pages) > 1):
             kind = "" if is_colour else " that it does not call RGB"
@@ -139,6 +135,15 @@ def check_samples(pages: Sequence[Any]) -> None:
                 "multispectral images do, expected 1 of grey, or 3 of RGB and at most 1 of "
                 f"opacity: {BRIGHT_FIELD}"
             )
+
+
+def check_colours(frame: Any) -> None:
+    """Refuse a page whose colours would be shown wrong."""
+    if frame.photometric == 6 and frame.compression not in _TURN_INTO_RGB:
+        raise RefusedError(
+            f"its colours are YCbCr in {frame.compression.name} compression, which is not turned "
+            "into RGB when read, as JPEG is: convert it to RGB"
+        )
 
 
 def _is_grey_with_opacity(frame: Any) -> bool:
