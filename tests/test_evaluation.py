@@ -305,7 +305,7 @@ def test_batches_hold_tiles_of_one_size_and_progress_is_told() -> None:
 
 def test_written_scores_are_read_back(tmp_path: Path) -> None:
     store = MemoryStore()
-    evaluation = run(store, perfect(store))
+    evaluation = run(store, perfect(store, (0, 2, 1)))  # spurious and missed of each class differ
     out = tmp_path / "deep" / "scores"
     scores = write_scores(evaluation, out, model={"name": "m"}, data={"store": "s"})
     assert json.loads((out / "scores.json").read_text()) == scores
