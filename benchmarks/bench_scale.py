@@ -4,18 +4,21 @@
 
 DATA is the store of `histonuc prepare folder ../shared/data`. Some tiles of each data set, of all
 folds, are brought to the model's scale, or half or twice that, and cropped to 512 px. Prints the
-median gains, and how often draws of eight tiles of one data set and scale would be noted.
+median gains, and how often draws of eight tiles of one data set and scale would be noted. Then how
+often a note of `histonuc predict --mpp` comes with each of these images alone, uncropped.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 import numpy as np
 
 from histonuc.data.store import Store
+from histonuc.inference.predict import predict
 from histonuc.inference.probe import BETTER, PROBE_PX, PROBES, ZOOMS, measure_gains
 from histonuc.inference.runtime import load_runtime
 
@@ -25,10 +28,9 @@ TRUE = {"right": 1.0, "half": 0.5, "twice": 2.0}
 
 def resized(image: np.ndarray, factor: float) -> np.ndarray:
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
-    resized = (
+    return (
         image if factor == 1 else cv2.resize(image, None, fx=factor, fy=factor, interpolation=how)
     )
-    return np.ascontiguousarray(resized[:PROBE_PX, :PROBE_PX])
 
 
 def main() -> None:
@@ -41,6 +43,7 @@ def main() -> None:
     for tile in range(len(store)):
         sources.setdefault(store.source(tile), []).append(tile)
     noted: dict[str, list[bool]] = {name: [] for name in TRUE}
+    alone: dict[str, list[np.ndarray]] = {name: [] for name in TRUE}
     print("| data set | " + " | ".join(f"{name}: gain at ½, 2" for name in TRUE) + " |")
     print("|---" * (len(TRUE) + 1) + "|")
     for source, tiles in sources.items():
@@ -51,7 +54,9 @@ def main() -> None:
             gains = []
             for tile in rng.permutation(tiles)[: args.tiles]:
                 image = resized(store.image(tile), factor * store.mpp(tile) / runtime.mpp)
-                if (gain := measure_gains(image, runtime)) is not None:
+                alone[name].append(image)
+                image = np.ascontiguousarray(image[:PROBE_PX, :PROBE_PX])
+                if (gain := measure_gains(image, runtime, ZOOMS)) is not None:
                     gains.append(gain)
             cells.append(", ".join(f"{value:.2f}" for value in np.median(gains, axis=0)))
             for _ in range(200):
@@ -63,6 +68,14 @@ def main() -> None:
                 noted[name].append(bool(medians.max() >= BETTER and wanted))
         print(f"| {source} | " + " | ".join(cells) + " |", flush=True)
     print("noted: " + ", ".join(f"{name} {np.mean(hits):.1%}" for name, hits in noted.items()))
+    with TemporaryDirectory() as work:
+        for name, images in alone.items():
+            files = [Path(work) / f"{name}-{number}.png" for number in range(len(images))]
+            for file, image in zip(files, images, strict=True):
+                cv2.imwrite(str(file), image[..., ::-1])
+            found = predict(files, Path(work) / "out", mpp=runtime.mpp, geojson=False).items
+            hits = [any("give --mpp" in note for note in item["warnings"]) for item in found]
+            print(f"alone, {name}: {np.mean(hits):.1%} of {len(hits)}", flush=True)
 
 
 if __name__ == "__main__":

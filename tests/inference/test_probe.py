@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from histonuc.inference.plan import make_plan
-from histonuc.inference.probe import probe_scale
+from histonuc.inference.predict import predict
+from histonuc.inference.probe import probe_after, probe_scale
 from histonuc.inference.runtime import load_runtime
 from histonuc.inference.slides import PlainImage
 
@@ -29,5 +30,26 @@ def test_another_scale_than_stated_is_noticed(shared_data, size, said) -> None:
 def test_too_little_tissue_tells_nothing(pixel_runtime, blobs) -> None:
     slide = PlainImage(blobs, 0.25)
     plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, tile_px=1024, margin_um=8)
-    assert probe_scale(slide, plan, pixel_runtime) == ""
+    assert probe_scale(slide, plan, pixel_runtime) is None
     assert pixel_runtime.num_images == 0
+
+
+@pytest.mark.parametrize(("size", "is_noticed"), [(1.0, False), (0.5, True), (2.0, True)])
+def test_a_single_image_of_another_scale_is_noticed(
+    shared_data, tmp_path, size, is_noticed
+) -> None:
+    picture = cv2.imread(str(sorted((shared_data / "monuseg/images").glob("*.jpg"))[2]))
+    picture = cv2.resize(picture, None, fx=size, fy=size, interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    (item,) = predict([tmp_path / "a.png"], tmp_path / "out", mpp=0.25).items
+    assert any("give --mpp" in warning for warning in item["warnings"]) == is_noticed
+
+
+def test_usual_and_few_nuclei_of_a_small_image_cost_no_pass(pixel_runtime, blobs) -> None:
+    slide = PlainImage(blobs, 0.25)
+    plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, tile_px=1024, margin_um=8)
+    assert probe_after(slide, plan, pixel_runtime, 6.0, 1000) == ""
+    assert probe_after(slide, plan, pixel_runtime, 3.5, 10) == ""
+    assert pixel_runtime.num_images == 0
+    probe_after(slide, plan, pixel_runtime, 3.5, 1000)
+    assert pixel_runtime.num_images == 2  # as it is, and twice as large

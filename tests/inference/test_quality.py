@@ -89,7 +89,7 @@ def test_real_tissue_has_no_flag_until_it_is_blurred(shared_data):
 
 
 def test_sizes_that_no_tissue_has():
-    low, high = (np.pi / 4 * diameter**2 for diameter in DIAMETER_UM)
+    low, high = DIAMETER_UM
     assert scale_warning(low * 1.1, 1000, 0.25) == scale_warning(high * 0.9, 1000, 0.25) == ""
     assert "--mpp" in scale_warning(low * 0.9, 1000, 0.25)
     assert "0.5 microns" in scale_warning(high * 1.1, 1000, 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from histonuc.inference.inputs import check_unchanged, content_sha256
 from histonuc.inference.overview import write_pictures
 from histonuc.inference.parts import PartStore, remove_parts
 from histonuc.inference.plan import Plan, make_plan
-from histonuc.inference.probe import probe_scale
+from histonuc.inference.probe import probe_after, probe_scale
 from histonuc.inference.progress import Meter
 from histonuc.inference.quality import REASONS
 from histonuc.inference.regions import find_regions, read_regions
@@ -87,8 +88,10 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
     mpp_xy, mpp_source = resolve_mpp(slide, source, this.settings["mpp"], runtime, warnings)
     with clock.part("plan"):
         plan = _plan(this, slide, mpp_xy, warnings)
+        probed = None
         if not plan.skip_blank or mpp_source == "assumed":
-            warnings += filter(None, [probe_scale(slide, plan, runtime)])
+            probed = probe_scale(slide, plan, runtime)
+            warnings += filter(None, [probed])
     meter.start(source.name, len(plan.tiles))
     work = Work(
         slide=slide,
@@ -121,6 +124,7 @@ def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str,
             "skipped: their places are in summary.json under skipped_regions"
         )
     warnings += _quality_warnings(found, plan)
+    warnings += _scale_warnings(slide, plan, runtime, found, probe=probed is None)
     with clock.part("write"):
         write_pictures(slide, folder / TABLE_FILE, found.tally, folder, source.name)
     return {
@@ -179,7 +183,18 @@ def _quality_warnings(found: Found, plan: Plan) -> Iterator[str]:
     for flag, count in Counter(flag for _, flag in found.flagged).items():
         if count > MANY_FLAGGED * len(plan.tiles):
             yield f"{count} of {len(plan.tiles)} regions are {REASONS[flag]}"
-    if len(found.tally):
-        area_um2 = float(np.median(found.tally.area_px)) * plan.mpp**2
-        if warning := scale_warning(area_um2, len(found.tally), plan.mpp):
-            yield warning
+
+
+def _scale_warnings(
+    slide: Slide, plan: Plan, runtime: Runtime, found: Found, *, probe: bool
+) -> Iterator[str]:
+    """What the size of the nuclei says of the scale, and the network if it is to be asked."""
+    num = len(found.tally)
+    if num == 0:
+        return
+    diameter_um = 2 * math.sqrt(float(np.median(found.tally.area_px)) / math.pi) * plan.mpp
+    warning = scale_warning(diameter_um, num, plan.mpp)
+    if probe:
+        warning = warning or probe_after(slide, plan, runtime, diameter_um, num)
+    if warning:
+        yield warning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -16,43 +17,77 @@ from histonuc.inference.tiles import Box, Tile
 
 PROBE_PX = 512
 """Side of a probe in pixels of the model's scale."""
-_CANDIDATES, PROBES, _LEAST = 32, 8, 3
+_CANDIDATES, PROBES, LEAST = 32, 8, 3
+USUAL_UM = (4.2, 7.5)
+"""Median diameters of nuclei: 93 % of single images lie between (benchmarks/bench_scale.py)."""
+ENOUGH_NUCLEI = 20
 BETTER = 1.05
 """How much better another scale has to be. Medians of six data sets are 0.65 to 0.93 at the right
 scale, 1.20 to 1.51 at half of it and 1.11 to 1.37 at twice (benchmarks/bench_scale.py)."""
 ZOOMS = (0.5, 2.0)
 
 
-def probe_scale(slide: Slide, plan: Plan, runtime: Runtime) -> str:
+def probe_scale(slide: Slide, plan: Plan, runtime: Runtime) -> str | None:
     """A sentence when a slide looks as if its pixels were half or twice as large; empty otherwise.
 
     A network finds most, and is surest, at the scale it was trained for. So some places of tissue
-    are shown to it as they are, at half and at twice their size.
+    are shown to it as they are, at half and at twice their size. None where there are too few
+    places to tell: see `probe_after`.
     """
     tiles = _choose(plan)
-    if len(tiles) < _LEAST:
+    return _likely(slide, plan, runtime, tiles, ZOOMS) if len(tiles) >= LEAST else None
+
+
+def probe_after(
+    slide: Slide, plan: Plan, runtime: Runtime, diameter_um: float, num_nuclei: int
+) -> str:
+    """The same of an image that `probe_scale` was not asked about, after its analysis.
+
+    One image has odd nuclei too easily: only if theirs are as small or large as of few images, the
+    network is asked whether it does better where they would be larger or smaller.
+
+    Args:
+        slide: open image.
+        plan: of the image.
+        runtime: the model.
+        diameter_um: median diameter of its nuclei.
+        num_nuclei: how many there are.
+    """
+    low, high = USUAL_UM
+    if num_nuclei < ENOUGH_NUCLEI or low <= diameter_um <= high:
         return ""
+    return _likely(
+        slide, plan, runtime, _choose(plan), ZOOMS[:1] if diameter_um > high else ZOOMS[1:]
+    )
+
+
+def _likely(
+    slide: Slide, plan: Plan, runtime: Runtime, tiles: Sequence[Tile], zooms: Sequence[float]
+) -> str:
+    """What the middles of some tiles say of the scale."""
 
     def measure(tile: Tile) -> tuple[float, ...] | None:
         image = _read(slide, plan, tile)
-        return None if image is None else measure_gains(image, runtime)
+        return None if image is None else measure_gains(image, runtime, zooms)
 
     with ThreadPoolExecutor(num_cores(), thread_name_prefix="histonuc-probe") as pool:
         known = [gains for gains in pool.map(measure, tiles) if gains is not None]
-    if len(known) < _LEAST:
+    if len(known) < min(len(tiles), LEAST):
         return ""
     medians = np.median(known, axis=0)
     if medians.max() < BETTER:
         return ""
-    likely = plan.mpp * ZOOMS[int(medians.argmax())]
+    likely = plan.mpp * zooms[int(medians.argmax())]
     return (
         f"the nuclei look as if pixels were {likely:.2g} microns, not {plan.mpp:.2g}: "
         "if that is so, give --mpp"
     )
 
 
-def measure_gains(image: NDArray[np.uint8], runtime: Runtime) -> tuple[float, ...] | None:
-    """How much better the network does on an image (H, W, 3) that is resized by each of `ZOOMS`.
+def measure_gains(
+    image: NDArray[np.uint8], runtime: Runtime, zooms: Sequence[float]
+) -> tuple[float, ...] | None:
+    """How much better the network does on an image (H, W, 3) that is resized by each of `zooms`.
 
     Returns:
         Ratios of the area of the nuclei times the fourth power of their mean score; None where
@@ -62,7 +97,7 @@ def measure_gains(image: NDArray[np.uint8], runtime: Runtime) -> tuple[float, ..
     if here == 0:
         return None
     gains = []
-    for zoom in ZOOMS:
+    for zoom in zooms:
         how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
         other = np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=how), np.uint8)
         gains.append(_success(other, runtime) / zoom**2 / here)

@@ -72,15 +72,20 @@ def _is_tile(slide: Slide) -> bool:
     return slide.is_plain and not is_tiff and max(slide.size) <= TILE_PX
 
 
-def scale_warning(median_area_um2: float, num_nuclei: int, mpp: float) -> str:
-    """A sentence when a slide's nuclei have a size that no tissue's have; empty otherwise."""
+def scale_warning(diameter_um: float, num_nuclei: int, mpp: float) -> str:
+    """A sentence when a slide's nuclei have a size that no tissue's have; empty otherwise.
+
+    Args:
+        diameter_um: the median one.
+        num_nuclei: how many there are.
+        mpp: microns per pixel they were measured with.
+    """
     if num_nuclei < _ENOUGH_NUCLEI:
         return ""
-    diameter = 2 * math.sqrt(median_area_um2 / math.pi)
     low, high = DIAMETER_UM
-    if low <= diameter <= high:
+    if low <= diameter_um <= high:
         return ""
     return (
-        f"half of the nuclei measure under {diameter:.1f} µm across, expected {low:g} to {high:g}: "
-        f"are the pixels really {mpp:.3g} microns? if not, give --mpp"
+        f"half of the nuclei measure under {diameter_um:.1f} µm across, expected {low:g} to "
+        f"{high:g}: are the pixels really {mpp:.3g} microns? if not, give --mpp"
     )
