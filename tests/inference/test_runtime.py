@@ -85,7 +85,7 @@ def test_shipped_models_are_found_by_name(onnx_model, monkeypatch):
         "trunk": "red",
         "representation": "semantic",
         "mpp": 0.5,
-        "size_mb": round(onnx_model.stat().st_size / 1e6, 2),
+        "size_mb": {"onnx": round(onnx_model.stat().st_size / 1e6, 2)},
         "classes": ["Nucleus"],
     }
     with pytest.raises(ValueError, match=module.DEFAULT_MODEL):

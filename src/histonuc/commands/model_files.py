@@ -17,11 +17,13 @@ def models() -> Outcome:
 
     lines = ["shipped models (histonuc predict --model NAME)"]
     shipped = [model.to_dict() for model in list_shipped()]
-    lines += [
-        f"  {row['name']:<18} {row['trunk']} × {row['representation']}, {row['mpp']} mpp, "
-        f"{row['size_mb']:.1f} MB: {', '.join(row['classes'])}"
-        for row in shipped
-    ]
+    for row in shipped:
+        sizes = ", ".join(f"{kind} {size:.1f} MB" for kind, size in row["size_mb"].items())
+        lines += [
+            f"  {row['name']:<24} {row['trunk']} × {row['representation']}, {row['mpp']} mpp: "
+            f"{', '.join(row['classes'])}",
+            f"  {'':<24} {sizes}",
+        ]
     if not is_installed("train"):
         lines += ["", "the trunks need torch to be listed: pip install 'histonuc[train]'"]
         return Outcome(lines=lines, data={"shipped": shipped})

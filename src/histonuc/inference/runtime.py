@@ -64,7 +64,7 @@ class ShippedModel:
         name: for ``--model``.
         trunk, representation: what it is made of.
         mpp: microns per pixel it was trained at.
-        size_mb: of its file.
+        size_mb: of its files by kind: ``onnx``, and ``int8.onnx`` and ``safetensors`` where there are.
         classes: names.
     """
 
@@ -72,7 +72,7 @@ class ShippedModel:
     trunk: str
     representation: str
     mpp: float
-    size_mb: float
+    size_mb: dict[str, float]
     classes: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -150,7 +150,11 @@ def list_shipped() -> list[ShippedModel]:
             trunk=spec["trunk"],
             representation=spec["representation"],
             mpp=float(spec["mpp"]),
-            size_mb=round(path.stat().st_size / 1e6, 2),
+            size_mb={
+                kind: round(file.stat().st_size / 1e6, 2)
+                for kind in ("onnx", "int8.onnx", "safetensors")
+                if (file := path.with_suffix(f".{kind}")).is_file()
+            },
             classes=tuple(spec["label_space"]["classes"]),
         )
         models.append(model)
