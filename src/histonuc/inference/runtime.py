@@ -64,7 +64,7 @@ class ShippedModel:
         name: for ``--model``.
         trunk, representation: what it is made of.
         mpp: microns per pixel it was trained at.
-        size_mb: of its files by kind: ``onnx``, and ``int8.onnx`` and ``safetensors`` where there are.
+        size_mb: of its files, by kind: ``onnx``, ``int8.onnx``, ``safetensors``.
         classes: names.
     """
 
