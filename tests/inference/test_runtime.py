@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -92,6 +93,21 @@ def test_shipped_models_are_found_by_name(onnx_model, monkeypatch):
         load_runtime("no-such-model")
     with pytest.raises(ValueError, match="--device cuda:0"):
         load_runtime("default", "cuda:0")
+
+
+def test_one_s_own_folder_of_models_is_searched_by_name(onnx_model, tmp_path, monkeypatch):
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("mine", module.DEFAULT_MODEL):
+        shutil.copy(onnx_model, folder / f"{name}.onnx")
+    monkeypatch.setenv("HISTONUC_MODELS", str(folder))
+    found = {model.name: model for model in list_shipped()}
+    assert found["mine"].trunk == "red"
+    assert found[module.DEFAULT_MODEL].trunk == "compact"
+    assert load_runtime("mine").mpp == 0.5
+    monkeypatch.setenv("HISTONUC_MODELS", str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="HISTONUC_MODELS: no folder at"):
+        list_shipped()
 
 
 def test_a_checkpoint_without_torch_says_which_extra(tmp_path, monkeypatch):

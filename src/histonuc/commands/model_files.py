@@ -11,11 +11,11 @@ from histonuc.training.config import read_options
 
 
 def models() -> Outcome:
-    """List the shipped models, and every trunk with its parameters and GFLOPs."""
+    """List the installed models, and every trunk with its parameters and GFLOPs."""
     from histonuc.extras import is_installed
     from histonuc.inference.runtime import list_shipped
 
-    lines = ["shipped models (histonuc predict --model NAME)"]
+    lines = ["installed models (histonuc predict --model NAME)"]
     shipped = [model.to_dict() for model in list_shipped()]
     for row in shipped:
         sizes = ", ".join(f"{kind} {size:.1f} MB" for kind, size in row["size_mb"].items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -27,6 +28,8 @@ from histonuc.taxonomy import LabelSpace
 _X86 = ("x86_64", "AMD64")
 DEFAULT_MODEL = "compact-offset-4"
 """The shipped model that ``--model default`` means."""
+MODELS_FOLDER = "HISTONUC_MODELS"
+"""Environment variable that names a folder of one's own exported models."""
 
 
 class Runtime(Protocol):
@@ -58,7 +61,7 @@ class Runtime(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class ShippedModel:
-    """A model inside the package.
+    """A model inside the package, or in the folder of `MODELS_FOLDER`.
 
     Attributes:
         name: for ``--model``.
@@ -141,7 +144,7 @@ def find_checkpoint(path: Path) -> Path | None:
 
 
 def list_shipped() -> list[ShippedModel]:
-    """The models inside the package, by name."""
+    """The models that can be called by name."""
     models = []
     for name, path in sorted(shipped_files().items()):
         spec = json.loads(read_metadata(path)[SPEC_KEY])
@@ -162,9 +165,17 @@ def list_shipped() -> list[ShippedModel]:
 
 
 def shipped_files() -> dict[str, Path]:
-    """The floating-point file of each model inside the package."""
-    folder = Path(str(files("histonuc.weights")))
-    found = sorted(folder.glob("*.onnx"))
+    """The floating-point file of each model in the package, and of one's own in `MODELS_FOLDER`.
+
+    Raises:
+        ValueError: the variable names no folder.
+    """
+    folders = [Path(str(files("histonuc.weights")))]
+    if own := os.environ.get(MODELS_FOLDER):
+        folders.insert(0, Path(own))  # so that a name of the package stays the package's
+        if not folders[0].is_dir():
+            raise ValueError(f"{MODELS_FOLDER}: no folder at {own}")
+    found = [path for folder in folders for path in sorted(folder.glob("*.onnx"))]
     return {path.stem: path for path in found if not path.name.endswith(INT8_SUFFIX)}
 
 
