@@ -54,7 +54,7 @@ def export_model(
     """Turn a trained model into a file that predicts without torch, and compare the two.
 
     Args:
-        model: A run folder, a checkpoint or a shipped model's name.
+        model: A run folder, a checkpoint, or a shipped model that has one (`histonuc models`).
         out: File to write, *.onnx, or *.xml (with *.bin beside it) for openvino.
         to: Format of the file; safetensors is one to train on from, and needs torch.
         precision: Number format of the stored weights; fp16 halves the file and changes nothing
