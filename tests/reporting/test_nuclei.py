@@ -44,7 +44,8 @@ def draw(monkeypatch):
         figure = Figure()
         monkeypatch.setattr(nuclei, "draw_figure", lambda draw, **_: draw(figure) or "drawn")
         score_set = SimpleNamespace(scores=scores, label_space=LABEL_SPACES["three"])
-        return figure.axes if nuclei.draw_nuclei(score_set) else None
+        nuclei.draw_nuclei(score_set)
+        return figure.axes
 
     return axes_of
 
@@ -61,9 +62,3 @@ def test_every_curve_has_the_scores_numbers(draw):
     np.testing.assert_array_equal(diagonal.get_xydata(), [[0, 0], [1, 1]])
     np.testing.assert_array_equal(curve.get_xydata(), [[0.45, 0.4], [0.85, 0.7]])
     assert curve.get_label() == "class probability, ECE 0.125"
-
-
-def test_what_the_scores_lack_is_left_out(draw):
-    (only,) = draw({"errors": SCORES["errors"]})
-    assert only.get_title(loc="left") == "What became of the nuclei"
-    assert draw({}) is None
