@@ -38,24 +38,24 @@ def names(sources, out):
 def test_folders_are_searched_and_files_are_taken_once(tmp_path, monkeypatch):
     paths = [tmp_path / name for name in ("x/a.png", "x/A.tif", "a.jpg")]
     touch(*paths, tmp_path / "notes.txt", tmp_path / ".hidden.png")
-    found = find_inputs([tmp_path])
+    found = find_inputs([tmp_path])[0]
     assert found == sorted(paths)
-    assert find_inputs([tmp_path, tmp_path / "a.jpg", tmp_path / "x" / ".." / "a.jpg"]) == found
+    assert find_inputs([tmp_path, tmp_path / "a.jpg", tmp_path / "x" / ".." / "a.jpg"])[0] == found
     monkeypatch.chdir(tmp_path)
-    assert len(find_inputs([tmp_path, tmp_path.relative_to(tmp_path) / "a.jpg"])) == 3
+    assert len(find_inputs([tmp_path, tmp_path.relative_to(tmp_path) / "a.jpg"])[0]) == 3
 
 
 def test_links_to_one_file_are_inputs_of_their_own(tmp_path):
     touch(tmp_path / "store" / "f00d.png")
     for name in ("case-1.png", "case-2.png"):
         (tmp_path / name).symlink_to(tmp_path / "store" / "f00d.png")
-    assert len(find_inputs([tmp_path / "case-1.png", tmp_path / "case-2.png"])) == 2
+    assert len(find_inputs([tmp_path / "case-1.png", tmp_path / "case-2.png"])[0]) == 2
 
 
 def test_the_pictures_of_a_prediction_are_not_inputs(tmp_path):
     touch(tmp_path / "x.png", tmp_path / "albums" / "overview.jpg")
     finish(tmp_path / "out" / "x", tmp_path / "x.png")
-    assert find_inputs([tmp_path]) == [tmp_path / "albums" / "overview.jpg", tmp_path / "x.png"]
+    assert find_inputs([tmp_path])[0] == [tmp_path / "albums" / "overview.jpg", tmp_path / "x.png"]
 
 
 def test_each_source_of_a_run_has_a_folder_of_its_own(tmp_path):
@@ -97,6 +97,19 @@ def test_parts_of_another_source_are_never_written_over(tmp_path):
     assert names([tmp_path / "3" / "x.png"], out) == ["x"]
     (out / "x" / "parts" / "run.json").write_text("[")  # of nobody: no run can go on from it
     assert names([other], out) == ["x"]
+
+
+def test_one_path_with_nothing_does_not_cost_the_others(tmp_path):
+    touch(tmp_path / "a.png")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "dangling.svs").symlink_to(tmp_path / "gone.svs")
+    paths = [tmp_path / name for name in ("empty", "a.png", "dangling.svs")]
+    found, missing = find_inputs(paths)
+    assert found == [tmp_path / "a.png"]
+    assert list(missing) == [paths[0], paths[2]]
+    assert missing[paths[2]] == f"nothing at {paths[2]}"
+    with pytest.raises(ValueError, match=r"no images or slides in .*; nothing at"):
+        find_inputs([paths[0], paths[2]])
 
 
 def series(uid):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
+import time
 
+from histonuc.inference.clock import Clock
 from histonuc.inference.progress import Meter, open_meter
 
 
@@ -38,6 +41,24 @@ def test_a_terminal_shows_a_bar_with_speed_and_time_left(monkeypatch) -> None:
         meter.start("slide.svs", 100)
         meter.advance(25, 1234, 0.5)
         meter._bar.refresh()
+        meter.advance(25, 1234, 0.5)
+        meter._bar.refresh()
     shown = terminal.getvalue()
     for text in ("1 of 2: slide.svs", "25/100", "1,234 nuclei", "mm²/s"):
         assert text in shown
+    assert re.search(r"\d:\d\d:\d\d", shown)  # time left
+
+
+def test_idle_time_is_that_when_no_thread_is_at_work(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    clock = Clock()
+    with clock.watched("network"):
+        now[0] += 2
+    now[0] += 5
+    with clock.watched("network"):
+        now[0] += 1
+        with clock.watched("network"):  # as another thread does
+            now[0] += 1
+        now[0] += 1
+    assert clock.seconds == {"network_idle": 5.0, "network": 2.0 + 3.0 + 1.0}

@@ -7,6 +7,8 @@ from histonuc.inference.slides import PlainImage, open_slide
 from histonuc.inference.tiles import Box
 from histonuc.inference.tissue import find_tissue, ink_mask, is_blank, tissue_mask
 
+from .slides.conftest import write_pyramid
+
 
 @pytest.mark.parametrize(
     ("colour", "is_tissue"),
@@ -123,3 +125,16 @@ def test_blank(blobs):
     noise = np.random.default_rng(0).normal(240, 1, (64, 64, 3)).clip(0, 255).astype(np.uint8)
     assert is_blank(noise)
     assert not is_blank(blobs)
+
+
+def test_nuclei_under_ink_are_not_counted(tmp_path, pixel_runtime, make_blobs, run_on):
+    image = make_blobs((900, 700), 400)
+    image[:, 300:500] = image[:, 300:500] * np.array([0.15, 0.6, 0.35])  # a green stroke
+    write_pyramid(tmp_path / "a.tif", [image, image[::2, ::2]])
+    with open_slide(tmp_path / "a.tif") as slide:
+        _, nuclei, _ = run_on(
+            slide, tmp_path / "a.tif", pixel_runtime, tmp_path / "out", tile_px=200, margin_um=8
+        )
+    x = nuclei.centroid[:, 0]
+    assert not ((x > 310) & (x < 490)).any()
+    assert (x < 280).sum() > 50 < (x > 520).sum()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.exports import TABLE_FILE
-from histonuc.files import check_seal, reading
+from histonuc.files import check_seal, one_line, reading
 from histonuc.inference.parts import read_run
 from histonuc.inference.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
 from histonuc.inference.summary import (
@@ -27,27 +27,46 @@ log = logging.getLogger(__name__)
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 20
 
 
-def find_inputs(paths: Sequence[Path]) -> list[Path]:
+def find_inputs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
     """Files to predict: those given, and all of known kinds in the folders given.
 
     The pictures of an earlier prediction are not inputs: results may lie among the images.
 
+    Returns:
+        The files, and why there are none at the other paths.
+
     Raises:
-        ValueError: nothing there.
+        ValueError: nothing at any of them.
     """
     if not paths:
         raise ValueError("expected images, slides or folders to predict, got none")
     found: dict[str, Path] = {}
+    missing: dict[Path, str] = {}
     for path in paths:
-        if not path.exists():
-            raise ValueError(f"nothing at {path}")
-        is_folder = path.is_dir() and not is_slide_folder(path)
-        inside = list(_one_a_series(_walk(path))) if is_folder else [path]
-        if not inside:
-            raise ValueError(f"no images or slides in {path}: known are {sorted(KNOWN_SUFFIXES)}")
-        for file in inside:
-            found.setdefault(os.path.abspath(file), file)
-    return list(found.values())
+        try:
+            for file in _files_at(path):
+                found.setdefault(os.path.abspath(file), file)
+        except (OSError, ValueError) as error:
+            missing[path] = one_line(error)
+    if not found:
+        raise ValueError("; ".join(missing.values()))
+    return list(found.values()), missing
+
+
+def _files_at(path: Path) -> list[Path]:
+    """The files of one path.
+
+    Raises:
+        OSError, ValueError: there are none.
+    """
+    if not path.exists():
+        raise ValueError(f"nothing at {path}")
+    if not path.is_dir() or is_slide_folder(path):
+        return [path]
+    inside = list(_one_a_series(_walk(path)))
+    if not inside:
+        raise ValueError(f"no images or slides in {path}: known are {sorted(KNOWN_SUFFIXES)}")
+    return inside
 
 
 def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
@@ -73,9 +92,6 @@ def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
         taken.add(name.lower())
         folders.append(out / name)
     return folders
-
-
-_FINGERPRINT = ("source", "bytes", "modified_ns", "files_sha256")
 
 
 def fingerprint(source: Path) -> dict[str, Any]:
@@ -108,7 +124,9 @@ def check_unchanged(source: Path, before: Mapping[str, Any]) -> None:
     Raises:
         OSError: it is another now, as when a scanner was still writing it, or is gone.
     """
-    if fingerprint(source) != {name: before[name] for name in _FINGERPRINT if name in before}:
+    now = fingerprint(source)
+    was = {name: before[name] for name in (*now, "files_sha256") if name in before}
+    if now != was:
         raise OSError(
             f"{source} was changed while it was analysed: run the same command again when "
             "nothing writes to it any more"

@@ -19,6 +19,7 @@ from histonuc.inference.cluster import Remote
 from histonuc.inference.inputs import check_unchanged, content_sha256
 from histonuc.inference.overview import write_pictures
 from histonuc.inference.parts import PartStore, remove_parts
+from histonuc.inference.pipeline import can_read
 from histonuc.inference.plan import Plan, make_plan
 from histonuc.inference.probe import probe_after, probe_scale
 from histonuc.inference.progress import Meter
@@ -79,6 +80,24 @@ def predict_one(this: Input, meter: Meter) -> dict[str, Any]:
     write_json(record, this.folder / SUMMARY_FILE)
     remove_parts(this.folder)  # only now is nothing of them needed any more
     return record
+
+
+def is_readable_again(this: Input, record: Mapping[str, Any]) -> bool:
+    """Whether a region that a finished result lacks can be read now, as after an outage.
+
+    Args:
+        this: the input.
+        record: its summary.
+    """
+    missing = {tuple(region["box_xyxy"]) for region in record["skipped_regions"]}
+    if not missing:
+        return False
+    opened = {"scene": this.settings["scene"], "icc": this.settings["icc"]}
+    with open_slide(this.source, **opened) as slide:
+        mpp_xy, _ = resolve_mpp(slide, this.source, this.settings["mpp"], this.runtime, [])
+        plan = _plan(this, slide, mpp_xy, [])
+        lacking = (tile for tile in plan.tiles if tuple(tile.core) in missing)
+        return any(can_read(slide, plan, tile) for tile in lacking)
 
 
 def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str, Any]:

@@ -133,7 +133,10 @@ class PartStore:
         return reason
 
     def has(self, part: Part) -> bool:
-        """Whether a sound file of the part is there; a damaged one is to be done again."""
+        """Whether a sound file of the whole part is there.
+
+        One that is damaged, or lacks regions that could not be read, is to be done again.
+        """
         path = self._path(part)
         if not path.exists():
             return False
@@ -143,10 +146,11 @@ class PartStore:
                     raise ValueError(f"the checksum of {damaged} is wrong")
                 if set(file.namelist()) != {f"{name}.npy" for name in _ARRAYS}:
                     raise ValueError(f"it holds {', '.join(file.namelist())}")
+            with np.load(path, allow_pickle=False) as arrays:
+                return not json.loads(arrays["skipped"].tobytes())
         except ValueError as error:
             log.warning("%s: it is done again", error)
             return False
-        return True
 
     def save(self, part: Part, result: PartResult) -> None:
         """Write a part; it appears whole or not at all.

@@ -136,6 +136,11 @@ def _read(slide: Slide, plan: Plan, tile: Tile, clock: Clock) -> _Item:
     return tile, None if blank else image
 
 
+def can_read(slide: Slide, plan: Plan, tile: Tile) -> bool:
+    """Whether the view of a tile can be read."""
+    return not isinstance(_read(slide, plan, tile, Clock())[1], RegionError)
+
+
 def _batches(items: Iterable[_Item], batch_size: int) -> Iterator[list[_Item]]:
     """Runs of items with `batch_size` images each, the last with less."""
     batch: list[_Item] = []

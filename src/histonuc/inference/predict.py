@@ -21,7 +21,7 @@ from histonuc.inference.inputs import (
     name_folders,
     read_finished,
 )
-from histonuc.inference.one_input import GEOJSON_FILE, Input, predict_one
+from histonuc.inference.one_input import GEOJSON_FILE, Input, is_readable_again, predict_one
 from histonuc.inference.parts import remove_parts
 from histonuc.inference.progress import open_meter
 from histonuc.inference.regions import find_regions
@@ -34,7 +34,7 @@ from histonuc.inference.summary import (
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 8
+RESULT_FORMAT = 9
 """Raised when the files of a result change: older results are then made anew."""
 
 
@@ -81,7 +81,7 @@ def predict(
         ValueError: no input, no such cluster, no such model, or an impossible value. A bad input
             among others does not raise: see `PredictSummary.failed`.
     """
-    sources = find_inputs(paths)
+    sources, missing = find_inputs(paths)
     runtime = load_runtime(model, device, precision, streams=num_cores(), flips=flips)
     settings = {
         "flips": flips,
@@ -103,6 +103,7 @@ def predict(
         "settings": settings,
     }
     summary = PredictSummary(out=out)
+    summary.failed.extend({"source": str(path), "error": why} for path, why in missing.items())
     job = partial(
         Job,
         scene=scene,
@@ -126,12 +127,6 @@ def predict(
                 key = file | common
                 if regions is not None:
                     key["regions_sha256"] = file_sha256(find_regions(regions, source))
-                if overwrite:
-                    remove_parts(folder)
-                elif finished := _read_result(folder, key, geojson):
-                    summary.skipped.append(str(source))
-                    summary.items.append(finished)
-                    continue
                 here = Input(
                     source=source,
                     folder=folder,
@@ -150,6 +145,12 @@ def predict(
                         ),
                     ),
                 )
+                if overwrite:
+                    remove_parts(folder)
+                elif finished := _read_result(here):
+                    summary.skipped.append(str(source))
+                    summary.items.append(finished)
+                    continue
                 summary.items.append(predict_one(here, meter))
             except Exception as error:  # whatever ails one input must not cost the others
                 summary.failed.append(
@@ -168,15 +169,19 @@ def _write_summary(summary: PredictSummary) -> None:
         summary.failed.append({"source": str(path), "error": log_failure(path, error, log)})
 
 
-def _read_result(folder: Path, key: Mapping[str, Any], geojson: bool) -> dict[str, Any] | None:
+def _read_result(this: Input) -> dict[str, Any] | None:
     """What a folder's summary says where the input is done; None where it is to be done."""
-    finished = read_finished(folder, key)
+    folder = this.folder
+    finished = read_finished(folder, this.key)
     if finished is None:
+        return None
+    if is_readable_again(this, finished):
+        log.warning("%s: regions that could not be read can be now: it is done again", this.source)
         return None
     remove_parts(folder)  # of a run that was killed at its very end
     file, written = folder / GEOJSON_FILE, finished["geojson_bytes"]
     size = file.stat().st_size if file.is_file() else None
-    if geojson and (size is None or written not in (None, size)):
+    if this.geojson and (size is None or written not in (None, size)):
         write_geojson(folder / TABLE_FILE, file)  # not wanted then, removed, or cut
     return finished
 

@@ -126,6 +126,7 @@ def find_nuclei(
             nuclei = seams.add(tiles, math.inf if after is None else tops[after])
             if plan.regions is not None:
                 nuclei = nuclei.select(plan.regions.hold(nuclei.centroid))
+            nuclei = nuclei.select(~plan.tissue.under_ink(nuclei.centroid))
         with work.clock.part("write"):
             append(nuclei)
             found.tally.add(nuclei)
@@ -186,13 +187,14 @@ def _results(
         analysed = _analyse_here(work, missing, batch_size)
     with closing(analysed):
         for part in parts:
-            area_px = 0
+            area_px = 0.0
             if part.name in on_disk:
                 result = work.store.load(part)
                 found.tiles_resumed += len(part.tiles)
             else:
                 _, result = next(analysed)
-                area_px = sum(math.prod(tile.core.size) for tile in part.tiles)
+                share = work.plan.tissue.fraction_in([tile.core for tile in part.tiles])
+                area_px = share * math.prod(work.plan.tissue.size)
             num_nuclei = sum(int(tile.owned.sum()) for tile in result.tiles)
             progress(len(part.tiles), num_nuclei, area_px * (work.plan.mpp / 1000) ** 2)
             yield part, result

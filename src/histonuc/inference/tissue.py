@@ -37,11 +37,13 @@ class TissueMask:
         mask: bool (h, w).
         size: width and height of the slide in level-0 pixels.
         area_px: in square level-0 pixels, where it is known better than by the mask.
+        ink: bool (h, w), where a pen or margin dye covers the slide; None where not looked for.
     """
 
     mask: NDArray[np.bool_]
     size: tuple[int, int]
     area_px: float | None = None
+    ink: NDArray[np.bool_] | None = None
 
     @property
     def fraction(self) -> float:
@@ -61,6 +63,16 @@ class TissueMask:
         whole = np.count_nonzero(self.mask)
         part = np.count_nonzero(self.mask & inside)
         return self.fraction * part / whole if whole else 0.0
+
+    def under_ink(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the points (n, 2), in level-0 pixels, ink covers: bool (n,)."""
+        if self.ink is None:
+            return np.zeros(len(points), bool)
+        height, width = self.ink.shape
+        scale = np.array([width, height]) / self.size
+        column, row = np.floor(points * scale).astype(np.int64).T
+        covered: NDArray[np.bool_] = self.ink[row.clip(0, height - 1), column.clip(0, width - 1)]
+        return covered
 
     def touches(self, box: Box) -> bool:
         """Whether any tissue lies in `box` (level-0 pixels)."""
@@ -92,11 +104,11 @@ def find_tissue(slide: Slide) -> TissueMask:
     """
     unreadable: list[tuple[int, int, int, int]] = []
     thumbnail = slide.thumbnail(THUMBNAIL_PX, unreadable)
-    mask = tissue_mask(thumbnail)
-    mask &= ~ink_mask(thumbnail, max(slide.size) / max(thumbnail.shape))
+    ink = ink_mask(thumbnail, max(slide.size) / max(thumbnail.shape))
+    mask = tissue_mask(thumbnail) & ~ink
     for x0, y0, x1, y1 in unreadable:
         mask[y0:y1, x0:x1] = True
-    return TissueMask(mask, slide.size)
+    return TissueMask(mask, slide.size, ink=ink)
 
 
 def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -304,6 +304,54 @@ def test_one_bad_sector_is_damage_and_a_drive_that_does_not_answer_is_not(tmp_pa
         pipeline._check_there(path)
 
 
+def test_regions_that_can_be_read_again_are_not_left_out_for_ever(
+    tmp_path, pixel_runtime, make_blobs, monkeypatch
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    image = make_blobs((700, 500), 300)
+    path = tmp_path / "a.tif"
+    write_pyramid(path, [image, image[::2, ::2]])
+
+    def run(out):
+        (item,) = predict_module.predict([path], out, tile_px=200, mpp=0.25).items
+        return item
+
+    whole = run(tmp_path / "whole")
+    segment = SegmentReader.segment
+    with monkeypatch.context() as patch:
+
+        def failing(reader, page, index):
+            if index == 0 and page.imagewidth == 700:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return segment(reader, page, index)
+
+        patch.setattr(SegmentReader, "segment", failing)
+        holed = run(tmp_path / "out")
+        assert holed["skipped_regions"]
+        assert holed["num_nuclei"] < whole["num_nuclei"]
+        num_images = pixel_runtime.num_images
+        assert run(tmp_path / "out") == holed  # still damaged: finished is finished
+        assert pixel_runtime.num_images == num_images
+    mended = run(tmp_path / "out")
+    assert not mended["skipped_regions"]
+    assert mended["num_nuclei"] == whole["num_nuclei"]
+
+
+def test_a_part_with_holes_is_done_again(tmp_path, pixel_runtime, make_blobs):
+    path = tmp_path / "a.tif"
+    write_pyramid(path, [make_blobs((300, 200), 50)])
+    with open_slide(path) as slide:
+        settings = {"mpp_xy": (0.25, 0.25), "model_mpp": 0.25, "tile_px": 200, "margin_um": 8}
+        part, *_ = parts.make_parts(make_plan(slide, **settings).tiles)
+    store = parts.PartStore(tmp_path / "out", pixel_runtime.label_space, 0.25)
+    store.open({})
+    store.save(part, parts.PartResult(tiles=()))
+    assert store.has(part)
+    hole = RegionError("no", tuple(part.tiles[0].core))
+    store.save(part, parts.PartResult(tiles=(), skipped=(hole,)))
+    assert not store.has(part)
+
+
 def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(
     tmp_path, pixel_runtime, make_blobs, monkeypatch
 ):

@@ -47,7 +47,7 @@ def test_a_concatenation_is_one_level(tmp_path, levels):
     for number, part in enumerate((range(7), range(7, 15), range(15, 20))):
         write_dicom(tmp_path / f"{number}.dcm", levels[0], instance=1, part=part)
     write_dicom(tmp_path / "level1.dcm", levels[1], instance=2)
-    assert [path.name for path in find_inputs([tmp_path])] == ["0.dcm"]
+    assert [path.name for path in find_inputs([tmp_path])[0]] == ["0.dcm"]
     for name in ("0.dcm", "2.dcm", "level1.dcm"):  # whichever of them is given
         with open_slide(tmp_path / name) as slide:
             assert slide.levels == ((300, 200), (150, 100))

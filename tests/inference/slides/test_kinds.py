@@ -410,7 +410,7 @@ def test_one_file_of_a_dicom_series_and_a_zarr_folder_are_inputs(tmp_path, level
     write_slide("slide.dcm", tmp_path, levels)
     write_dicom(tmp_path / "other.dcm", levels[0], series="1.2.4")
     write_slide("v2.zarr", tmp_path, levels)
-    found = [path.name for path in find_inputs([tmp_path])]
+    found = [path.name for path in find_inputs([tmp_path])[0]]
     assert found == ["level1.dcm", "other.dcm", "v2.zarr"]
     with open_slide(tmp_path / "level1.dcm") as slide:
         assert slide.size == (300, 200)

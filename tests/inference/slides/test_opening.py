@@ -129,7 +129,7 @@ def test_a_folder_is_searched_for_every_suffix_that_is_read(tmp_path):
     names = ["a.bmp", "a.btf", "a.qptiff", "a.tf8"]
     for name in (*names, "a.vsi", "a"):
         (tmp_path / name).write_bytes(b"II*\0")
-    assert [path.name for path in find_inputs([tmp_path])] == names
+    assert [path.name for path in find_inputs([tmp_path])[0]] == names
 
 
 def test_the_small_picture_of_a_vsi_is_not_taken_for_its_slide(tmp_path, pixels):
