@@ -72,6 +72,8 @@ def main() -> None:
     parser.add_argument("--model", default="default")
     parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args()
+    if not (args.data / "monuseg").is_dir():
+        raise SystemExit(f"no monuseg and consep in {args.data}: give --data ../shared/data")
     args.work.mkdir(parents=True, exist_ok=True)
     rows = []
     for text in args.slides:
