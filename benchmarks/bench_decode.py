@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from histonuc.data.synthetic import TISSUES, draw_tile
+from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
 from histonuc.nuclei import Nuclei, TileLabels
 from histonuc.representations import REPRESENTATIONS, build_representation
@@ -211,12 +212,18 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=4, help="take every n-th tile")
     parser.add_argument("--synthetic", action="store_true", help="drawn tissue, not CoNSeP")
     parser.add_argument("--defaults", action="store_true", help="every decoder's own options")
+    parser.add_argument("--shipped", action="store_true", help="offset as the default model has it")
     parser.add_argument("--quick", action="store_true", help="256 px tiles only, no references")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     if options.defaults:
         OF_OFFSET.clear()
         FOR_GOOD_MAPS.clear()
+    if options.shipped:
+        shipped = load_runtime("default").representation
+        names = ("threshold", "min_score", "min_area_px", "blur_px", "prominence")
+        FOR_GOOD_MAPS.clear()
+        OF_OFFSET["offset"] = {name: getattr(shipped, name) for name in names}
     real = SHARED.is_dir() and not options.synthetic
     for size in (256,) if options.quick else (256, 1000):
         every = options.every if size == 256 else max(options.every, 4)
