@@ -62,8 +62,7 @@ class Input:
 def predict_one(this: Input, meter: Meter) -> dict[str, Any]:
     """Analyse one input and write its folder; `SUMMARY_FILE` comes last."""
     clock = Clock()
-    opened = {"scene": this.settings["scene"], "icc": this.settings["icc"]}
-    with clock.part("total"), open_slide(this.source, **opened) as slide:
+    with clock.part("total"), _open_source(this) as slide:
         facts = _analyse(this, slide, clock, meter)
     check_unchanged(this.source, this.key)
     record = seal(
@@ -92,12 +91,15 @@ def is_readable_again(this: Input, record: Mapping[str, Any]) -> bool:
     missing = {tuple(region["box_xyxy"]) for region in record["skipped_regions"]}
     if not missing:
         return False
-    opened = {"scene": this.settings["scene"], "icc": this.settings["icc"]}
-    with open_slide(this.source, **opened) as slide:
+    with _open_source(this) as slide:
         mpp_xy, _ = resolve_mpp(slide, this.source, this.settings["mpp"], this.runtime, [])
         plan = _plan(this, slide, mpp_xy, [])
         lacking = (tile for tile in plan.tiles if tuple(tile.core) in missing)
         return any(can_read(slide, plan, tile) for tile in lacking)
+
+
+def _open_source(this: Input) -> Slide:
+    return open_slide(this.source, scene=this.settings["scene"], icc=this.settings["icc"])
 
 
 def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str, Any]:

@@ -146,8 +146,9 @@ class PartStore:
                     raise ValueError(f"the checksum of {damaged} is wrong")
                 if set(file.namelist()) != {f"{name}.npy" for name in _ARRAYS}:
                     raise ValueError(f"it holds {', '.join(file.namelist())}")
-            with np.load(path, allow_pickle=False) as arrays:
-                return not json.loads(arrays["skipped"].tobytes())
+                with file.open("skipped.npy") as stream:
+                    skipped = np.lib.format.read_array(stream, allow_pickle=False)
+                return not json.loads(skipped.tobytes())
         except ValueError as error:
             log.warning("%s: it is done again", error)
             return False

@@ -17,10 +17,10 @@ from histonuc.inference.tiles import Box, Tile
 
 PROBE_PX = 512
 """Side of a probe in pixels of the model's scale."""
-_CANDIDATES, PROBES, LEAST = 32, 8, 3
-USUAL_UM = (4.2, 7.5)
-"""Median diameters of nuclei: 93 % of single images lie between (benchmarks/bench_scale.py)."""
-ENOUGH_NUCLEI = 20
+_CANDIDATES, PROBES, _LEAST = 32, 8, 3
+_USUAL_UM = (4.2, 7.5)
+"""Of most single images the median diameter of the nuclei lies between."""
+_ENOUGH_NUCLEI = 20
 BETTER = 1.05
 """How much better another scale has to be. Medians of six data sets are 0.66 to 1.03 at the right
 scale, 1.14 to 1.53 at half of it and 1.01 to 1.25 at twice (benchmarks/bench_scale.py)."""
@@ -35,7 +35,7 @@ def probe_scale(slide: Slide, plan: Plan, runtime: Runtime) -> str | None:
     places to tell: see `probe_after`.
     """
     tiles = _choose(plan)
-    return _likely(slide, plan, runtime, tiles, ZOOMS) if len(tiles) >= LEAST else None
+    return _likely(slide, plan, runtime, tiles, ZOOMS) if len(tiles) >= _LEAST else None
 
 
 def probe_after(
@@ -53,8 +53,8 @@ def probe_after(
         diameter_um: median diameter of its nuclei.
         num_nuclei: how many there are.
     """
-    low, high = USUAL_UM
-    if num_nuclei < ENOUGH_NUCLEI or low <= diameter_um <= high:
+    low, high = _USUAL_UM
+    if num_nuclei < _ENOUGH_NUCLEI or low <= diameter_um <= high:
         return ""
     return _likely(
         slide, plan, runtime, _choose(plan), ZOOMS[:1] if diameter_um > high else ZOOMS[1:]
@@ -72,7 +72,7 @@ def _likely(
 
     with ThreadPoolExecutor(num_cores(), thread_name_prefix="histonuc-probe") as pool:
         known = [gains for gains in pool.map(measure, tiles) if gains is not None]
-    if len(known) < min(len(tiles), LEAST):
+    if len(known) < min(len(tiles), _LEAST):
         return ""
     medians = np.median(known, axis=0)
     if medians.max() < BETTER:

@@ -43,13 +43,7 @@ class Regions:
             import shapely
 
             return np.asarray(shapely.contains_xy(self.area, points), bool).reshape(len(points))
-        height, width = self.tissue.mask.shape
-        scale = np.array([width, height]) / self.tissue.size
-        column, row = np.floor(points * scale).astype(np.int64).T
-        inside: NDArray[np.bool_] = self.tissue.mask[
-            row.clip(0, height - 1), column.clip(0, width - 1)
-        ]
-        return inside
+        return self.tissue.hold(points)
 
 
 def find_regions(path: Path, source: Path) -> Path:

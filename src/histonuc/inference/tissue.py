@@ -66,13 +66,18 @@ class TissueMask:
 
     def under_ink(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of the points (n, 2), in level-0 pixels, ink covers: bool (n,)."""
-        if self.ink is None:
-            return np.zeros(len(points), bool)
-        height, width = self.ink.shape
+        return np.zeros(len(points), bool) if self.ink is None else self._at(self.ink, points)
+
+    def hold(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which of the points (n, 2), in level-0 pixels, lie in the mask: bool (n,)."""
+        return self._at(self.mask, points)
+
+    def _at(self, mask: NDArray[np.bool_], points: NDArray[np.float64]) -> NDArray[np.bool_]:
+        height, width = mask.shape
         scale = np.array([width, height]) / self.size
         column, row = np.floor(points * scale).astype(np.int64).T
-        covered: NDArray[np.bool_] = self.ink[row.clip(0, height - 1), column.clip(0, width - 1)]
-        return covered
+        found: NDArray[np.bool_] = mask[row.clip(0, height - 1), column.clip(0, width - 1)]
+        return found
 
     def touches(self, box: Box) -> bool:
         """Whether any tissue lies in `box` (level-0 pixels)."""
