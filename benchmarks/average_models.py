@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from histonuc.inference.runtime import find_checkpoint
-from histonuc.zoo import load_model, save_model
+from histonuc.models.loading import find_checkpoint
+from histonuc.models.zoo import load_model, save_model
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 
 from histonuc.data.synthetic import TISSUES, draw_tile
-from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
+from histonuc.models.loading import load_runtime
 from histonuc.nuclei import Nuclei, TileLabels
 from histonuc.representations import REPRESENTATIONS, build_representation
 from histonuc.taxonomy import PANNUKE

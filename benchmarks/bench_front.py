@@ -24,18 +24,18 @@ import numpy as np
 import onnxruntime
 import torch
 
-from histonuc.data.formats import prepare_folder
+from histonuc.data.folder import prepare_folder
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate
-from histonuc.inference.engines import (
+from histonuc.models.engines import (
     INT8_SUFFIX,
     SPEC_KEY,
     GraphRuntime,
     TorchRuntime,
     read_spec,
 )
-from histonuc.inference.model_export import export_model
-from histonuc.inference.runtime import (
+from histonuc.models.export import export_model
+from histonuc.models.loading import (
     DEFAULT_MODEL,
     find_checkpoint,
     list_shipped,

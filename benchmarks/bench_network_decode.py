@@ -18,9 +18,9 @@ from statistics import median
 import cv2
 import numpy as np
 
+from histonuc.data.resampling import at_mpp
 from histonuc.data.store import Store
-from histonuc.evaluation.loop import at_mpp
-from histonuc.inference.runtime import Runtime, load_runtime
+from histonuc.models.loading import Runtime, load_runtime
 
 TILE_PX = 256
 

@@ -22,7 +22,7 @@ import numpy as np
 import tifffile
 import zarr
 
-from histonuc.inference.slides import open_slide
+from histonuc.slides import open_slide
 
 REPEATS = 3
 SIDE = 4096

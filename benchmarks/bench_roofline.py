@@ -20,8 +20,8 @@ import numpy as np
 import openvino
 from openvino import opset13
 
-from histonuc.inference.engines import INT8_SUFFIX, GraphRuntime, num_cores, openvino_core
-from histonuc.inference.runtime import DEFAULT_MODEL, shipped_files
+from histonuc.models.engines import INT8_SUFFIX, GraphRuntime, num_cores, openvino_core
+from histonuc.models.loading import DEFAULT_MODEL, shipped_files
 
 SIDE = 1024
 PRODUCT = 4096

@@ -20,7 +20,7 @@ import numpy as np
 from histonuc.data.store import Store
 from histonuc.inference.predict import predict
 from histonuc.inference.probe import BETTER, PROBE_PX, PROBES, ZOOMS, measure_gains
-from histonuc.inference.runtime import load_runtime
+from histonuc.models.loading import load_runtime
 
 TRUE = {"right": 1.0, "half": 0.5, "twice": 2.0}
 """Size of what is shown against what it should be."""

@@ -27,20 +27,20 @@ from synthetic_slide import build
 
 STAGES = (  # stage, module, name; what several modules import is patched where it is called
     ("model", "histonuc.inference.predict", "load_runtime"),
-    ("plan", "histonuc.inference.one_input", "make_plan"),
-    ("thumbnail", "histonuc.inference.slides.pyramid:Pyramid", "thumbnail"),
-    ("read", "histonuc.inference.slides.pyramid:Pyramid", "read"),
+    ("plan", "histonuc.inference.slide", "make_plan"),
+    ("thumbnail", "histonuc.slides.pyramid:Pyramid", "thumbnail"),
+    ("read", "histonuc.slides.pyramid:Pyramid", "read"),
     ("outlines", "histonuc.nuclei:Nuclei", "from_instances"),
     ("features", "histonuc.inference.pipeline", "measure_features"),
     ("flag", "histonuc.inference.pipeline", "flag_image"),
     ("own", "histonuc.inference.pipeline", "own"),
-    ("keep", "histonuc.inference.parts:PartStore", "save"),
-    ("join", "histonuc.inference.stitch:Seams", "add"),
+    ("keep", "histonuc.inference.results:PartStore", "save"),
+    ("join", "histonuc.inference.seams:Seams", "add"),
     ("tally", "histonuc.inference.summary:Tally", "add"),
     ("geojson", "histonuc.exports.geojson:_Fragments", "features"),
-    ("overview", "histonuc.inference.overview", "write_overview"),
-    ("density", "histonuc.inference.overview", "write_density"),
-    ("detail", "histonuc.inference.overview", "write_detail"),
+    ("overview", "histonuc.inference.pictures", "write_overview"),
+    ("density", "histonuc.inference.pictures", "write_density"),
+    ("detail", "histonuc.inference.pictures", "write_detail"),
 )
 
 

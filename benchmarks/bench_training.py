@@ -16,10 +16,10 @@ import time
 import torch
 from torch import nn
 
-from histonuc.network import ModelSpec
+from histonuc.models.network import ModelSpec
+from histonuc.models.zoo import build_model
 from histonuc.taxonomy import LABEL_SPACES
 from histonuc.trunks.depthwise import DepthwiseConv2d
-from histonuc.zoo import build_model
 
 
 def seconds_a_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: int) -> float:

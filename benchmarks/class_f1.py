@@ -18,8 +18,8 @@ import numpy as np
 
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate
-from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.bootstrap import percentile_interval, resample_sums
+from histonuc.models.loading import load_runtime
 
 DRAWS = 2000
 

@@ -17,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from histonuc.data.resampling import resample_labels
+from histonuc.data.resampling import at_mpp, resample_labels
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate
-from histonuc.evaluation.loop import at_mpp
 from histonuc.evaluation.panels import TileScore, crop_to_panel
-from histonuc.inference.runtime import Runtime, load_runtime
+from histonuc.models.loading import Runtime, load_runtime
 from histonuc.taxonomy import LabelSpace
 
 GREY = (90, 90, 90)

@@ -23,7 +23,7 @@ from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
 from histonuc.data.writer import StoreWriter, TileRecord
-from histonuc.inference.scoring import score_model
+from histonuc.evaluation.evaluate import score_model
 from histonuc.taxonomy import PANNUKE
 from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train

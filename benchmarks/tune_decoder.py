@@ -17,12 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from histonuc.data.resampling import resample_labels
+from histonuc.data.resampling import at_mpp, resample_labels
 from histonuc.data.store import Store
-from histonuc.evaluation.loop import at_mpp
-from histonuc.inference.engines import num_cores
-from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
+from histonuc.models.engines import num_cores
+from histonuc.models.loading import load_runtime
 
 GRID: dict[str, tuple[float, ...]] = {
     "threshold": (0.4, 0.45, 0.5, 0.55, 0.6, 0.65),

@@ -12,13 +12,13 @@ import yaml
 from histonuc.data.augment import AugmentConfig
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.synthetic import write_synthetic
-from histonuc.inference.runtime import find_checkpoint
-from histonuc.inference.scoring import score_model
+from histonuc.evaluation.evaluate import score_model
+from histonuc.models.loading import find_checkpoint
+from histonuc.models.zoo import build_trunk, load_model
 from histonuc.representations import build_representation
 from histonuc.taxonomy import PANNUKE
 from histonuc.training.config import TrainConfig, commented_yaml
 from histonuc.training.loop import train
-from histonuc.zoo import build_trunk, load_model
 
 DEFAULT = Path("default")
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))

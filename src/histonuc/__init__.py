@@ -1,15 +1,18 @@
 """histonuc: find, outline and classify every nucleus in H&E tissue.
 
 Every command of the command line is one function here with the same name: `prepare_pannuke`,
-`prepare_folder`, `synth`, `info`, `models`, `train`, `crossval`, `evaluate`, `merge_scores`,
-`compare`, `predict`, `export`, `report`, `export_model`, `demo`. They load what they need when
-called; importing the package loads nothing.
+`prepare_folder`, `synth`, `info`, `list_models`, `train`, `crossval`, `evaluate`, `merge_scores`,
+`compare`, `predict`, `export`, `report`, `export_model`, `demo`. (`histonuc models` is
+`list_models`, because `histonuc.models` is the package that holds the models.) They load what they
+need when called; importing the package loads nothing.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from histonuc._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from histonuc.commands import (
@@ -20,8 +23,8 @@ if TYPE_CHECKING:
         export,
         export_model,
         info,
+        list_models,
         merge_scores,
-        models,
         predict,
         prepare_folder,
         prepare_pannuke,
@@ -38,8 +41,8 @@ __all__ = [
     "export",
     "export_model",
     "info",
+    "list_models",
     "merge_scores",
-    "models",
     "predict",
     "prepare_folder",
     "prepare_pannuke",
@@ -47,8 +50,6 @@ __all__ = [
     "synth",
     "train",
 ]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,8 @@ from pathlib import Path
 from cyclopts import App, Parameter
 from cyclopts.config import Yaml
 
-from histonuc import __version__, commands
+from histonuc import commands
+from histonuc._version import __version__
 
 app = App(
     name="histonuc",
@@ -31,10 +32,10 @@ app.command(_config)
 _prepare.command(commands.prepare_pannuke, name="pannuke")
 _prepare.command(commands.prepare_folder, name="folder")
 _config.command(commands.config_train, name="train")
+app.command(commands.list_models, name="models")
 for _command in (
     commands.synth,
     commands.info,
-    commands.models,
     commands.train,
     commands.crossval,
     commands.evaluate,

@@ -103,7 +103,7 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _model_file(path: Path) -> dict[str, Any]:
-    from histonuc.inference.runtime import load_runtime
+    from histonuc.models.loading import load_runtime
 
     runtime = load_runtime(str(path))
     return {
@@ -126,13 +126,13 @@ def _spec_facts(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_slide_folder(path: Path) -> bool:
-    from histonuc.inference.slides import is_slide_folder
+    from histonuc.slides import is_slide_folder
 
     return is_slide_folder(path)
 
 
 def _slide(path: Path, scene: int | None) -> dict[str, Any]:
-    from histonuc.inference.slides import open_slide
+    from histonuc.slides import open_slide
 
     with open_slide(path, scene=scene) as slide:
         width, height = slide.size

@@ -340,7 +340,7 @@ def test_a_truncated_shard_is_named(tmp_path):
 
 def test_the_data_layer_is_light():
     code = (
-        "import sys, histonuc.data.store, histonuc.data.pannuke, histonuc.data.formats\n"
+        "import sys, histonuc.data.store, histonuc.data.pannuke, histonuc.data.folder\n"
         "print([m for m in ('torch', 'matplotlib', 'pyarrow') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,8 +13,8 @@ import pytest
 
 from histonuc import cli
 from histonuc.evaluation.comparison import compare, comparison_lines
+from histonuc.evaluation.folder import write_head
 from histonuc.evaluation.rotations import write_summary
-from histonuc.evaluation.scores import write_head
 from histonuc.evaluation.tile_scores import load_tile_scores
 
 TISSUES = ["Colon"] * 6 + ["Skin"] * 4

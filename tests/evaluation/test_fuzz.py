@@ -16,8 +16,8 @@ from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
 from histonuc.evaluation import evaluate, merge_scores, write_scores
 from histonuc.evaluation.comparison import compare
+from histonuc.evaluation.folder import read_head
 from histonuc.evaluation.rotations import OFFICIAL, summarise_rotations, write_summary
-from histonuc.evaluation.scores import read_head
 from histonuc.reporting import report
 from histonuc.representations.semantic import Semantic
 

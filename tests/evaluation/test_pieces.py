@@ -20,7 +20,7 @@ from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
 from histonuc.evaluation import evaluate, load_scores, merge_scores, take_part, write_scores
-from histonuc.evaluation.scores import write_head
+from histonuc.evaluation.folder import write_head
 from histonuc.representations.semantic import Semantic
 
 NUM_TILES = 9

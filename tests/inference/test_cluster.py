@@ -167,7 +167,8 @@ def test_a_slide_outlives_its_only_worker(image, tmp_path):
 DYING_CLIENT = """
 import os, signal, sys
 from pathlib import Path
-from histonuc.inference import parts, predict
+from histonuc.inference import predict
+from histonuc.inference import results as parts
 load, loaded = parts.PartStore.load, []
 def load_and_die(store, part):
     loaded.append(part)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from histonuc.inference.features import FEATURES, STAIN_OD, measure_features
 from histonuc.nuclei import Instances, Nuclei
-from histonuc.representations.regions import tidy
+from histonuc.representations.kernels.regions import tidy
 from histonuc.taxonomy import NUCLEUS
 
 

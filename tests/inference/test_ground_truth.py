@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import tifffile
 
-from histonuc.data.formats import prepare_folder
+from histonuc.data.folder import prepare_folder
 from histonuc.data.store import Store
 from histonuc.exports.ome_tiff import write_ome_tiff
 from histonuc.exports.table import read_table
 from histonuc.inference import predict as predict_module
 from histonuc.inference.predict import predict
-from histonuc.inference.runtime import load_runtime
 from histonuc.metrics.panoptic import panoptic_counts
+from histonuc.models.loading import load_runtime
 
+from ..slides.conftest import halved, write_ome
 from .conftest import PixelRuntime
-from .slides.conftest import halved, write_ome
 
 COLUMNS, ROWS, SIDE = 3, 2, 1000
 

@@ -8,11 +8,12 @@ import tracemalloc
 
 import pytest
 
-from histonuc.inference import one_input, run
 from histonuc.inference import predict as predict_module
-from histonuc.inference.slides import tiff_reader, tiff_segments
+from histonuc.inference import run
+from histonuc.inference import slide as one_input
+from histonuc.slides import tiff_reader, tiff_segments
 
-from .slides.conftest import write_sparse
+from ..slides.conftest import write_sparse
 
 # glibc writes one line "<heap nr=...>" for each of its arenas.
 COUNT = """

@@ -12,14 +12,15 @@ from PIL import Image
 from histonuc.exports import read_table
 from histonuc.exports.geojson import write_geojson
 from histonuc.exports.geojson_reader import read_geojson
-from histonuc.inference import inputs, one_input
 from histonuc.inference import predict as module
 from histonuc.inference import run as run_module
+from histonuc.inference import slide as one_input
+from histonuc.inference import sources as inputs
 from histonuc.inference.pipeline import in_order
 from histonuc.inference.predict import predict
-from histonuc.inference.slides import PlainImage
-from histonuc.inference.slides.pyramid import Pyramid
 from histonuc.inspection import describe
+from histonuc.slides import PlainImage
+from histonuc.slides.pyramid import Pyramid
 
 from ..fuzzing import assert_clear, mutate_bytes, mutate_json, no_hang, outcome
 

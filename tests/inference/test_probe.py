@@ -9,8 +9,8 @@ import pytest
 from histonuc.inference.plan import make_plan
 from histonuc.inference.predict import predict
 from histonuc.inference.probe import probe_after, probe_scale
-from histonuc.inference.runtime import load_runtime
-from histonuc.inference.slides import PlainImage
+from histonuc.models.loading import load_runtime
+from histonuc.slides import PlainImage
 
 
 @pytest.mark.parametrize(

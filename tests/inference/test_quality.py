@@ -11,7 +11,7 @@ from histonuc.inference.predict import predict
 from histonuc.inference.quality import REASONS, flag_image, is_defocused
 from histonuc.inference.scale import DIAMETER_UM, scale_warning
 
-from .slides.conftest import write_ome
+from ..slides.conftest import write_ome
 
 
 def read(path) -> np.ndarray:

@@ -19,13 +19,13 @@ from PIL import Image
 
 from histonuc.exports import table as table_module
 from histonuc.files import DRAFT_PREFIX
-from histonuc.inference import one_input
-from histonuc.inference import parts as parts_module
 from histonuc.inference import predict as module
-from histonuc.inference.parts import PartStore, make_parts
+from histonuc.inference import results as parts_module
+from histonuc.inference import slide as one_input
 from histonuc.inference.plan import make_plan
 from histonuc.inference.predict import predict
-from histonuc.inference.slides import open_slide
+from histonuc.inference.results import PartStore, make_parts
+from histonuc.slides import open_slide
 
 from ..fuzzing import mutate_bytes, mutate_end, mutate_json, no_hang, outcome
 
@@ -34,7 +34,8 @@ KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from conftest import PixelRuntime
-from histonuc.inference import parts, predict
+from histonuc.inference import predict
+from histonuc.inference import results as parts
 parts.PART_TILES = 2
 runtime = PixelRuntime()
 maps, calls = runtime.maps, []
@@ -55,7 +56,8 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from conftest import PixelRuntime
 from histonuc import files
-from histonuc.inference import parts, predict
+from histonuc.inference import predict
+from histonuc.inference import results as parts
 parts.PART_TILES = 2
 predict.load_runtime = lambda *_, **__: PixelRuntime()
 class Os:
@@ -277,7 +279,7 @@ def test_overwrite_takes_nothing_over(runtime, image, tmp_path, monkeypatch) -> 
 def test_a_file_that_vanishes_fails_instead_of_leaving_holes(
     runtime, image, tmp_path, monkeypatch
 ) -> None:
-    from histonuc.inference.slides import PlainImage, RegionError
+    from histonuc.slides import PlainImage, RegionError
 
     pixels = np.asarray(Image.open(image))
 

@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histonuc.inference.slides import PlainImage, open_slide
 from histonuc.inference.tiles import Box
 from histonuc.inference.tissue import find_tissue, ink_mask, is_blank, tissue_mask
+from histonuc.slides import PlainImage, open_slide
 
-from .slides.conftest import write_pyramid
+from ..slides.conftest import write_pyramid
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from PIL import Image
 
 from histonuc import cli
 from histonuc.inference import predict as predict_module
-from histonuc.inference.slides import tiff_reader
+from histonuc.slides import tiff_reader
 
-from .slides.conftest import write_pyramid
+from ..slides.conftest import write_pyramid
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from histonuc.metrics.panoptic import panoptic_counts
 from histonuc.nuclei import TileLabels
 from histonuc.representations import build_representation
 from histonuc.representations.hover import Hover
-from histonuc.representations.regions import tidy
+from histonuc.representations.kernels.regions import tidy
 
 HOVER = Hover(num_classes=2, min_area_px=10)
 

@@ -15,7 +15,7 @@ from histonuc.data.synthetic import draw_tile
 from histonuc.metrics.panoptic import panoptic_counts
 from histonuc.nuclei import TileLabels
 from histonuc.representations import build_representation
-from histonuc.representations.polygons import DIRECTIONS, suppress
+from histonuc.representations.kernels.polygons import DIRECTIONS, suppress
 from histonuc.representations.star import Star
 
 STAR = Star(num_classes=2, min_area_px=4)

@@ -12,9 +12,9 @@ import torch
 
 from histonuc.data.augment import AugmentConfig
 from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.models.zoo import TRUNKS
 from histonuc.taxonomy import PANNUKE
 from histonuc.training.config import TrainConfig
-from histonuc.zoo import TRUNKS
 
 
 def write_store(path: Path, folds: Sequence[int], mistaken: Sequence[int] = ()) -> Path:

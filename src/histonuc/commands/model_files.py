@@ -10,10 +10,10 @@ from histonuc.commands.outcome import Outcome
 from histonuc.training.config import read_options
 
 
-def models() -> Outcome:
+def list_models() -> Outcome:
     """List the installed models, and every trunk with its parameters and GFLOPs."""
     from histonuc.extras import is_installed
-    from histonuc.inference.runtime import list_shipped
+    from histonuc.models.loading import list_shipped
 
     lines = ["installed models (histonuc predict --model NAME)"]
     shipped = [model.to_dict() for model in list_shipped()]
@@ -27,8 +27,8 @@ def models() -> Outcome:
     if not is_installed("train"):
         lines += ["", "the trunks need torch to be listed: pip install 'histonuc[train]'"]
         return Outcome(lines=lines, data={"shipped": shipped})
+    from histonuc.models.zoo import model_table
     from histonuc.representations import REPRESENTATIONS
-    from histonuc.zoo import model_table
 
     trunks = model_table()
     lines += ["", f"{'trunk':<22}{'parameters':>14}{'GFLOPs at 256²':>18}"]
@@ -64,7 +64,7 @@ def export_model(
         representation_options: Options of the decoder to change:
             --representation-options.min-area-px 60.
     """
-    from histonuc.inference.model_export import export_model as export
+    from histonuc.models.export import export_model as export
 
     parity = export(
         model,

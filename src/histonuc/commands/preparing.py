@@ -53,7 +53,7 @@ def prepare_folder(
         seed: Seed of the split.
         overwrite: Replace an existing store.
     """
-    from histonuc.data.formats import prepare_folder as prepare
+    from histonuc.data.folder import prepare_folder as prepare
 
     result = prepare(
         directory,

@@ -46,7 +46,7 @@ def evaluate(
     if types and not predictions:
         raise ValueError("--types names the classes of --predictions; a model knows its own")
     if predictions is not None:
-        from histonuc.inference.scoring import score_files
+        from histonuc.evaluation.evaluate import score_files
 
         evaluation, scores = score_files(
             predictions,
@@ -59,7 +59,7 @@ def evaluate(
             binary_only=binary_only,
         )
     else:
-        from histonuc.inference.scoring import score_model
+        from histonuc.evaluation.evaluate import score_model
 
         evaluation, scores = score_model(
             model,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc import __version__
+from histonuc._version import __version__
 from histonuc.data.tables import (
     FORMAT,
     NUCLEUS_COLUMNS,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc import __version__
+from histonuc._version import __version__
 from histonuc.evaluation.paired import (
     NUM_RESAMPLES,
     PairedStatistics,

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.data.labelled import majority
+from histonuc.data.folder_files import majority
 from histonuc.data.npy import inspect_npy
 from histonuc.evaluation.loop import score_predictions
 from histonuc.evaluation.results import Evaluation

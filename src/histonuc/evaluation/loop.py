@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.data.resampling import resample, resample_labels
+from histonuc.data.resampling import at_mpp, model_size, resample_labels
 from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen
 from histonuc.evaluation.results import Evaluation, GroupCounts
 from histonuc.evaluation.scorer import Prediction, TileScorer
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 _BATCH_PX = 8 * 256 * 256
 """Pixels a forward pass; one tile at a time when tiles are larger."""
-_SAME_MPP = 0.02
-"""Relative difference of resolutions below which resampling would only blur."""
 _ROWS = 1000
 """Tiles whose scores are held as objects before they become arrays."""
 _POOL = 200
@@ -196,29 +193,13 @@ def _batches(
     batch: list[int] = []
     size: tuple[int, int] = (0, 0)
     for tile in map(int, tiles):
-        own = _model_size(store, tile, mpp)
+        own = model_size(store, tile, mpp)
         if batch and (own != size or (len(batch) + 1) * own[0] * own[1] > _BATCH_PX):
             yield batch
             batch = []
         batch.append(tile)
         size = own
     yield batch
-
-
-def _model_size(store: Store, tile: int, mpp: float) -> tuple[int, int]:
-    """Height and width of a tile at the model's resolution."""
-    height, width = store.image(tile).shape[:2]
-    own = store.mpp(tile)
-    scale = own / mpp if math.isfinite(own) else 1.0
-    if abs(scale - 1) <= _SAME_MPP:
-        return height, width
-    return max(round(height * scale), 1), max(round(width * scale), 1)
-
-
-def at_mpp(store: Store, tile: int, mpp: float) -> NDArray[np.uint8]:
-    """Image uint8 (H, W, 3) of a tile, resampled where its resolution is another than `mpp`."""
-    height, width = _model_size(store, tile, mpp)
-    return resample(store.image(tile), width, height)
 
 
 def _resize(probabilities: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.evaluation.folder import load_scores, write_scores
 from histonuc.evaluation.results import Evaluation
-from histonuc.evaluation.scores import load_scores, write_scores
 from histonuc.evaluation.tile_table import TileTable
 
 _Piece = tuple[Path, Evaluation, dict[str, Any]]

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.evaluation.folder import SCORES_FILE, TILES_FILE, read_head
 from histonuc.evaluation.rotations import CROSSVAL_FILE, SCORES_FOLDER, read_summary
-from histonuc.evaluation.scores import SCORES_FILE, TILES_FILE, read_head
 from histonuc.files import reading
 from histonuc.metrics.counts import ratio
 

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from histonuc.extras import require
 from histonuc.inference.clock import Clock
-from histonuc.inference.engines import Precision, num_cores
 from histonuc.inference.memory import share_arenas
-from histonuc.inference.parts import PARTS_FOLDER, RUN_FILE, Part, PartResult, PartStore
 from histonuc.inference.pipeline import analyse, keep
 from histonuc.inference.plan import Plan
-from histonuc.inference.runtime import Runtime, load_runtime
-from histonuc.inference.slides import Slide, open_slide
+from histonuc.inference.results import PARTS_FOLDER, RUN_FILE, Part, PartResult, PartStore
+from histonuc.models.engines import Precision, num_cores
+from histonuc.models.loading import Runtime, load_runtime
+from histonuc.slides import Slide, open_slide
 
 if TYPE_CHECKING:
     from distributed import Client

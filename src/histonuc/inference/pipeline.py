@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from histonuc.inference.clock import Clock
 from histonuc.inference.features import FEATURES, measure_features
-from histonuc.inference.parts import Part, PartResult, PartStore
 from histonuc.inference.plan import Plan, View
 from histonuc.inference.quality import DEFOCUSED, flag_image, is_defocused
-from histonuc.inference.runtime import Runtime
-from histonuc.inference.slides import RegionError, Slide
-from histonuc.inference.stitch import TileNuclei, own
+from histonuc.inference.results import Part, PartResult, PartStore
+from histonuc.inference.seams import TileNuclei, own
 from histonuc.inference.tiles import Tile
 from histonuc.inference.tissue import is_blank
+from histonuc.models.loading import Runtime
 from histonuc.nuclei import Nuclei
+from histonuc.slides import RegionError, Slide
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from histonuc.inference.regions import Regions
-from histonuc.inference.slides import Slide
+from histonuc.inference.drawn import Regions
 from histonuc.inference.tiles import Box, Grid, Tile, make_grid
 from histonuc.inference.tissue import TissueMask, find_tissue
+from histonuc.slides import Slide
 
 VIEW_STEP_PX = 128
 """Where only part of a window is tissue, the network's input shrinks to it in steps of this many

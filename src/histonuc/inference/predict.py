@@ -14,23 +14,23 @@ from histonuc.exports import TABLE_FILE
 from histonuc.exports.geojson import write_geojson
 from histonuc.files import file_sha256, log_failure, write_json
 from histonuc.inference.cluster import Job, Remote, connect
-from histonuc.inference.engines import Precision, num_cores
-from histonuc.inference.inputs import (
+from histonuc.inference.drawn import find_regions
+from histonuc.inference.progress import open_meter
+from histonuc.inference.results import remove_parts
+from histonuc.inference.slide import GEOJSON_FILE, Input, is_readable_again, predict_one
+from histonuc.inference.sources import (
     find_inputs,
     fingerprint,
     name_folders,
     read_finished,
 )
-from histonuc.inference.one_input import GEOJSON_FILE, Input, is_readable_again, predict_one
-from histonuc.inference.parts import remove_parts
-from histonuc.inference.progress import open_meter
-from histonuc.inference.regions import find_regions
-from histonuc.inference.runtime import Runtime, load_runtime
-from histonuc.inference.slides import PLAUSIBLE_MPP
 from histonuc.inference.summary import (
     SUMMARY_FILE,
     PredictSummary,
 )
+from histonuc.models.engines import Precision, num_cores
+from histonuc.models.loading import Runtime, load_runtime
+from histonuc.slides import PLAUSIBLE_MPP
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.inference.engines import num_cores
 from histonuc.inference.plan import Plan
-from histonuc.inference.runtime import Runtime
-from histonuc.inference.slides import RegionError, Slide
 from histonuc.inference.tiles import Box, Tile
+from histonuc.models.engines import num_cores
+from histonuc.models.loading import Runtime
+from histonuc.slides import RegionError, Slide
 
 PROBE_PX = 512
 """Side of a probe in pixels of the model's scale."""

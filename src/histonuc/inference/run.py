@@ -20,18 +20,18 @@ from histonuc.exports.source import as_source, cut
 from histonuc.exports.table import open_table
 from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import Remote
-from histonuc.inference.engines import num_cores
 from histonuc.inference.features import FEATURES
-from histonuc.inference.parts import Part, PartResult, PartStore, make_parts
 from histonuc.inference.pipeline import analyse, keep
 from histonuc.inference.plan import Plan
 from histonuc.inference.quality import DEFOCUSED
-from histonuc.inference.runtime import Runtime
-from histonuc.inference.slides import RegionError, Slide
-from histonuc.inference.stitch import Seams, TileNuclei
+from histonuc.inference.results import Part, PartResult, PartStore, make_parts
+from histonuc.inference.seams import Seams, TileNuclei
 from histonuc.inference.summary import Tally
 from histonuc.inference.tiles import Box
+from histonuc.models.engines import num_cores
+from histonuc.models.loading import Runtime
 from histonuc.nuclei import Nuclei
+from histonuc.slides import RegionError, Slide
 
 Progress = Callable[[int, int, float], None]
 """Called with tiles done, nuclei in them, and their cores' area in mm² (0 if done before)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from histonuc.inference.runtime import Runtime
-from histonuc.inference.slides import Slide
+from histonuc.models.loading import Runtime
+from histonuc.slides import Slide
 
 SQUARE, FAR_FROM_SQUARE = 1.02, 2.0
 """Pixels longer along one axis by more than these factors are worth a note, or refused."""

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from histonuc.inference.slides import Slide
     from histonuc.inference.tiles import Box
+    from histonuc.slides import Slide
 
 THUMBNAIL_PX = 2048
 MIN_SATURATION = 0.05

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.evaluation import Panel, load_panels
+from histonuc.evaluation.folder import PANELS_FILE, SCORES_FILE, read_head
 from histonuc.evaluation.rotations import CROSSVAL_FILE, read_summary
-from histonuc.evaluation.scores import PANELS_FILE, SCORES_FILE, read_head
 from histonuc.files import read_json, reading
 from histonuc.taxonomy import LabelSpace
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from histonuc import __version__
+from histonuc._version import __version__
 from histonuc.evaluation import Panel
 from histonuc.evaluation.rotations import SHOWN, SHOWN_BY, spread_text
 from histonuc.extras import require

@@ -35,15 +35,15 @@ from numpy.typing import NDArray
 from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.bands import check_finite
-from histonuc.representations.nuclear import (
+from histonuc.representations.kernels.regions import tidy
+from histonuc.representations.kernels.watershed import flood
+from histonuc.representations.maps import (
     Nuclear,
     activate_nuclear,
     check_shape,
     encode_nuclear,
     nuclear_loss,
 )
-from histonuc.representations.regions import tidy
-from histonuc.representations.watershed import flood
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
-from histonuc.representations.nuclear import (
+from histonuc.representations.maps import (
     Nuclear,
     activate_nuclear,
     check_shape,

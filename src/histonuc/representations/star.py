@@ -32,14 +32,7 @@ from numpy.typing import NDArray
 from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.bands import check_finite
-from histonuc.representations.nuclear import (
-    Nuclear,
-    activate_nuclear,
-    check_shape,
-    encode_nuclear,
-    nuclear_loss,
-)
-from histonuc.representations.polygons import (
+from histonuc.representations.kernels.polygons import (
     DIRECTIONS,
     RAYS,
     balance,
@@ -47,7 +40,14 @@ from histonuc.representations.polygons import (
     settle,
     suppress,
 )
-from histonuc.representations.regions import tidy
+from histonuc.representations.kernels.regions import tidy
+from histonuc.representations.maps import (
+    Nuclear,
+    activate_nuclear,
+    check_shape,
+    encode_nuclear,
+    nuclear_loss,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,6 +15,8 @@ from typing import Any
 import yaml
 
 from histonuc.data.store import Store
+from histonuc.evaluation.evaluate import score_model
+from histonuc.evaluation.folder import SCORES_FILE, read_head
 from histonuc.evaluation.rotations import (
     OFFICIAL,
     SCORES_FOLDER,
@@ -23,9 +25,7 @@ from histonuc.evaluation.rotations import (
     summarise_rotations,
     write_summary,
 )
-from histonuc.evaluation.scores import SCORES_FILE, read_head
 from histonuc.files import reading, write_text
-from histonuc.inference.scoring import score_model
 from histonuc.training.checkpoint import MAY_CHANGE, refuse_changes
 from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train

@@ -13,8 +13,9 @@ from lightning_fabric import Fabric
 
 from histonuc.data.dataset import TileDataset
 from histonuc.data.store import Store
-from histonuc.inference.runtime import find_checkpoint
-from histonuc.network import ModelSpec, NucleusModel
+from histonuc.models.loading import find_checkpoint
+from histonuc.models.network import ModelSpec, NucleusModel
+from histonuc.models.zoo import build_model, load_model, save_model, start_from
 from histonuc.schedules import CosineRestarts
 from histonuc.training.checkpoint import (
     Progress,
@@ -26,7 +27,6 @@ from histonuc.training.checkpoint import (
 )
 from histonuc.training.config import TrainConfig
 from histonuc.training.tracking import Tracker
-from histonuc.zoo import build_model, load_model, save_model, start_from
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

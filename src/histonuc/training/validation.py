@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from histonuc.evaluation import Evaluation, evaluate
 from histonuc.evaluation.nucleus_tables import number
 from histonuc.metrics.calibration import LOG2_TEMPERATURES, CalibrationCounts
-from histonuc.network import NucleusModel
-from histonuc.representations.nuclear import Nuclear
+from histonuc.models.network import NucleusModel
+from histonuc.models.zoo import save_model
+from histonuc.representations.maps import Nuclear
 from histonuc.training.run import Run, save_last
 from histonuc.training.samples import save_samples
-from histonuc.zoo import save_model
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,284 @@
+"""Engines: an exported model on the processor (OpenVINO), a checkpoint through torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.extras import require
+from histonuc.files import file_sha256
+from histonuc.representations import Representation, build_representation
+from histonuc.taxonomy import LabelSpace
+
+SPEC_KEY = "histonuc"
+"""Key of the JSON text of the model's spec in a model file's metadata."""
+MIN_SIZE_KEY = "histonuc_min_size"
+"""Key of the smallest height and width an exported graph takes."""
+GRAPH_SUFFIXES = (".onnx", ".xml")
+"""Exported models: ONNX, and OpenVINO's format (with the weights in a ``.bin`` beside it)."""
+INT8_SUFFIX = ".int8.onnx"
+"""Ending of a shipped model's int8 version, beside its ``.onnx``."""
+Precision = Literal["auto", "fp32", "bf16", "int8"]
+"""Arithmetic of a forward pass. ``auto`` means, of an exported model, int8 where a shipped one has
+such a version (on x86) or the file is one, else bf16 where the processor multiplies it natively; of
+a checkpoint fp32, as torch's bf16 loses accuracy (docs/decisions/0009)."""
+
+
+class GraphRuntime:
+    """An exported model on the CPU, through OpenVINO; needs no torch.
+
+    Several threads may call `maps` at once; `streams` of them are served at the same time.
+
+    Args:
+        path: ONNX or OpenVINO file with the model's spec in its metadata.
+        threads: in all; 0 for all cores this process may use.
+        streams: forward passes at a time, which share the threads. One for the shortest wait; one a
+            core for the most tiles a second.
+        name: what to call it; the file's stem when empty.
+        precision: see `Precision`.
+
+    Raises:
+        ValueError: no such file, none of ours, or a precision the processor does not have.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int = 0,
+        name: str = "",
+        precision: Precision = "auto",
+        streams: int = 1,
+    ) -> None:
+        core = openvino_core()
+        graph, info = _read_graph(core, path)
+        spec = json.loads(info[SPEC_KEY])
+        self.name = name or path.stem
+        self.sha256 = file_sha256(path if path.suffix == ".onnx" else path.with_suffix(".bin"))
+        self.label_space, self.representation, self.mpp = read_spec(spec)
+        is_int8 = any(node.get_type_name() == "FakeQuantize" for node in graph.get_ordered_ops())
+        if precision == "int8" and not is_int8:
+            raise ValueError(
+                f"--precision int8: {path} is stored in floating point; write an int8 file with "
+                "`histonuc export-model MODEL --precision int8 --data DATA`"
+            )
+        floating = _choose_precision(
+            "auto" if precision == "int8" else precision,
+            core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+        )
+        # An int8 graph leaves some of its layers in floating point.
+        self.precision: str = f"int8+{floating}" if is_int8 else floating
+        self._min_size = int(info.get(MIN_SIZE_KEY, 1))
+        # OpenVINO 2026 gives wrong maps where an int8 graph ends without the cropping.
+        self._multiple = 1 if is_int8 else _take_off_padding(graph)
+        self._compiled = core.compile_model(
+            graph,
+            "CPU",
+            {
+                "NUM_STREAMS": streams,
+                "INFERENCE_NUM_THREADS": threads or num_cores(),
+                "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[floating],
+                "ENABLE_CPU_PINNING": False,  # several processes would all pin to the first cores
+            },
+        )
+        self._local = threading.local()
+
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
+        height, width = images.shape[1:3]
+        padded = pad_to(images, self._min_size)
+        rows, columns = (-side % self._multiple for side in padded.shape[1:3])
+        if rows or columns:
+            padded = np.pad(padded, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="reflect")
+        padded = np.ascontiguousarray(padded)
+        if not hasattr(self._local, "request"):
+            self._local.request = self._compiled.create_infer_request()
+        maps = self._local.request.infer([padded], share_inputs=True)[0]
+        cropped: NDArray[np.float32] = np.asarray(maps, np.float32)[..., :height, :width]
+        return cropped
+
+
+class TorchRuntime:
+    """A trained checkpoint through torch, on the CPU or a GPU.
+
+    Args:
+        path: checkpoint folder or ``.safetensors`` file.
+        device: ``auto`` (GPU when there is one), ``cpu``, ``cuda:0``, ``mps``, ...
+        name: what to call it; the path when empty.
+        precision: see `Precision`; bf16 by torch's autocast.
+
+    Raises:
+        ValueError: no such device or arithmetic here, or a damaged checkpoint.
+    """
+
+    def __init__(
+        self, path: Path, device: str = "auto", name: str = "", precision: Precision = "auto"
+    ) -> None:
+        require("train", f"predicting with the checkpoint {path}")
+        import torch
+
+        from histonuc.models.zoo import load_model
+
+        if device == "auto":
+            kinds = (kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available())
+            device = next(kinds, "cpu")
+        kind = device.partition(":")[0]
+        if kind in ("cuda", "mps") and not getattr(torch, kind).is_available():
+            gpu = "CUDA GPU" if kind == "cuda" else "Apple GPU"
+            raise ValueError(f"--device {device}: torch finds no {gpu} here; use --device cpu")
+        if precision == "int8":
+            raise ValueError(
+                f"--precision int8: {path} is a checkpoint, which computes in floating point; an "
+                "int8 file, as shipped models have and `histonuc export-model MODEL --precision "
+                "int8 --data DATA` writes, runs on the CPU"
+            )
+        if precision == "bf16":
+            if kind == "cuda":
+                native = torch.cuda.is_bf16_supported(including_emulation=False)
+                capabilities = ["BF16"] if native else []
+            else:
+                capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            _choose_precision("bf16", capabilities)
+        self._device = torch.device(device)
+        self._autocast = precision == "bf16"
+        self._model = load_model(path).to(self._device)
+        spec = self._model.spec
+        self.name = name or str(path)
+        self.sha256 = file_sha256(path / "model.safetensors" if path.is_dir() else path)
+        self.label_space = spec.label_space
+        self.representation: Representation = self._model.representation
+        self.mpp = spec.mpp
+        arithmetic = "bf16" if self._autocast else "fp32"
+        self.precision = arithmetic if kind == "cpu" else f"{arithmetic} on {kind}"
+        self._min_size = self._model.trunk.min_size
+        self._lock = threading.Lock()
+
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
+        import torch
+
+        height, width = images.shape[1:3]
+        pixels = np.require(pad_to(images, self._min_size), requirements="W")
+        padded = torch.from_numpy(pixels).to(self._device)
+        autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast)
+        with self._lock, torch.inference_mode(), autocast:  # one pass fills the device
+            logits = self._model(padded.permute(0, 3, 1, 2))
+            maps = self.representation.activate(logits)[..., :height, :width]
+        result: NDArray[np.float32] = maps.float().cpu().numpy()
+        return result
+
+
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process, never released before it ends.
+
+    Each `Core` installs a stack for signal handlers and, when it goes, puts back the one it found.
+    Two that go in the order they came leave the process a stack that is gone, and the next signal
+    (Ctrl-C, the end of a child) kills it: OpenVINO 2026.
+    """
+    import openvino
+
+    core = openvino.Core()
+    # It fills its tables of element types at their first use and lets other threads run meanwhile:
+    # two that infer for the first time at once can wait for each other for ever.
+    openvino.Type.u8.to_dtype()
+    openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True)
+    return core
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What an exported model says about itself, by `SPEC_KEY` and `MIN_SIZE_KEY`.
+
+    Raises:
+        ValueError: no such file, or none of ours.
+    """
+    return _read_graph(openvino_core(), path)[1]
+
+
+def read_spec(spec: Mapping[str, Any]) -> tuple[LabelSpace, Representation, float]:
+    """Label space, representation and mpp that a model's spec describes."""
+    space = LabelSpace.from_dict(spec["label_space"])
+    options = dict(spec.get("representation_options", {}))
+    return (
+        space,
+        build_representation(spec["representation"], len(space), **options),
+        float(spec["mpp"]),
+    )
+
+
+def pad_to(images: NDArray[np.uint8], min_size: int) -> NDArray[np.uint8]:
+    """Reflect images (B, H, W, 3) at their bottom and right edges up to `min_size` pixels."""
+    height, width = images.shape[1:3]
+    rows, columns = max(min_size - height, 0), max(min_size - width, 0)
+    if not rows and not columns:
+        return images
+    return np.pad(images, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="symmetric")
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _read_graph(core: Any, path: Path) -> tuple[Any, dict[str, str]]:
+    if not path.is_file():
+        raise ValueError(f"no model file at {path}")
+    # OpenVINO tries all its importers on what it does not know, and they write to standard error.
+    if SPEC_KEY.encode() not in path.read_bytes():
+        raise ValueError(
+            f"{path} is damaged or was not written by histonuc: it has no {SPEC_KEY!r} inside; "
+            "write one with `histonuc export-model RUN --out FILE.onnx`"
+        )
+    try:
+        graph = core.read_model(path)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is damaged: {str(error).strip().splitlines()[-1]}") from None
+    info = {}
+    for key in (SPEC_KEY, MIN_SIZE_KEY):
+        place = ["framework", key] if path.suffix == ".onnx" else [key]
+        if graph.has_rt_info(place):
+            info[key] = str(graph.get_rt_info(place).value)
+    if SPEC_KEY not in info:
+        raise ValueError(f"{path} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
+    return graph, info
+
+
+def _take_off_padding(graph: Any) -> int:
+    """Remove the padding to the network's multiple from a graph of ours, and the cropping.
+
+    They are there for programs that run the file by themselves. Where there is nothing to pad they
+    still copy image and maps, a tenth of the network's time.
+
+    Returns:
+        The multiple that height and width must have now; 1 where nothing could be removed.
+    """
+    nodes = {node.get_friendly_name(): node for node in graph.get_ordered_ops()}
+    found: list[Any] = [nodes.get(name) for name in ("padded", "maps", "size_multiple")]
+    if None in found:
+        return 1
+    pad, crop, multiple = found
+    for node in (pad, crop):
+        for target in node.output(0).get_target_inputs():
+            target.replace_source_output(node.input_value(0))
+    graph.validate_nodes_and_infer_types()
+    return int(multiple.data)
+
+
+def _choose_precision(
+    wanted: Literal["auto", "fp32", "bf16"], capabilities: list[str]
+) -> Literal["fp32", "bf16"]:
+    native = "BF16" in capabilities
+    if wanted == "auto":
+        return "bf16" if native else "fp32"
+    if wanted == "bf16" and not native:
+        raise ValueError("--precision bf16: no bf16 arithmetic here; use fp32")
+    return wanted

@@ -1,0 +1,195 @@
+"""Models by name: a trained model behind one call, ``maps(images)``, with or without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.models.engines import (
+    GRAPH_SUFFIXES,
+    INT8_SUFFIX,
+    SPEC_KEY,
+    GraphRuntime,
+    Precision,
+    TorchRuntime,
+    read_metadata,
+)
+from histonuc.representations import Representation
+from histonuc.taxonomy import LabelSpace
+
+_X86 = ("x86_64", "AMD64")
+DEFAULT_MODEL = "compact-offset-4"
+"""The shipped model that ``--model default`` means."""
+MODELS_FOLDER = "HISTONUC_MODELS"
+"""Environment variable that names a folder of one's own exported models."""
+
+
+class Runtime(Protocol):
+    """A model ready to predict.
+
+    Attributes:
+        name: what the user calls it.
+        sha256: of the file that holds the weights.
+        label_space: its classes.
+        representation: its decoder, built.
+        mpp: microns per pixel of the images it wants.
+        precision: of its arithmetic, ``fp32``, ``bf16`` or ``int8``, and on what if no CPU.
+    """
+
+    name: str
+    sha256: str
+    label_space: LabelSpace
+    representation: Representation
+    mpp: float
+    precision: str
+
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3).
+
+        Several threads may call it at once.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShippedModel:
+    """A model inside the package, or in the folder of `MODELS_FOLDER`.
+
+    Attributes:
+        name: for ``--model``.
+        trunk, representation: what it is made of.
+        mpp: microns per pixel it was trained at.
+        size_mb: of its files, by kind: ``onnx``, ``int8.onnx``, ``safetensors``.
+        classes: names.
+    """
+
+    name: str
+    trunk: str
+    representation: str
+    mpp: float
+    size_mb: dict[str, float]
+    classes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON."""
+        return asdict(self) | {"classes": list(self.classes)}
+
+
+def load_runtime(
+    model: str = "default",
+    device: str = "auto",
+    precision: Precision = "auto",
+    streams: int = 1,
+    threads: int = 0,
+    *,
+    flips: bool = False,
+) -> Runtime:
+    """A runtime for what the user calls a model.
+
+    Args:
+        model: a shipped model's name, an exported model (``.onnx``, ``.xml``), a run folder (its
+            best checkpoint), a checkpoint folder, or a ``.safetensors`` file.
+        device: ``auto``, ``cpu``, ``cuda:0`` or ``mps``; exported models always run on the CPU,
+            shipped ones by torch (extra ``train``) where another device is asked for.
+        precision: of the arithmetic, see `Precision`.
+        streams: forward passes of an exported model at a time, see `GraphRuntime`.
+        threads: of an exported model, see `GraphRuntime`.
+        flips: average over four mirrorings of the image, at four times the cost.
+
+    Raises:
+        ValueError: nothing of that name; the message lists what there is.
+    """
+    if flips:
+        from histonuc.models.mirrors import Mirrored
+
+        return Mirrored(load_runtime(model, device, precision, streams, threads))
+    shipped = shipped_files()
+    name = DEFAULT_MODEL if model == "default" else model
+    path = Path(model)
+    if name in shipped and (device in ("auto", "cpu") or find_checkpoint(Path(name)) is None):
+        _refuse_gpu(name, device)
+        return GraphRuntime(_stored(shipped[name], precision), threads, name, precision, streams)
+    if path.is_file() and path.suffix in GRAPH_SUFFIXES:
+        _refuse_gpu(model, device)
+        return GraphRuntime(path, threads, precision=precision, streams=streams)
+    checkpoint = find_checkpoint(Path(name))
+    if checkpoint is not None:
+        return TorchRuntime(checkpoint, device, name, precision)
+    raise ValueError(
+        f"--model {model}: no such model; shipped are {sorted(shipped) or 'none'}, or give a run "
+        "folder, a checkpoint folder, a .safetensors or an .onnx file"
+    )
+
+
+def find_checkpoint(path: Path) -> Path | None:
+    """The checkpoint folder or file of a run, or of a shipped model's name; None without one."""
+    name = DEFAULT_MODEL if str(path) == "default" else str(path)
+    shipped = shipped_files().get(name)
+    if shipped is not None and shipped.with_suffix(".safetensors").is_file():
+        return shipped.with_suffix(".safetensors")
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    for folder in (path / "checkpoints" / "best", path):
+        if (folder / "model.safetensors").is_file():
+            return folder
+    return None
+
+
+def list_shipped() -> list[ShippedModel]:
+    """The models that can be called by name."""
+    models = []
+    for name, path in sorted(shipped_files().items()):
+        spec = json.loads(read_metadata(path)[SPEC_KEY])
+        model = ShippedModel(
+            name=name,
+            trunk=spec["trunk"],
+            representation=spec["representation"],
+            mpp=float(spec["mpp"]),
+            size_mb={
+                kind: round(file.stat().st_size / 1e6, 2)
+                for kind in ("onnx", "int8.onnx", "safetensors")
+                if (file := path.with_suffix(f".{kind}")).is_file()
+            },
+            classes=tuple(spec["label_space"]["classes"]),
+        )
+        models.append(model)
+    return models
+
+
+def shipped_files() -> dict[str, Path]:
+    """The floating-point file of each model in the package, and of one's own in `MODELS_FOLDER`.
+
+    Raises:
+        ValueError: the variable names no folder.
+    """
+    folders = [Path(str(files("histonuc.weights")))]
+    if own := os.environ.get(MODELS_FOLDER):
+        folders.insert(0, Path(own))  # so that a name of the package stays the package's
+        if not folders[0].is_dir():
+            raise ValueError(f"{MODELS_FOLDER}: no folder at {own}")
+    found = [path for folder in folders for path in sorted(folder.glob("*.onnx"))]
+    return {path.stem: path for path in found if not path.name.endswith(INT8_SUFFIX)}
+
+
+def _stored(path: Path, precision: Precision) -> Path:
+    """The file of a shipped model that serves a precision."""
+    quantised = path.with_suffix(INT8_SUFFIX)
+    # Elsewhere OpenVINO multiplies most of an int8 graph in floating point.
+    wanted = precision == "int8" or (precision == "auto" and platform.machine() in _X86)
+    return quantised if wanted and quantised.is_file() else path
+
+
+def _refuse_gpu(name: str, device: str) -> None:
+    if device not in ("auto", "cpu"):
+        raise ValueError(
+            f"--device {device}: the exported model {name} runs on the CPU; "
+            "give a checkpoint to predict on a GPU"
+        )

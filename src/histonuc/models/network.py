@@ -1,0 +1,182 @@
+"""A network: trunk × representation × label space, from pixels to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+
+from histonuc.representations import build_representation
+from histonuc.taxonomy import LabelSpace
+from histonuc.trunks.base import Trunk, build_head
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Everything needed to build a model again, apart from its weights.
+
+    Attributes:
+        trunk: a key of `histonuc.models.zoo.TRUNKS`.
+        representation: a key of `histonuc.representations.REPRESENTATIONS`.
+        label_space: the classes it tells apart.
+        mpp: microns per pixel of the images it was trained on.
+        trunk_options: keyword arguments of the trunk.
+        representation_options: keyword arguments of the representation.
+    """
+
+    trunk: str
+    representation: str
+    label_space: LabelSpace
+    mpp: float
+    trunk_options: Mapping[str, Any] = field(default_factory=dict)
+    representation_options: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dict for JSON and YAML; `from_dict` reads it back."""
+        return {
+            "trunk": self.trunk,
+            "representation": self.representation,
+            "label_space": self.label_space.to_dict(),
+            "mpp": self.mpp,
+            "trunk_options": dict(self.trunk_options),
+            "representation_options": dict(self.representation_options),
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> ModelSpec:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: a key is missing.
+        """
+        missing = {"trunk", "representation", "label_space", "mpp"} - set(record)
+        if missing:
+            raise ValueError(f"model description without {sorted(missing)}: got {sorted(record)}")
+        return cls(
+            trunk=str(record["trunk"]),
+            representation=str(record["representation"]),
+            label_space=LabelSpace.from_dict(record["label_space"]),
+            mpp=float(record["mpp"]),
+            trunk_options=dict(record.get("trunk_options", {})),
+            representation_options=dict(record.get("representation_options", {})),
+        )
+
+
+class NucleusModel(nn.Module):
+    """A trunk, a 1x1 head that gives a representation's channels, and all that inputs need.
+
+    Attributes:
+        spec: what it was built from.
+        representation: its loss, activation and decoder.
+        trunk: the network proper.
+        head, aux_head: 1x1 convolutions on the trunk's features; aux_head may be None.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, spec: ModelSpec, trunk: Trunk) -> None:
+        super().__init__()
+        self.spec = spec
+        self.representation = build_representation(
+            spec.representation, len(spec.label_space), **spec.representation_options
+        )
+        self.trunk = trunk
+        channels, aux_channels = self.representation.channels, trunk.aux_channels
+        self.head = build_head(trunk.out_channels, channels * trunk.shuffle**2)
+        self.aux_head = None if aux_channels is None else build_head(aux_channels, channels)
+        self.register_buffer("mean", 255 * torch.tensor(trunk.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(trunk.std).view(1, 3, 1, 1))
+
+    def forward(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
+        """Logits at the images' size, float32 also under autocast.
+
+        Args:
+            images: RGB in 0..255, uint8 or floating point, of any height and width from
+                `trunk.min_size` up.
+        """
+        x = self._pad(images)
+        return _crop(self._to_size(self.head(self.trunk(x).main), x), images)
+
+    def forward_train(
+        self, images: Shaped[Tensor, "b 3 h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"] | None]:
+        """As `forward`, with the auxiliary logits of trunks that have them (training mode only)."""
+        x = self._pad(images)
+        features = self.trunk(x)
+        logits = _crop(self._to_size(self.head(features.main), x), images)
+        if self.aux_head is None or features.aux is None:
+            return logits, None
+        return logits, _crop(self._to_size(self.aux_head(features.aux), x), images)
+
+    def forward_padded(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
+        """As `forward`, for sizes that already are multiples of `trunk.size_multiple`."""
+        x = self._normalise(images)
+        return self._to_size(self.head(self.trunk(x).main), x)
+
+    def freeze_encoder(self) -> None:
+        """Train only what is not pretrained; see the trunk's ``freezable``."""
+        self.trunk.freeze_encoder()
+
+    def set_representation_options(self, options: Mapping[str, Any]) -> None:
+        """Change options of the representation, such as its decoder's; weights stay.
+
+        Raises:
+            ValueError: an unknown option or a bad value.
+        """
+        merged = {**self.spec.representation_options, **options}
+        self.representation = build_representation(
+            self.spec.representation, len(self.spec.label_space), **merged
+        )
+        self.spec = replace(self.spec, representation_options=merged)
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """Parameters that an optimiser is to step."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return (images.to(self.mean.dtype) - self.mean) / self.std
+
+    def _pad(self, images: Tensor) -> Tensor:
+        """Check, normalise, and pad to the trunk's multiple (reflected, bottom and right)."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"expected RGB images (B, 3, H, W), got {tuple(images.shape)}")
+        height, width = images.shape[-2:]
+        smallest, multiple = self.trunk.min_size, self.trunk.size_multiple
+        if height < smallest or width < smallest:
+            raise ValueError(
+                f"images of {width} x {height} pixels are too small for {self.spec.trunk}: "
+                f"every width and height from {smallest} up works"
+            )
+        # multiple <= min_size, so the reflection never runs out of pixels
+        pads = (0, -width % multiple, 0, -height % multiple)
+        return nn.functional.pad(self._normalise(images), pads, mode="reflect")
+
+    def _to_size(self, coarse: Tensor, x: Tensor) -> Tensor:
+        """Up-sample logits to the size of `x`; after the 1x1 head this costs a fraction."""
+        coarse = coarse.to(self.mean.dtype)  # bf16 would leave steps in the up-sampled logits
+        if coarse.shape[1] != self.representation.channels:
+            coarse = _shuffle(coarse, self.trunk.shuffle)
+        if coarse.shape[-2:] == x.shape[-2:]:
+            return coarse
+        return nn.functional.interpolate(coarse, x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _shuffle(x: Tensor, scale: int) -> Tensor:
+    """`torch.nn.functional.pixel_shuffle`, spelled out.
+
+    Exported, this leaves the maps of each channel in one piece, where ONNX's DepthToSpace leaves
+    channels side by side: taking those apart for the activation costs more than the whole head.
+    """
+    batch, channels, height, width = x.shape
+    x = x.view(batch, channels // scale**2, scale, scale, height, width)
+    x = x.permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(batch, channels // scale**2, height * scale, width * scale)
+
+
+def _crop(logits: Tensor, images: Tensor) -> Tensor:
+    return logits[..., : images.shape[-2], : images.shape[-1]]

@@ -1,0 +1,227 @@
+"""Models by name: build, save, load, and the table of trunks."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from histonuc.files import replacing
+from histonuc.models.network import ModelSpec, NucleusModel
+from histonuc.taxonomy import LabelSpace
+from histonuc.trunks.base import Trunk
+from histonuc.trunks.compact import Compact
+from histonuc.trunks.deeplab import DeepLabV3
+from histonuc.trunks.inception_unet import InceptionUNet
+from histonuc.trunks.refinenet import RefineNet
+from histonuc.trunks.unet import UNet
+
+logger = logging.getLogger(__name__)
+
+DEPTHS = (50, 101, 152)
+TRUNKS: dict[str, Callable[..., Trunk]] = {
+    "deeplabv3_resnet101": partial(DeepLabV3, depth=101),
+    "deeplabv3_resnet50": partial(DeepLabV3, depth=50),
+    "unet": UNet,
+    "inception_unet": InceptionUNet,
+    **{f"refinenet{depth}": partial(RefineNet, depth=depth, light=False) for depth in DEPTHS},
+    **{f"refinenet_lw{depth}": partial(RefineNet, depth=depth, light=True) for depth in DEPTHS},
+    "compact": Compact,
+}
+"""Builders by name: ``TRUNKS[name](pretrained=..., **options)``."""
+
+SPEC_KEY = "histonuc"
+"""Key of the JSON text of the `ModelSpec` in the metadata of a model file."""
+MODEL_FILE = "model.safetensors"
+"""Name of the model's file inside a checkpoint folder."""
+
+
+def build_trunk(name: str, *, pretrained: bool = False, **options: Any) -> Trunk:
+    """The trunk `name`.
+
+    Raises:
+        ValueError: unknown name or option, an impossible value, or weights out of reach.
+    """
+    if name not in TRUNKS:
+        raise ValueError(f"unknown trunk {name!r}; choose from {list(TRUNKS)}")
+    builder = TRUNKS[name]
+    fixed = {"pretrained", *getattr(builder, "keywords", ())}  # what the name already says
+    known = [option for option in inspect.signature(builder).parameters if option not in fixed]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise ValueError(f"trunk {name!r} has no option {unknown}; it has {known}")
+    return builder(pretrained=pretrained, **options)
+
+
+def build_model(spec: ModelSpec, *, pretrained: bool = False) -> NucleusModel:
+    """A model with fresh weights, those of its encoder pretrained if asked for."""
+    return NucleusModel(spec, build_trunk(spec.trunk, pretrained=pretrained, **spec.trunk_options))
+
+
+def save_model(model: NucleusModel, path: Path, *, half: bool = False) -> Path:
+    """Write weights and spec as safetensors; the file appears whole or not at all.
+
+    Args:
+        model: the model; its weights may be on any device.
+        path: the file (``*.safetensors``), or a folder that shall hold ``model.safetensors``.
+        half: round weights to float16, for half the size.
+
+    Returns:
+        The file written.
+    """
+    from safetensors.torch import save_file
+
+    file = _model_file(path)
+    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:
+        state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    with replacing(file) as draft:
+        save_file(state, draft, metadata={SPEC_KEY: json.dumps(model.spec.to_dict())})
+    return file
+
+
+def load_model(path: Path) -> NucleusModel:
+    """The model of a file or checkpoint folder, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: no such file, no safetensors, not one of ours, or weights that do not fit.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    file = _model_file(path)
+    if not file.is_file():
+        raise ValueError(f"no model at {file}: expected a .safetensors file or a checkpoint folder")
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            state = {key: _full(stored.get_tensor(key)) for key in stored.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged or no safetensors file: {error}") from None
+    if SPEC_KEY not in metadata:
+        raise ValueError(f"{file} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
+    try:
+        spec = ModelSpec.from_dict(json.loads(metadata[SPEC_KEY]))
+        with torch.device("meta"):  # no time spent on weights that are replaced at once
+            model = build_model(spec)
+        model.load_state_dict(state, assign=True)
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"{file} cannot be loaded by this version of histonuc: {error}") from None
+    return model.eval()
+
+
+def _full(tensor: Tensor) -> Tensor:
+    """In the format that models compute in, whatever the file rounds to."""
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def start_from(model: NucleusModel, other: NucleusModel) -> None:
+    """Copy another model's weights: the trunk's always, the heads' where the classes are the same.
+
+    Tensors whose name or shape differs, as those of a decoder of another width, stay as they are,
+    and a warning counts them. Options of the representation stay too, and a warning names those
+    that differ: a model that decodes otherwise than its start is no fair match for it.
+
+    Raises:
+        ValueError: another kind of trunk, or no tensor that fits.
+    """
+    spec, given = model.spec, other.spec
+    same_heads = (spec.representation, spec.label_space.classes) == (
+        given.representation,
+        given.label_space.classes,
+    )
+    ours, theirs = model.state_dict(), other.state_dict()
+    wanted = [name for name in ours if same_heads or name.startswith("trunk.")]
+    fitting = {
+        name: theirs[name]
+        for name in wanted
+        if name in theirs and theirs[name].shape == ours[name].shape
+    }
+    if spec.trunk != given.trunk or not fitting:
+        raise ValueError(
+            f"--init: the model given has trunk {given.trunk} {dict(given.trunk_options)}, "
+            f"expected {spec.trunk} {dict(spec.trunk_options)}"
+        )
+    if len(fitting) < len(wanted):
+        logger.warning(
+            "--init: %d of %d tensors have another shape there and start anew",
+            len(wanted) - len(fitting),
+            len(wanted),
+        )
+    model.load_state_dict(fitting, strict=False)
+    if (spec.representation, spec.mpp) == (given.representation, given.mpp):
+        _warn_of_options(model, other)
+
+
+def _warn_of_options(model: NucleusModel, other: NucleusModel) -> None:
+    """Name the options of the other's representation that this one's differ from."""
+    of_data = {"num_classes", "class_weights", "temperature"}
+    differing = {
+        field.name: getattr(other.representation, field.name)
+        for field in fields(other.representation)  # type: ignore[arg-type]
+        if field.name not in of_data
+        and getattr(other.representation, field.name) != getattr(model.representation, field.name)
+    }
+    if differing:
+        logger.warning(
+            "--init: that model has other options of its representation; for the same: %s",
+            " ".join(
+                f"--representation-options.{name.replace('_', '-')} {value}"
+                for name, value in differing.items()
+            ),
+        )
+
+
+def _model_file(path: Path) -> Path:
+    return path if path.suffix == ".safetensors" else path / MODEL_FILE
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    """A line of the table of `histonuc models`.
+
+    Attributes:
+        trunk: its name.
+        num_parameters: of trunk and head, without what only training uses (auxiliary heads).
+        gflops: of one 256 × 256 image, a multiply-add counted as two; Fourier transforms (a few
+            percent of the inception U-Net) are not counted.
+    """
+
+    trunk: str
+    num_parameters: int
+    gflops: float
+
+
+def model_table(representation: str = "semantic", num_classes: int = 5) -> list[ModelRow]:
+    """Size and cost of every trunk; nothing is allocated or computed (meta tensors)."""
+    space = LabelSpace(name="table", classes=tuple(f"class {j}" for j in range(num_classes)))
+    return [
+        measure(ModelSpec(trunk=name, representation=representation, label_space=space, mpp=0.25))
+        for name in TRUNKS
+    ]
+
+
+def measure(spec: ModelSpec, size_px: int = 256) -> ModelRow:
+    """Size and cost of one model."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        model = build_model(spec).eval()
+        images = torch.zeros(1, 3, size_px, size_px)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        model(images)
+    training_only = ("aux_head.", *(f"trunk.{name}." for name in model.trunk.training_only))
+    used = (p for name, p in model.named_parameters() if not name.startswith(training_only))
+    return ModelRow(
+        trunk=spec.trunk,
+        num_parameters=sum(p.numel() for p in used),
+        gflops=counter.get_total_flops() / 1e9,
+    )

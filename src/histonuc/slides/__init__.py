@@ -1,0 +1,19 @@
+"""Slides and images of every kind behind one protocol: `open_slide` gives a `Slide`."""
+
+from histonuc.slides.dicom_reader import series_uid
+from histonuc.slides.opening import KNOWN_SUFFIXES, is_slide_folder, open_slide
+from histonuc.slides.pixels import PLAUSIBLE_MPP
+from histonuc.slides.protocol import RegionError, Slide
+from histonuc.slides.pyramid import PlainImage, fit
+
+__all__ = [
+    "KNOWN_SUFFIXES",
+    "PLAUSIBLE_MPP",
+    "PlainImage",
+    "RegionError",
+    "Slide",
+    "fit",
+    "is_slide_folder",
+    "open_slide",
+    "series_uid",
+]

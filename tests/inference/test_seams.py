@@ -1,0 +1,235 @@
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import cv2
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given
+from hypothesis import strategies as st
+
+from histonuc.contours import trace_contours
+from histonuc.inference.seams import Seams, TileNuclei, _overlaps, _shared_area, own
+from histonuc.inference.tiles import make_grid
+from histonuc.nuclei import Nuclei
+from histonuc.slides import PlainImage
+from histonuc.taxonomy import NUCLEUS
+
+from .conftest import PixelRuntime, draw_blobs, run_slide
+
+
+def squares(centres, radius=5.0):
+    """Nuclei that are squares of side 2 * radius."""
+    centres = np.asarray(centres, float).reshape(-1, 2)
+    corners = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * radius
+    return Nuclei(
+        points=(centres[:, None] + corners).reshape(-1, 2),
+        offsets=4 * np.arange(len(centres) + 1),
+        centroid=centres,
+        class_probabilities=np.ones((len(centres), 1), np.float32),
+        score=np.ones(len(centres), np.float32),
+        label_space=NUCLEUS,
+        mpp=0.25,
+    )
+
+
+def join(parts, grid):
+    """All tiles at once."""
+    return Seams(grid, Nuclei.empty(NUCLEUS, 0.25)).add(parts)
+
+
+def join_by_rows(parts, grid):
+    """Tiles as they come, each row with what it settles."""
+    seams = Seams(grid, Nuclei.empty(NUCLEUS, 0.25))
+    rows = sorted({part.tile.row for part in parts})
+    settled = []
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        top = np.inf if following is None else grid.rows[following].window[0]
+        settled.append(seams.add([part for part in parts if part.tile.row == row], top))
+    return settled
+
+
+PAIR = make_grid((200, 60), (120, 120), 20)
+SQUARE = make_grid((300, 300), (120, 120), 20)
+
+
+@pytest.fixture
+def pair():
+    """Two tiles side by side; the seam is at x = 100."""
+    left, right = PAIR
+    assert left.core.x1 == right.core.x0 == 100
+    return left, right
+
+
+@pytest.mark.parametrize(
+    ("in_left", "in_right", "kept"),
+    [
+        ([99.5], [99.5], [99.5]),  # agreed: the left core holds it
+        ([100.0], [100.0], [100.0]),  # half open: the right core holds it
+        ([99.0], [101.0], [99.0]),  # both own their version: one stays
+        ([101.0], [99.0], [99.0]),  # both disown theirs: one stays all the same
+        ([101.0], [], []),  # the owner of that place saw nothing
+        ([50.0], [150.0], [50.0, 150.0]),
+        ([92.0], [108.0], [92.0, 108.0]),  # neighbours, not the same
+        ([], [], []),
+    ],
+)
+def test_each_nucleus_is_kept_once(pair, in_left, in_right, kept):
+    parts = [
+        own(tile, squares([(x, 30) for x in xs]), band_px=10)
+        for tile, xs in zip(pair, (in_left, in_right), strict=True)
+    ]
+    assert join(parts, PAIR).centroid[:, 0].tolist() == kept
+
+
+def test_what_lies_in_a_core_that_was_never_analysed_is_kept(pair):
+    part = own(pair[0], squares([(103, 30)]), band_px=10)
+    assert len(join([part], PAIR)) == 1
+
+
+def test_a_merged_blob_does_not_swallow_the_nucleus_it_disowns(pair):
+    left, right = pair
+    blob = squares([(103, 30)], radius=8)  # left saw one blob, and leaves it to the right
+    two = squares([(98, 30), (108, 30)], radius=4)  # right saw two, and leaves one to the left
+    parts = [own(left, blob, band_px=10), own(right, two, band_px=10)]
+    assert join(parts, PAIR).centroid[:, 0].tolist() == [98, 108]
+
+
+def jittered_parts(seed, jitter):
+    """What the tiles of a slide see of one truth, each with its own error of up to `jitter`."""
+    rng = np.random.default_rng(seed)
+    truth = squares(np.stack(np.meshgrid(np.arange(8, 300, 13), np.arange(8, 300, 13)), -1))
+    parts = []
+    for tile in SQUARE:
+        w = tile.window
+        x, y = truth.centroid.T
+        seen = truth.select((x >= w.x0) & (x < w.x1) & (y >= w.y0) & (y < w.y1))
+        shift = rng.uniform(-jitter, jitter, (len(seen), 2))
+        moved = replace(
+            seen, points=seen.points + np.repeat(shift, 4, 0), centroid=seen.centroid + shift
+        )
+        parts.append(own(tile, moved, band_px=10))
+    return truth, parts
+
+
+@given(seed=st.integers(0, 10_000), jitter=st.sampled_from([0.0, 1.0, 1.4]))
+def test_jittered_tiles_lose_nothing_and_keep_nothing_twice(seed, jitter):
+    truth, parts = jittered_parts(seed, jitter)
+    result = join(parts, SQUARE)
+    assert len(result) == len(truth)
+    polygons = np.array([shapely.Polygon(result.contour(i)) for i in range(len(result))])
+    first, second = shapely.STRtree(polygons).query(polygons, predicate="intersects")
+    first, second = first[first < second], second[first < second]
+    shared = shapely.area(shapely.intersection(polygons[first], polygons[second]))
+    union = shapely.area(shapely.union(polygons[first], polygons[second]))
+    assert (shared / union <= 0.5).all()
+
+
+@given(seed=st.integers(0, 10_000), order=st.permutations(range(9)))
+def test_the_order_of_the_tiles_does_not_matter(seed, order):
+    _, parts = jittered_parts(seed, 1.4)
+    parts = parts[:9]
+    one, other = join(parts, SQUARE), join([parts[i] for i in order], SQUARE)
+    assert np.array_equal(one.points, other.points)
+    assert np.array_equal(one.centroid, other.centroid)
+
+
+def test_no_tiles_give_no_nuclei():
+    grid = make_grid((50, 50), (50, 50), 0)
+    assert len(join([], grid)) == 0
+    empty = TileNuclei(tile=next(iter(grid)), nuclei=squares([]), owned=np.zeros(0, bool))
+    assert len(join([empty], grid)) == 0
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    jitter=st.sampled_from([0.0, 1.4, 6.0]),
+    missing=st.sets(st.integers(0, 15), max_size=8),
+)
+def test_row_by_row_is_all_at_once(seed, jitter, missing):
+    _, parts = jittered_parts(seed, jitter)
+    parts = [part for i, part in enumerate(parts) if i not in missing]
+    whole = join(parts, SQUARE)
+    settled = join_by_rows(parts, SQUARE)
+    streamed = Nuclei.concat(settled)
+    one, other = (found.centroid[np.lexsort(found.centroid.T)] for found in (streamed, whole))
+    assert np.array_equal(one, other)
+    assert len(settled[0]) > 0 or not len(whole)
+
+
+BLOBS = draw_blobs((700, 500), 300)
+TILES = st.tuples(st.integers(96, 640), st.floats(5, 25)).filter(lambda t: t[0] >= 12 * t[1])
+"""Side in pixels of 0.25 microns, and halo in microns: at most a third of it."""
+
+
+def analyse_blobs(runtime, tile_px, margin_um):
+    """Nuclei of the blobs by the whole pipeline, from left to right."""
+    with TemporaryDirectory() as folder:
+        slide, out = PlainImage(BLOBS, 0.25), Path(folder)
+        options = {"tile_px": tile_px, "margin_um": margin_um}
+        _, nuclei, _ = run_slide(slide, out, runtime, out / "result", **options)
+    return nuclei.select(np.lexsort(nuclei.centroid.T))
+
+
+@cache
+def whole_blobs():
+    whole = analyse_blobs(PixelRuntime(), 1000, 8)
+    assert len(whole) == 300
+    return whole
+
+
+@given(tiles=TILES)
+def test_tiled_equals_whole(tiles):
+    whole, tiled = whole_blobs(), analyse_blobs(PixelRuntime(), *tiles)
+    assert len(tiled) == len(whole)
+    assert np.allclose(tiled.centroid, whole.centroid, atol=1e-9)
+    assert np.array_equal(tiled.class_index, whole.class_index)
+    assert np.array_equal(tiled.area_px, whole.area_px)
+    assert np.allclose(tiled.box, whole.box)
+
+
+@given(tiles=TILES, seed=st.integers(0, 10_000))
+def test_tiles_that_see_nuclei_elsewhere_lose_none_cut_none_and_keep_none_twice(tiles, seed):
+    rng = np.random.default_rng(seed)
+
+    class Jittered(PixelRuntime):
+        def maps(self, images):
+            return np.roll(super().maps(images), rng.integers(0, 2, 2), axis=(2, 3))
+
+    whole, found = whole_blobs(), analyse_blobs(Jittered(), *tiles)
+    inner = ((whole.box[:, :2] > 1) & (whole.box[:, 2:] < np.array([699, 499]))).all(1)
+    apart = np.linalg.norm(whole.centroid[:, None] - found.centroid[None] + 0.5, axis=2)
+    assert ((apart < 1.5).sum(1)[inner] == 1).all()
+    area = found.area_px[apart.argmin(1)]
+    assert np.array_equal(area[inner], whole.area_px[inner])
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1.0, 0.97, 2.013]))
+def test_shared_area_is_that_of_the_polygons(seed, scale):
+    rng = np.random.default_rng(seed)
+    outlines = []
+    for _ in range(2):
+        blob = (cv2.GaussianBlur(rng.random((30, 40)), (0, 0), 1.5) > 0.45).astype(np.int32)
+        blob[15, 20] = 1
+        points, _ = trace_contours(blob, 1)
+        outlines.append(points * scale + rng.integers(0, 5, 2))
+    polygons = [shapely.make_valid(shapely.Polygon(points)) for points in outlines]
+    wanted = shapely.area(shapely.intersection(*polygons))
+    assert _shared_area(*outlines) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_pairs_are_those_of_all_outlines_of_other_tiles_that_share_over_half():
+    rng = np.random.default_rng(0)
+    nuclei, tile = squares(rng.uniform(0, 120, (200, 2))), rng.integers(0, 3, 200)
+    polygons = shapely.polygons(nuclei.points.reshape(-1, 4, 2))
+    wanted = {
+        (i, j)
+        for i in range(200)
+        for j in range(i + 1, 200)
+        if tile[i] != tile[j] and shapely.area(shapely.intersection(*polygons[[i, j]])) > 50
+    }
+    first, second = _overlaps(nuclei, tile)
+    assert len(wanted) > 50
+    assert set(zip(first.tolist(), second.tolist(), strict=True)) == wanted

@@ -1,0 +1,429 @@
+"""Damaged files: one clear error or a valid read, and what is whole beside the damage is read."""
+
+import errno
+import os
+import random
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+
+import numpy as np
+import openslide
+import pytest
+from PIL import Image
+
+from histonuc.inference import pipeline
+from histonuc.inference import predict as predict_module
+from histonuc.inference import results as parts
+from histonuc.inference import slide as one_input
+from histonuc.inference.plan import make_plan
+from histonuc.slides import RegionError, open_slide
+from histonuc.slides.tiff_segments import SegmentReader
+
+from ..fuzzing import assert_clear, mutate_bytes, no_hang
+from .conftest import (
+    KINDS,
+    levels_of,
+    write_dicom,
+    write_ome,
+    write_pyramid,
+    write_slide,
+    write_zarr,
+)
+
+NUM_MUTATIONS = 40
+
+
+@pytest.fixture
+def levels():
+    return levels_of(300, 200, (1, 2, 4))
+
+
+def only_value_errors(read, *args):
+    """What `read` returns, or the one-line message of its ValueError."""
+    try:
+        return read(*args)
+    except ValueError as error:
+        return str(error)
+
+
+def read_all(path):
+    """Everything a user may ask of a slide; only clear ValueErrors may come out."""
+    slide = only_value_errors(open_slide, path)
+    if isinstance(slide, str):
+        assert_clear(slide, path.name)
+        return
+    with slide:
+        assert slide.thumbnail(64).dtype == np.uint8
+        for window in ((0, 0, 64, 64, 64, 64), (-9, 50, 250, 150, 70, 50)):
+            image = only_value_errors(slide.read, *window)
+            assert not isinstance(image, str) or f"at ({window[0]}, {window[1]})" in image
+        for name in slide.associated():
+            only_value_errors(slide.read_associated, name)
+
+
+@no_hang
+@pytest.mark.parametrize(
+    "kind", [*KINDS, "a.png", "a.jpg", "a.jp2", "a.bmp", "cmyk.tif", "plain.tif"]
+)
+@pytest.mark.filterwarnings("ignore")  # libraries warn about what they then survive
+def test_mutated_files_give_an_error_or_pixels(tmp_path, levels, kind):
+    rng = random.Random(kind)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    if kind in KINDS:
+        source = write_slide(kind, whole, levels)
+    elif kind == "plain.tif":
+        source = whole / kind
+        write_pyramid(source, levels[:1], tile=None)
+    else:
+        source = whole / kind
+        mode = "CMYK" if kind == "cmyk.tif" else "RGB"
+        Image.fromarray(levels[0]).convert(mode).save(source)
+    for number in range(NUM_MUTATIONS):
+        folder = tmp_path / str(number)
+        shutil.copytree(whole, folder)
+        target = folder / source.name
+        if target.is_dir():  # any file of a Zarr folder; sizes in its metadata stay as they are
+            files = [file for file in target.rglob("*") if file.is_file()]
+            target = rng.choice(sorted(files))
+        target.write_bytes(mutate_bytes(target.read_bytes(), rng))
+        read_all(folder / source.name)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_in_the_file(tmp_path, levels, kind):
+    path = write_slide(kind, tmp_path, levels)
+    if path.is_dir():
+        for file in path.rglob("*"):
+            if file.is_file():
+                file.write_bytes(b"")
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=rf"{path.name} is damaged"):
+        open_slide(path)
+
+
+def damage_first_tile(path, kind, level):
+    """Zeros over what stores the first tile of the finest level, uncompressed tiles excepted."""
+    import tifffile
+
+    if kind == "slide.dcm":
+        content = bytearray(path.read_bytes())
+        place = content.find(b"\xff\x4f\xff\x51")  # start of the first JPEG 2000 frame
+        content[place : place + 60] = bytes(60)
+        path.write_bytes(content)
+    elif kind.endswith(".zarr"):
+        chunk = path / ("0/c/0/0/0/0/0" if kind == "v3.zarr" else "0/0.0.0.0.0")
+        chunk.write_bytes(bytes(40))
+    else:
+        with tifffile.TiffFile(path) as tiff:
+            page = tiff.pages[0]
+            offset, num = page.dataoffsets[0], page.databytecounts[0]
+        content = bytearray(path.read_bytes())
+        content[offset : offset + num] = bytes(num)
+        path.write_bytes(content)
+
+
+CORRUPTIBLE = ("generic.tif", "jpeg2000.tif", "ome.tif", "v2.zarr", "v3.zarr", "slide.dcm")
+
+
+@pytest.mark.parametrize("kind", CORRUPTIBLE)
+def test_a_corrupt_tile_costs_its_own_window_only(tmp_path, levels, kind):
+    path = write_slide(kind, tmp_path, levels)
+    damage_first_tile(path, kind, levels[0])
+    with open_slide(path) as slide:
+        with pytest.raises(RegionError) as caught:
+            slide.read(10, 10, 40, 30, 40, 30)
+        assert caught.value.box_xyxy == (10, 10, 50, 40)
+        good = slide.read(64, 64, 100, 100, 100, 100)
+        assert np.array_equal(good, levels[0][64:164, 64:164])
+        assert np.array_equal(slide.read(0, 0, 128, 128, 64, 64), levels[1][:64, :64])
+
+
+@pytest.fixture
+def corrupt_svs(tmp_path, shared_slides):
+    """A real slide, 2220 × 2967, whose tile at (720, 960) is damaged."""
+    import tifffile
+
+    source = shared_slides / "cmu-1-small-region.svs"
+    with tifffile.TiffFile(source) as tiff:
+        page = tiff.pages[0]
+        tiles_x = -(-page.imagewidth // page.tilewidth)
+        index = (960 // page.tilelength) * tiles_x + 720 // page.tilewidth
+        offset, num = page.dataoffsets[index], page.databytecounts[index]
+        box = (index % tiles_x * page.tilewidth, index // tiles_x * page.tilelength)
+        side = page.tilewidth
+    content = bytearray(source.read_bytes())
+    content[offset : offset + num] = bytes(num)
+    path = tmp_path / "corrupt.svs"
+    path.write_bytes(content)
+    return path, box, side
+
+
+def test_openslide_goes_on_after_an_error(corrupt_svs, shared_slides):
+    path, (x, y), side = corrupt_svs
+    with open_slide(path) as slide, open_slide(shared_slides / "cmu-1-small-region.svs") as whole:
+        with pytest.raises(RegionError):
+            slide.read(x, y, 50, 50, 50, 50)
+        window = (x + side, y, 90, 90, 90, 90)
+        assert np.array_equal(slide.read(*window), whole.read(*window))
+        assert len(slide.associated()) == 3
+        assert slide.read_associated("thumbnail").ndim == 3
+
+
+def test_threads_beside_an_error_are_not_disturbed(corrupt_svs):
+    path, (x, y), side = corrupt_svs
+    stop, errors = threading.Event(), []
+    with open_slide(path) as slide, ThreadPoolExecutor(4) as pool:
+
+        def read_good(_):
+            while not stop.is_set():
+                try:
+                    slide.read(x + side, y, 40, 40, 40, 40)
+                except RegionError as error:
+                    errors.append(error)
+
+        readers = [pool.submit(read_good, i) for i in range(3)]
+        for _ in range(20):
+            with pytest.raises(RegionError):
+                slide.read(x, y, 50, 50, 50, 50)
+        stop.set()
+        for reader in readers:
+            reader.result()
+    assert not errors
+
+
+@pytest.mark.parametrize("kind", ["v2.zarr", "v3.zarr"])
+def test_a_zarr_slide_that_vanishes_is_no_glass(tmp_path, levels, kind):
+    path = write_slide(kind, tmp_path, levels)
+    with open_slide(path) as slide:
+        shutil.rmtree(path)
+        with pytest.raises(RegionError, match="no folder at"):
+            slide.read(10, 10, 40, 30, 40, 30)
+
+
+@pytest.fixture
+def losing(tmp_path, pixel_runtime, make_blobs, monkeypatch, request):
+    """A slide, and a function that takes it away for the length of a block."""
+    kind = request.param
+    path = tmp_path / f"a.{kind}"
+    if kind == "zarr":
+        write_zarr(path, [make_blobs((1500, 1200), 1000)])
+    elif kind == "tif":
+        image = make_blobs((1500, 1200), 1000)
+        write_pyramid(path, [image, image[::2, ::2]])
+    else:
+        shutil.copy(request.getfixturevalue("shared_slides") / "cmu-1-small-region.svs", path)
+
+    def not_there(*_):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    def cut(*_):
+        raise openslide.OpenSlideError("Short read of TIFF")
+
+    @contextmanager
+    def lose():
+        with monkeypatch.context() as patch:
+            if kind == "zarr":  # its mount is gone
+                away = path.rename(tmp_path / "away")
+            elif kind == "tif":  # its mount does not answer
+                patch.setattr(SegmentReader, "segment", not_there)
+            else:  # it is emptied; OpenSlide's cache holds all of so small a slide
+                content, time_ns = path.read_bytes(), path.stat().st_mtime_ns
+                path.write_bytes(b"")
+                patch.setattr(openslide.OpenSlide, "read_region", cut)
+            yield
+            if kind == "zarr":
+                away.rename(path)
+            elif kind == "svs":
+                path.write_bytes(content)
+                os.utime(path, ns=(time_ns, time_ns))
+
+    return path, lose
+
+
+@pytest.mark.parametrize(
+    ("losing", "reason"),
+    [
+        ("zarr", "No such file"),
+        ("tif", "Stale file handle: a drive or network share does not answer"),
+        ("svs", "is empty now"),
+    ],
+    indirect=["losing"],
+)
+def test_a_slide_that_is_away_for_a_while_costs_no_finished_part(
+    tmp_path, pixel_runtime, monkeypatch, losing, reason
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")  # it runs the network too
+    monkeypatch.setattr(parts, "PART_TILES", 2)
+    (path, lose), maps = losing, pixel_runtime.maps
+
+    def run(out):
+        tile_px = 512 if path.suffix == ".svs" else 256
+        return predict_module.predict([path], out, tile_px=tile_px, mpp=0.25)
+
+    (whole,) = run(tmp_path / "whole").items
+    pixel_runtime.num_images = 0
+    with monkeypatch.context() as patch, ExitStack() as meanwhile:
+        lock = threading.Lock()
+
+        def maps_and_loss(images):
+            with lock:
+                if pixel_runtime.num_images == 12:
+                    meanwhile.enter_context(lose())
+                return maps(images)
+
+        patch.setattr(pixel_runtime, "maps", maps_and_loss)
+        (failure,) = run(tmp_path / "out").failed
+    assert reason in failure["error"]
+    (item,) = run(tmp_path / "out").items
+    assert item["tiles_resumed"] > 0
+    assert item["num_nuclei"] == whole["num_nuclei"] > 100
+    assert not item["skipped_regions"]
+
+
+def test_one_bad_sector_is_damage_and_a_drive_that_does_not_answer_is_not(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    path.write_bytes(bytes(4096))
+    pipeline._check_there(path)
+
+    def not_there(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    write_pyramid(path, levels_of(300, 200, (1, 2)))
+    with open_slide(path) as slide:
+        monkeypatch.setattr(SegmentReader, "segment", not_there)
+        with pytest.raises(RegionError, match="Input/output error"):
+            slide.read(0, 0, 64, 64, 64, 64)
+    pipeline._check_there(path)
+    monkeypatch.setattr(os, "posix_fadvise", not_there, raising=False)  # any access fails
+    with pytest.raises(OSError, match="Input/output error"):
+        pipeline._check_there(path)
+
+
+def test_regions_that_can_be_read_again_are_not_left_out_for_ever(
+    tmp_path, pixel_runtime, make_blobs, monkeypatch
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    image = make_blobs((700, 500), 300)
+    path = tmp_path / "a.tif"
+    write_pyramid(path, [image, image[::2, ::2]])
+
+    def run(out):
+        (item,) = predict_module.predict([path], out, tile_px=200, mpp=0.25).items
+        return item
+
+    whole = run(tmp_path / "whole")
+    segment = SegmentReader.segment
+    with monkeypatch.context() as patch:
+
+        def failing(reader, page, index):
+            if index == 0 and page.imagewidth == 700:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return segment(reader, page, index)
+
+        patch.setattr(SegmentReader, "segment", failing)
+        holed = run(tmp_path / "out")
+        assert holed["skipped_regions"]
+        assert holed["num_nuclei"] < whole["num_nuclei"]
+        num_images = pixel_runtime.num_images
+        assert run(tmp_path / "out") == holed  # still damaged: finished is finished
+        assert pixel_runtime.num_images == num_images
+    mended = run(tmp_path / "out")
+    assert not mended["skipped_regions"]
+    assert mended["num_nuclei"] == whole["num_nuclei"]
+
+
+def test_a_part_with_holes_is_done_again(tmp_path, pixel_runtime, make_blobs):
+    path = tmp_path / "a.tif"
+    write_pyramid(path, [make_blobs((300, 200), 50)])
+    with open_slide(path) as slide:
+        settings = {"mpp_xy": (0.25, 0.25), "model_mpp": 0.25, "tile_px": 200, "margin_um": 8}
+        part, *_ = parts.make_parts(make_plan(slide, **settings).tiles)
+    store = parts.PartStore(tmp_path / "out", pixel_runtime.label_space, 0.25)
+    store.open({})
+    store.save(part, parts.PartResult(tiles=()))
+    assert store.has(part)
+    hole = RegionError("no", tuple(part.tiles[0].core))
+    store.save(part, parts.PartResult(tiles=(), skipped=(hole,)))
+    assert not store.has(part)
+
+
+def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(
+    tmp_path, pixel_runtime, make_blobs, monkeypatch
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    path, maps = tmp_path / "a.tif", pixel_runtime.maps
+    image = make_blobs((700, 500), 300)
+    write_pyramid(path, [image, image[::2, ::2]])
+
+    def grow(images):
+        with path.open("ab") as stream:
+            stream.write(b"more")
+        return maps(images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pixel_runtime, "maps", grow)
+        (failure,) = predict_module.predict([path], tmp_path / "out", mpp=0.25).failed
+    assert "was changed while it was analysed" in failure["error"]
+    assert not (tmp_path / "out" / "a" / "summary.json").exists()
+    (item,) = predict_module.predict([path], tmp_path / "out", mpp=0.25).items
+    assert item["tiles_resumed"] == 0
+
+
+def test_the_pipeline_skips_and_reports_what_it_cannot_read(
+    tmp_path, pixel_runtime, make_blobs, run_on
+):
+    image = make_blobs((700, 500), 300)
+    write_pyramid(tmp_path / "a.tif", [image, image[::2, ::2]])
+
+    def run():
+        path, out = tmp_path / "a.tif", tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        with open_slide(path) as slide:
+            return run_on(slide, path, pixel_runtime, out, tile_px=200, margin_um=8)
+
+    _, all_nuclei, none = run()
+    assert not none
+    damage_first_tile(tmp_path / "a.tif", "a.tif", image)
+    plan, some_nuclei, skipped = run()
+    touching = [tile for tile in plan.tiles if tile.window.x0 < 64 and tile.window.y0 < 64]
+    assert [error.box_xyxy for error in skipped] == [tuple(tile.core) for tile in touching]
+    assert 0.5 * len(all_nuclei) < len(some_nuclei) < len(all_nuclei)
+
+
+def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, make_blobs, run_on):
+    write_dicom(tmp_path / "a.dcm", make_blobs((128, 128), 20))
+    content = (tmp_path / "a.dcm").read_bytes().replace(b"\xff\x4f\xff\x51", bytes(4))
+    (tmp_path / "a.dcm").write_bytes(content)
+    with open_slide(tmp_path / "a.dcm") as slide:
+        settings = {"tile_px": 100, "margin_um": 4}
+        assert make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, **settings).tiles
+        with pytest.raises(ValueError, match="none of the"):
+            run_on(slide, tmp_path / "a.dcm", pixel_runtime, tmp_path / "out", **settings)
+
+
+def test_a_prediction_reports_skipped_regions_and_odd_pixels(
+    tmp_path, pixel_runtime, make_blobs, monkeypatch
+):
+    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    image = make_blobs((700, 500), 300)
+    for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.6))):
+        write_ome(tmp_path / name, [image, image[::2, ::2]], mpp=mpp)
+        damage_first_tile(tmp_path / name, name, image)
+    summary = predict_module.predict(
+        [tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out", tile_px=512
+    )
+    (item,) = summary.items
+    # Windows are a little less high than wide, so that two of them reach into the damaged tile.
+    assert [region["box_xyxy"][:2] for region in item["skipped_regions"]] == [[0, 0], [0, 250]]
+    assert item["left_out_mm2"] > 0
+    assert "cannot read the window" in item["skipped_regions"][0]["reason"]
+    assert any("2 of 4 regions could not be read" in line for line in summary.lines())
+    assert any("0.25 x 0.26 microns" in line for line in summary.lines())
+    (failure,) = summary.failed
+    assert "0.25 x 0.6 microns, expected squares" in failure["error"]
