@@ -66,13 +66,17 @@ def build_model(spec: ModelSpec, *, pretrained: bool = False) -> NucleusModel:
     return NucleusModel(spec, build_trunk(spec.trunk, pretrained=pretrained, **spec.trunk_options))
 
 
-def save_model(model: NucleusModel, path: Path, *, half: bool = False) -> Path:
+def save_model(
+    model: NucleusModel, path: Path, *, half: bool = False, spec: ModelSpec | None = None
+) -> Path:
     """Write weights and spec as safetensors; the file appears whole or not at all.
 
     Args:
         model: the model; its weights may be on any device.
         path: the file (``*.safetensors``), or a folder that shall hold ``model.safetensors``.
         half: round weights to float16, for half the size.
+        spec: what the file says of the model, e.g. with options of the decoder that were fitted to
+            it; the model's own without.
 
     Returns:
         The file written.
@@ -83,8 +87,9 @@ def save_model(model: NucleusModel, path: Path, *, half: bool = False) -> Path:
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    described = json.dumps((spec or model.spec).to_dict())
     with replacing(file) as draft:
-        save_file(state, draft, metadata={SPEC_KEY: json.dumps(model.spec.to_dict())})
+        save_file(state, draft, metadata={SPEC_KEY: described})
     return file
 
 

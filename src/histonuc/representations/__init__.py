@@ -1,22 +1,12 @@
 """Representations: how nuclei become dense maps and come back. One file each, encode to decode.
 
-A representation is a frozen dataclass built for a number of classes:
-
-- ``channels``: number of map channels (C) the network must give;
-- ``encode(labels) -> targets``: NumPy, truth of one tile to dense targets;
-- ``loss(logits, targets) -> (loss, parts)``: torch, batched;
-- ``activate(logits) -> maps``: torch, the cheap last step that goes into exported graphs;
-- ``decode(maps) -> Instances``: NumPy, no torch, float32 (C, H, W) maps of one tile to nuclei;
-- ``mirror(maps, down=, right=)``: NumPy, the maps (B, C, H, W) of the image that is mirrored top to
-  bottom, left to right, or both;
-- ``pixel_probabilities(maps)``: NumPy, the same maps to probabilities (1 + classes, H, W) of
-  background and every class, for the pixel scores.
+C is the number of classes, K the number of map channels, B a batch, H and W the sides of a tile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from histonuc.nuclei import Instances, TileLabels
 from histonuc.representations.hover import Hover
@@ -31,28 +21,67 @@ if TYPE_CHECKING:
 
 
 class Representation(Protocol):
-    """What every representation offers; see the module's docstring."""
+    """What every representation offers: a frozen dataclass, built for a number of classes.
+
+    Its fields are its options. One of one's own is written down in docs/how-to/own-representation.
+    """
 
     @property
-    def channels(self) -> int: ...  # noqa: D102
+    def num_classes(self) -> int:
+        """C, the number of classes of the label space."""
 
-    def encode(self, labels: TileLabels) -> dict[str, NDArray[Any]]: ...  # noqa: D102
+    @property
+    def temperature(self) -> float:
+        """T, above 0: `decode` raises the class probabilities of a nucleus to 1 / T.
 
-    def loss(  # noqa: D102
+        A training fits it to its validation nuclei, so that probabilities mean what they say.
+        """
+
+    @property
+    def channels(self) -> int:
+        """K, the number of map channels that the network must give."""
+
+    def with_options(self, **options: Any) -> Self:
+        """A copy with other options; the network's weights fit both.
+
+        Raises:
+            ValueError: an unknown option or a bad value.
+        """
+
+    def encode(self, labels: TileLabels) -> dict[str, NDArray[Any]]:
+        """Dense targets of the truth of one tile, as `loss` takes them; arrays (H, W) or (k, H, W).
+
+        It runs in the processes that prepare the crops, without torch.
+        """
+
+    def loss(
         self, logits: Tensor, targets: Mapping[str, Tensor]
-    ) -> tuple[Tensor, dict[str, Tensor]]: ...
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss of a batch, by torch.
 
-    def activate(self, logits: Tensor) -> Tensor: ...  # noqa: D102
+        Args:
+            logits: float (B, K, H, W).
+            targets: `encode`'s arrays, batched.
 
-    def decode(self, maps: NDArray[np.float32]) -> Instances: ...  # noqa: D102
+        Returns:
+            The scalar to minimise, and its detached, unweighted terms by name, for the log.
+        """
 
-    def mirror(  # noqa: D102
-        self, maps: NDArray[np.float32], *, down: bool, right: bool
-    ) -> NDArray[np.float32]: ...
+    def activate(self, logits: Tensor) -> Tensor:
+        """Maps float32 (B, K, H, W) of logits, by torch: the last step, part of exported graphs."""
 
-    def pixel_probabilities(  # noqa: D102
-        self, maps: NDArray[np.float32]
-    ) -> NDArray[np.float32]: ...
+    def decode(self, maps: NDArray[np.float32]) -> Instances:
+        """Nuclei of the activated maps float32 (K, H, W) of one tile, without torch.
+
+        Raises:
+            ValueError: another shape, NaN or infinite maps.
+        """
+
+    def mirror(self, maps: NDArray[np.float32], *, down: bool, right: bool) -> NDArray[np.float32]:
+        """Maps (B, K, H, W) of the image mirrored top to bottom, left to right, or both."""
+
+    def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities (1 + C, H, W) of background and every class by pixel, for pixel scores."""
 
 
 REPRESENTATIONS: dict[str, Callable[..., Representation]] = {
@@ -68,11 +97,8 @@ def build_representation(name: str, num_classes: int, **options: Any) -> Represe
     """The representation `name` for `num_classes` classes.
 
     Raises:
-        ValueError: unknown name or option.
+        ValueError: unknown name or option, or a bad value.
     """
     if name not in REPRESENTATIONS:
         raise ValueError(f"unknown representation {name!r}; choose from {list(REPRESENTATIONS)}")
-    try:
-        return REPRESENTATIONS[name](num_classes=num_classes, **options)
-    except TypeError as error:
-        raise ValueError(f"representation {name!r}: {error}") from None
+    return REPRESENTATIONS[name](num_classes=num_classes).with_options(**options)

@@ -32,14 +32,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
-from histonuc.representations.bands import check_finite
 from histonuc.representations.kernels.regions import tidy
-from histonuc.representations.kernels.watershed import flood
+from histonuc.representations.kernels.targets import to_distances
+from histonuc.representations.kernels.watershed import drop_specks, flood
 from histonuc.representations.maps import (
     Nuclear,
     activate_nuclear,
+    check_finite,
     check_shape,
     encode_nuclear,
     nuclear_loss,
@@ -83,7 +83,7 @@ class Hover(Nuclear):
             background.
         """
         targets = encode_nuclear(labels)
-        return {**targets, "geometry": _to_distances(labels.instances, len(labels.candidates))}
+        return {**targets, "geometry": to_distances(labels.instances, len(labels.candidates))}
 
     def loss(
         self, logits: Tensor, targets: Mapping[str, Tensor]
@@ -153,7 +153,7 @@ class Hover(Nuclear):
         order = pixels[np.argsort(depth, kind="stable")]
         labels = flood(smooth, order, markers, num)
         labels, num = tidy(labels, self.min_area_px)
-        return self.pooled(labels, num, maps)
+        return self.pool(labels, num, maps)
 
 
 def _mean_square(wrong: Tensor, weight: Tensor) -> Tensor:
@@ -176,42 +176,6 @@ def _slopes(maps: Tensor) -> Tensor:
     kernels = torch.stack([across, across.T]).unsqueeze(1)  # (2, 1, 5, 5)
     with torch.autocast(maps.device.type, enabled=False):  # it would round the maps to 8 bits
         return conv2d(maps, kernels, padding=reach, groups=2)
-
-
-@compiled
-def _to_distances(instances: NDArray[np.int32], num: int) -> NDArray[np.float32]:
-    height, width = instances.shape
-    count = np.zeros(num)
-    centre = np.zeros((2, num))
-    for y in range(height):
-        for x in range(width):
-            owner = instances[y, x]
-            if owner:
-                count[owner] += 1
-                centre[0, owner] += x
-                centre[1, owner] += y
-    centre /= np.maximum(count, 1)
-    side = np.zeros((4, num))  # largest way to the left, right, up and down
-    for y in range(height):
-        for x in range(width):
-            owner = instances[y, x]
-            if owner:
-                right, down = x - centre[0, owner], y - centre[1, owner]
-                side[0, owner] = max(side[0, owner], -right)
-                side[1, owner] = max(side[1, owner], right)
-                side[2, owner] = max(side[2, owner], -down)
-                side[3, owner] = max(side[3, owner], down)
-    out = np.zeros((2, height, width), np.float32)
-    for y in range(height):
-        for x in range(width):
-            owner = instances[y, x]
-            if owner:
-                right, down = x - centre[0, owner], y - centre[1, owner]
-                if right != 0:
-                    out[0, y, x] = right / side[1 if right > 0 else 0, owner]
-                if down != 0:
-                    out[1, y, x] = down / side[3 if down > 0 else 2, owner]
-    return out
 
 
 def _heights(
@@ -239,25 +203,4 @@ def _find_markers(height: NDArray[np.float32]) -> tuple[NDArray[np.int32], int]:
     filled = (padded | (outside == 0))[1:-1, 1:-1]
     opened = cv2.morphologyEx(filled, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     num, pieces = cv2.connectedComponents(opened, connectivity=4, ltype=cv2.CV_32S)
-    return _keep_large(np.asarray(pieces, np.int32), num)
-
-
-@compiled
-def _keep_large(pieces: NDArray[np.int32], num: int) -> tuple[NDArray[np.int32], int]:
-    """Pieces of `_LEAST_MARKER_PX` and more, numbered anew, and how many they are."""
-    flat = pieces.ravel()
-    area = np.zeros(num, np.int64)
-    for piece in flat:
-        if piece:
-            area[piece] += 1
-    ids = np.zeros(num, np.int32)
-    count = 0
-    for old in range(1, num):
-        if area[old] >= _LEAST_MARKER_PX:
-            count += 1
-            ids[old] = count
-    out = np.zeros(len(flat), np.int32)
-    for pixel in range(len(flat)):
-        if flat[pixel]:
-            out[pixel] = ids[flat[pixel]]
-    return out.reshape(pieces.shape), count
+    return drop_specks(np.asarray(pieces, np.int32), num, _LEAST_MARKER_PX)

@@ -1,24 +1,30 @@
-"""What the instance representations share: maps of nucleus and class around their own geometry.
+"""What the representations share: maps read in bands, pixels pooled to nuclei, common options.
 
-Maps are (1 + G + C, H, W): the probability of being nucleus, G channels of geometry, and C class
-probabilities given that the pixel is nucleus.
+`Nuclear` is the base of those whose maps are (1 + G + C, H, W): the probability of being nucleus, G
+channels of geometry, and C class probabilities given that the pixel is nucleus.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.field_checks import check_types, refuse_unknown
 from histonuc.nuclei import Instances, TileLabels
-from histonuc.representations.pooling import pool, renumber
+from histonuc.representations.kernels.pooling import add_rows, renumber
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from torch import Tensor
+
+    D = TypeVar("D", bound=DataclassInstance)
+
+_BAND_PIXELS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +32,13 @@ class Nuclear(ABC):
     """Options that every instance representation has, and what follows from them.
 
     Attributes:
-        num_classes: C, classes of the label space.
+        num_classes: C, the number of classes of the label space.
         classes: weight of the class loss.
         class_weights: one weight a class; empty for all ones.
-        threshold: least nucleus probability of a nuclear pixel.
-        min_area_px: smaller nuclei are dropped.
-        min_score: nuclei of a lower mean nucleus probability are dropped.
-        temperature: class probabilities of a nucleus are raised to 1 / temperature.
+        threshold: least nucleus probability of a nuclear pixel, 0..1.
+        min_area_px: nuclei with fewer pixels are dropped.
+        min_score: nuclei with a lower mean nucleus probability are dropped.
+        temperature: class probabilities of a nucleus are raised to the power 1 / temperature.
     """
 
     num_classes: int
@@ -44,12 +50,7 @@ class Nuclear(ABC):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        # YAML has whole numbers and lists.
-        object.__setattr__(self, "class_weights", tuple(map(float, self.class_weights)))
-        if self.class_weights and len(self.class_weights) != self.num_classes:
-            raise ValueError(
-                f"class_weights: expected {self.num_classes} weights, got {len(self.class_weights)}"
-            )
+        check_options(self, self.num_classes)
 
     @abstractmethod
     def mirror_geometry(
@@ -59,8 +60,7 @@ class Nuclear(ABC):
 
     def mirror(self, maps: NDArray[np.float32], *, down: bool, right: bool) -> NDArray[np.float32]:
         """Maps (B, 1 + G + C, H, W) of the mirrored image."""
-        axes = tuple(axis for axis, flipped in ((2, down), (3, right)) if flipped)
-        maps = np.flip(maps, axes).copy()
+        maps = flip(maps, down=down, right=right)
         geometry = slice(1, maps.shape[1] - self.num_classes)
         maps[:, geometry] = self.mirror_geometry(maps[:, geometry], down=down, right=right)
         return maps
@@ -69,16 +69,68 @@ class Nuclear(ABC):
         """Background and class probabilities (1 + C, H, W) of the maps."""
         return np.concatenate([1 - maps[:1], maps[:1] * maps[len(maps) - self.num_classes :]])
 
-    def pooled(self, labels: NDArray[np.int32], num: int, maps: NDArray[np.float32]) -> Instances:
-        """Tidy labels with class probabilities and scores, see `to_instances`."""
+    def with_options(self, **options: Any) -> Self:
+        """A copy with other options; see `change_options`."""
+        return change_options(self, options)
+
+    def pool(self, labels: NDArray[np.int32], num: int, maps: NDArray[np.float32]) -> Instances:
+        """Nuclei of tidy labels: probabilities are means over pixels, the score is the first map's.
+
+        Args:
+            labels: int32 (H, W), ids 1..num; written over.
+            num: number of nuclei.
+            maps: float32 (1 + G + C, H, W).
+
+        Raises:
+            ValueError: NaN or infinite maps, but for the geometry, which is not read.
+        """
+        mean = pool_means(labels, num, maps, [0, *range(len(maps) - self.num_classes, len(maps))])
+        classes = np.maximum(mean[:, 1:], 1e-9)
         return to_instances(
-            labels,
-            num,
-            maps,
-            self.num_classes,
-            temperature=self.temperature,
-            min_score=self.min_score,
+            labels, mean[:, 0], classes, temperature=self.temperature, min_score=self.min_score
         )
+
+
+def check_options(representation: DataclassInstance, num_weights: int, order: str = "") -> None:
+    """Refuse options that are not what their annotations say; make `class_weights` a tuple.
+
+    Args:
+        representation: a frozen dataclass with the field `class_weights`, and `temperature`.
+        num_weights: number of class weights that it wants, where there are any.
+        order: of the weights, for the error: " (background first)".
+
+    Raises:
+        ValueError: with the first wrong option.
+    """
+    given = representation.class_weights  # type: ignore[attr-defined]
+    weights = tuple(given) if isinstance(given, list | tuple) else (given,)  # YAML has lists
+    object.__setattr__(representation, "class_weights", weights)
+    check_types(representation, "representation_options.")
+    if weights and len(weights) != num_weights:
+        raise ValueError(
+            f"class_weights: expected {num_weights} weights{order}, got {len(weights)}"
+        )
+    temperature = representation.temperature  # type: ignore[attr-defined]
+    if temperature <= 0:
+        raise ValueError(
+            f"--representation-options.temperature: expected above 0, got {temperature}"
+        )
+
+
+def change_options(representation: D, options: Mapping[str, Any]) -> D:
+    """A copy of a representation, which is a dataclass, with other options.
+
+    Raises:
+        ValueError: an option that it does not have, or a bad value.
+    """
+    known = [f.name for f in fields(representation) if f.name != "num_classes"]
+    refuse_unknown(options, known, f"options of the representation {type(representation).__name__}")
+    return replace(representation, **options)
+
+
+def flip(maps: NDArray[np.float32], *, down: bool, right: bool) -> NDArray[np.float32]:
+    """Maps (B, K, H, W) turned over, top to bottom, left to right, or both; a copy."""
+    return np.flip(maps, tuple(axis for axis, on in ((2, down), (3, right)) if on)).copy()
 
 
 def encode_nuclear(labels: TileLabels) -> dict[str, NDArray[Any]]:
@@ -150,48 +202,83 @@ def activate_nuclear(logits: Tensor, *, geometry: Tensor) -> Tensor:
 
 
 def check_shape(maps: NDArray[np.float32], channels: int) -> None:
-    """Refuse maps of another shape."""
+    """Refuse maps of another shape than (channels, H, W)."""
     if maps.ndim != 3 or maps.shape[0] != channels:
         raise ValueError(f"expected maps ({channels}, H, W), got {maps.shape}")
 
 
-def to_instances(
-    labels: NDArray[np.int32],
-    num: int,
-    maps: NDArray[np.float32],
-    num_classes: int,
-    *,
-    temperature: float,
-    min_score: float,
-) -> Instances:
-    """Labels with class probabilities and scores pooled over each nucleus's pixels.
+def check_finite(maps: NDArray[np.float32]) -> None:
+    """Refuse maps (K, H, W) with NaN or infinite values."""
+    for channel in maps:
+        # One pass: NaN and infinity survive in a sum of squares, and nothing cancels.
+        flat = channel.ravel()
+        if not np.isfinite(np.dot(flat, flat)):
+            raise ValueError("maps hold NaN or infinite values: the network diverged")
+
+
+def bands(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """First row, and one past the last, of bands that cover all rows of maps once.
+
+    What is read twice in a row then comes from the processor's cache: a large tile's maps do not
+    fit in it. Read pixel by pixel where the nuclei are, they come from memory five times as slowly
+    as the whole of them read in order.
+    """
+    rows = max(_BAND_PIXELS // max(width, 1), 1)
+    for row in range(0, height, rows):
+        yield row, min(row + rows, height)
+
+
+def pool_means(
+    labels: NDArray[np.int32], num: int, maps: NDArray[np.float32], channels: Sequence[int]
+) -> NDArray[np.float64]:
+    """Means of maps over the pixels of each label; refuses NaN and infinite values in them.
 
     Args:
-        labels: int32 (H, W), tidy ids 1..num; written over.
-        num: number of nuclei.
-        maps: float32 (1 + G + C, H, W).
-        num_classes: C, the last channels.
-        temperature: pooled probabilities are raised to 1 / temperature and normalised again.
-        min_score: nuclei of a lower score are dropped.
+        labels: int32 (H, W), ids 0..num.
+        num: number of labels.
+        maps: float32 (K, H, W).
+        channels: numbers of the k maps to average.
 
     Returns:
-        The score is the mean nucleus probability.
-
-    Raises:
-        ValueError: NaN or infinite maps, but for the geometry, which is not read.
+        float64 (num, k); zeros for a label without pixels.
     """
-    used = np.array([0, *range(len(maps) - num_classes, len(maps))])
-    sums, area = pool(labels, num, maps, used)
-    mean = sums / np.maximum(area, 1)[:, None]
-    keep = mean[:, 0] >= min_score
-    if not keep.all():
-        number = np.zeros(num + 1, np.int32)
-        number[1:][keep] = np.arange(1, keep.sum() + 1)
+    sums, area = np.zeros((num + 1, len(channels))), np.zeros(num + 1, np.int64)
+    maps = np.ascontiguousarray(maps)
+    for rows in bands(*labels.shape):
+        for channel in channels:
+            check_finite(maps[channel : channel + 1, rows[0] : rows[1]])
+        add_rows(labels, maps, np.asarray(channels, np.intp), rows, sums, area)
+    means: NDArray[np.float64] = sums[1:] / np.maximum(area[1:], 1)[:, None]
+    return means
+
+
+def to_instances(
+    labels: NDArray[np.int32],
+    score: NDArray[np.float64],
+    classes: NDArray[np.float64],
+    *,
+    temperature: float,
+    min_score: float = 0.0,
+) -> Instances:
+    """Decoded nuclei of labels and of what their pixels say.
+
+    Args:
+        labels: int32 (H, W), ids 1..n; written over.
+        score: float64 (n,), mean nucleus probability.
+        classes: float64 (n, C), mean class probabilities, which need not sum to 1.
+        temperature: they are raised to 1 / temperature and normalised.
+        min_score: nuclei of a lower score are dropped.
+    """
+    good = score >= min_score
+    if not good.all():
+        number = np.zeros(len(good) + 1, np.int32)
+        number[1:][good] = np.arange(1, good.sum() + 1)
         renumber(labels, number)
-        mean = mean[keep]
-    classes = np.maximum(mean[:, 1:], 1e-9) ** (1 / temperature)
+        score, classes = score[good], classes[good]
+    powers = classes ** (1 / temperature)
+    total = np.maximum(powers.sum(1, keepdims=True), np.finfo(np.float64).tiny)
     return Instances(
         labels=labels,
-        class_probabilities=(classes / classes.sum(1, keepdims=True)).astype(np.float32),
-        score=np.clip(mean[:, 0], 0, 1).astype(np.float32),
+        class_probabilities=(powers / total).astype(np.float32),
+        score=np.clip(score, 0, 1).astype(np.float32),
     )

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.kernels.targets import to_centres
 from histonuc.representations.maps import (
     Nuclear,
     activate_nuclear,
@@ -72,7 +72,7 @@ class Offset(Nuclear):
             (the pixel of it that is nearest to the mean of its pixels); 0 in the background.
         """
         targets = encode_nuclear(labels)
-        return {**targets, "geometry": _to_centres(labels.instances, len(labels.candidates))}
+        return {**targets, "geometry": to_centres(labels.instances, len(labels.candidates))}
 
     def loss(
         self, logits: Tensor, targets: Mapping[str, Tensor]
@@ -130,42 +130,4 @@ class Offset(Nuclear):
             prominence=self.prominence,
             min_area_px=self.min_area_px,
         )
-        return self.pooled(labels, num, maps)
-
-
-@compiled
-def _to_centres(instances: NDArray[np.int32], num: int) -> NDArray[np.float32]:
-    height, width = instances.shape
-    count = np.zeros(num)
-    centre = np.zeros((num, 2))
-    for y in range(height):
-        for x in range(width):
-            owner = instances[y, x]
-            count[owner] += 1
-            centre[owner, 0] += y
-            centre[owner, 1] += x
-    nearest = np.full(num, np.inf)
-    inside = np.zeros((num, 2), np.float32)
-    for owner in range(num):
-        centre[owner] /= max(count[owner], 1)
-    for y in range(height):
-        for x in range(width):
-            owner = instances[y, x]
-            if owner:
-                away = (y - centre[owner, 0]) ** 2 + (x - centre[owner, 1]) ** 2
-                if away < nearest[owner]:
-                    nearest[owner] = away
-                    inside[owner, 0] = y
-                    inside[owner, 1] = x
-    for owner in range(num):
-        if nearest[owner] < 0.6:  # the mean lies in the nucleus: it need not be a pixel's centre
-            inside[owner, 0] = centre[owner, 0]
-            inside[owner, 1] = centre[owner, 1]
-    out = np.zeros((2, height, width), np.float32)
-    for y in range(height):
-        for x in range(width):
-            owner = instances[y, x]
-            if owner:
-                out[0, y, x] = inside[owner, 0] - y
-                out[1, y, x] = inside[owner, 1] - x
-    return out
+        return self.pool(labels, num, maps)

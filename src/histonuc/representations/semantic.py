@@ -11,13 +11,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.maps import (
+    change_options,
+    check_finite,
+    check_options,
+    check_shape,
+    flip,
+    pool_means,
+    to_instances,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,9 +42,10 @@ class Semantic:
 
     Attributes:
         num_classes: C, classes of the label space.
-        bce, dice, iou: weights of the hybrid loss's terms.
+        bce, dice, iou: weights of the terms of the hybrid loss.
         class_weights: one weight a channel (1 + C, background first); empty for all ones.
         min_area_px: smaller connected components are dropped by `decode`.
+        temperature: class probabilities of a nucleus are raised to the power 1 / temperature.
     """
 
     num_classes: int
@@ -44,13 +54,10 @@ class Semantic:
     iou: float = 1.0
     class_weights: tuple[float, ...] = field(default=())
     min_area_px: int = 10
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.class_weights and len(self.class_weights) != self.channels:
-            raise ValueError(
-                f"class_weights: expected {self.channels} weights (background first), "
-                f"got {len(self.class_weights)}"
-            )
+        check_options(self, self.channels, " (background first)")
 
     @property
     def channels(self) -> int:
@@ -98,9 +105,11 @@ class Semantic:
 
     def mirror(self, maps: NDArray[np.float32], *, down: bool, right: bool) -> NDArray[np.float32]:
         """Maps (B, 1 + C, H, W) of the mirrored image."""
-        return np.flip(
-            maps, tuple(axis for axis, flipped in ((2, down), (3, right)) if flipped)
-        ).copy()
+        return flip(maps, down=down, right=right)
+
+    def with_options(self, **options: Any) -> Self:
+        """A copy with other options; see `change_options`."""
+        return change_options(self, options)
 
     def decode(self, maps: NDArray[np.float32]) -> Instances:
         """Arg-max, then 4-connected components per class; holes are filled.
@@ -120,10 +129,8 @@ class Semantic:
         Raises:
             ValueError: wrong shape, NaN or infinite maps.
         """
-        if maps.ndim != 3 or maps.shape[0] != self.channels:
-            raise ValueError(f"expected maps ({self.channels}, H, W), got {maps.shape}")
-        if not np.isfinite(maps).all():
-            raise ValueError("maps hold NaN or infinite values: the network diverged")
+        check_shape(maps, self.channels)
+        check_finite(maps)
         classes = maps[1:]
         nuclear = classes.sum(0)
         winner = np.where(nuclear > maps[0], _likeliest(classes, nuclear) + 1, 0)
@@ -131,7 +138,8 @@ class Semantic:
         count = 0
         for channel in range(1, self.channels):
             count = _add_components(labels, winner == channel, count, self.min_area_px)
-        return _pool(labels, maps)
+        mean = pool_means(labels, count, maps, range(1, self.channels))
+        return to_instances(labels, mean.sum(1), mean.clip(min=0), temperature=self.temperature)
 
     def pixel_probabilities(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         """Background and class probabilities (1 + C, H, W): here the maps themselves."""
@@ -181,25 +189,3 @@ def _fill_holes(labels: NDArray[np.int32], relabelled: NDArray[np.int32]) -> Non
         inside = holes[1:-1, 1:-1][crop] == hole
         free = inside & (labels[crop] == 0)
         labels[crop][free] = relabelled[y - 1 + inside[:, 0].argmax(), x - 2]
-
-
-def _pool(labels: NDArray[np.int32], maps: NDArray[np.float32]) -> Instances:
-    """Compact the ids and average the maps over each nucleus."""
-    present = np.unique(labels[labels > 0])
-    num = len(present)
-    renumber = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
-    renumber[present] = np.arange(1, num + 1)
-    dense = renumber[labels]
-    ys, xs = np.nonzero(dense)
-    index = dense[ys, xs] - 1
-    sums = np.stack(
-        [np.bincount(index, maps[c, ys, xs], minlength=num) for c in range(len(maps))], axis=1
-    )
-    area = np.maximum(np.bincount(index, minlength=num), 1)
-    foreground = sums[:, 1:].sum(1, keepdims=True)
-    probabilities = sums[:, 1:] / np.maximum(foreground, 1e-12)
-    return Instances(
-        labels=dense,
-        class_probabilities=probabilities.astype(np.float32),
-        score=np.clip(foreground[:, 0] / area, 0, 1).astype(np.float32),
-    )

@@ -29,11 +29,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.compiled import compiled
 from histonuc.nuclei import Instances, TileLabels
-from histonuc.representations.bands import check_finite
 from histonuc.representations.kernels.polygons import (
-    DIRECTIONS,
     RAYS,
     balance,
     find_maxima,
@@ -41,9 +38,11 @@ from histonuc.representations.kernels.polygons import (
     suppress,
 )
 from histonuc.representations.kernels.regions import tidy
+from histonuc.representations.kernels.targets import march_rays
 from histonuc.representations.maps import (
     Nuclear,
     activate_nuclear,
+    check_finite,
     check_shape,
     encode_nuclear,
     nuclear_loss,
@@ -93,7 +92,7 @@ class Star(Nuclear):
             0..1 (StarDist's object probability), 0 in the background and where the truth is
             unknown.
         """
-        rays, depth = _march(labels.instances, len(labels.candidates))
+        rays, depth = march_rays(labels.instances, len(labels.candidates))
         depth[labels.ignore] = 0
         return {**encode_nuclear(labels), "geometry": rays, "depth": depth}
 
@@ -163,69 +162,8 @@ class Star(Nuclear):
         uncovered = np.flatnonzero(nuclear & (labels == 0)).astype(np.int32)
         suppress(_best_first(uncovered, score), rays, nuclear, self.overlap, labels, area)
         labels, num = tidy(labels, self.min_area_px)
-        return self.pooled(labels, num, maps)
+        return self.pool(labels, num, maps)
 
 
 def _best_first(cells: NDArray[np.int32], score: NDArray[np.float32]) -> NDArray[np.int32]:
     return cells[np.argsort(-score.ravel()[cells], kind="stable")]
-
-
-def _march(
-    instances: NDArray[np.int32], num: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Ray lengths of every nuclear pixel.
-
-    A ray is sampled at the nearest pixels, one a pixel of its main axis; it ends halfway between
-    the last sample in the nucleus and the first outside.
-
-    Args:
-        instances: int32 (H, W), ids 0..num - 1, 0 = background.
-        num: number of ids, background included.
-
-    Returns:
-        float32 (32, H, W), px, 0 in the background; and float32 (H, W), the shortest ray divided by
-        the largest such of the nucleus.
-    """
-    return _march_padded(np.pad(instances, 1), num, DIRECTIONS)
-
-
-@compiled
-def _march_padded(
-    padded: NDArray[np.int32], num: int, directions: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    height, width = padded.shape[0] - 2, padded.shape[1] - 2
-    flat = padded.ravel()
-    reach = max(height, width) + 1
-    step = np.empty((RAYS, reach), np.int32)
-    length = np.empty(RAYS, np.float32)
-    for ray in range(RAYS):
-        length[ray] = 1 / max(abs(directions[ray, 0]), abs(directions[ray, 1]))
-        for n in range(reach):
-            down = round(n * directions[ray, 0] * length[ray])
-            right = round(n * directions[ray, 1] * length[ray])
-            step[ray, n] = down * (width + 2) + right
-    rays = np.zeros((RAYS, height, width), np.float32)
-    depth = np.zeros((height, width), np.float32)
-    deepest = np.zeros(num, np.float32)
-    for y in range(height):
-        for ray in range(RAYS):
-            for x in range(width):
-                here = (y + 1) * (width + 2) + x + 1
-                owner = flat[here]
-                if owner == 0:
-                    continue
-                n = 1
-                while flat[here + step[ray, n]] == owner:  # the padding ends every ray
-                    n += 1
-                away = np.float32(n - 0.5) * length[ray]
-                rays[ray, y, x] = away
-                if ray == 0 or away < depth[y, x]:
-                    depth[y, x] = away
-        for x in range(width):
-            owner = padded[y + 1, x + 1]
-            deepest[owner] = max(deepest[owner], depth[y, x])
-    for y in range(height):
-        for x in range(width):
-            if depth[y, x] > 0:
-                depth[y, x] /= deepest[padded[y + 1, x + 1]]
-    return rays, depth

@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.representations.bands import bands, check_finite
 from histonuc.representations.kernels import density as density_kernels
 from histonuc.representations.kernels import voting as voting_kernels
 from histonuc.representations.kernels.regions import Runs, tidy_runs
+from histonuc.representations.maps import bands, check_finite
 
 CELL_PX = 2
 """Side of a cell. Votes are shared bilinearly between cells, so places stay finer than that."""

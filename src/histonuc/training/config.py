@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from histonuc.data.augment import AugmentConfig
-from histonuc.training.field_checks import check_types, flag, refuse_unknown
+from histonuc.field_checks import check_types, flag, refuse_unknown
 
 _POSITIVE = (
     *("tile_px", "epochs", "batch_size", "accumulate", "devices", "num_nodes"),

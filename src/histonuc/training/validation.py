@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import logging
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from histonuc.evaluation import Evaluation, evaluate
+from histonuc.evaluation import Evaluation
+from histonuc.evaluation.loop import evaluate
 from histonuc.evaluation.nucleus_tables import number
 from histonuc.metrics.calibration import LOG2_TEMPERATURES, CalibrationCounts
-from histonuc.models.network import NucleusModel
+from histonuc.models.network import ModelSpec
 from histonuc.models.zoo import save_model
-from histonuc.representations.maps import Nuclear
 from histonuc.training.run import Run, save_last
 from histonuc.training.samples import save_samples
 
@@ -25,7 +25,7 @@ def validate(run: Run) -> None:
     """Score the validation tiles, log, keep the best, and save where the run now stands."""
     evaluation = _evaluate(run)
     calibration = evaluation.total.calibration
-    model = _calibrate(run, calibration)
+    spec = _calibrate(run, calibration)
     summary = evaluation.summary()
     value = summary[run.config.monitor]
     progress = run.progress
@@ -42,7 +42,7 @@ def validate(run: Run) -> None:
             "lr": run.schedule.at(max(progress.step - 1, 0)),
             "val": summary,
             "class_ece": number(calibration.class_ece),
-            "temperature": model.spec.representation_options.get("temperature"),
+            "temperature": spec.representation_options.get("temperature"),
             "best": better,
             "seconds": run.seconds,
         },
@@ -56,32 +56,28 @@ def validate(run: Run) -> None:
     best = run.config.out / "checkpoints" / "best"
     # A run has a best checkpoint even where its score is never defined (no nuclei in the truth).
     if run.fabric.is_global_zero and (better or not (best / "model.safetensors").is_file()):
-        save_model(model, best)
+        save_model(run.judged, best, spec=spec)
         save_samples(evaluation, run.config.out / "samples")
     progress.due = False
     save_last(run)
 
 
-def _calibrate(run: Run, counts: CalibrationCounts) -> NucleusModel:
-    """The judged model with the temperature that its validation nuclei ask for.
+def _calibrate(run: Run, counts: CalibrationCounts) -> ModelSpec:
+    """What the judged model is, with the temperature that its validation nuclei ask for.
 
-    A temperature of the user's own stays, and `semantic` has none. Nor is there one to take where
-    the likelihood has no minimum: nothing matched, one class only, or every class right.
+    A temperature that the user gave stays. Nor is there one to take where the likelihood has no
+    minimum: nothing matched, one class only, or every class right. The model in training keeps its
+    own temperature, so that a resumed run scores as an undisturbed one does.
     """
-    model = run.judged
-    options, representation = run.config.representation_options, model.representation
-    if "temperature" in options or not isinstance(representation, Nuclear):
-        return model
+    spec = run.judged.spec
     lowest, highest = 2.0 ** LOG2_TEMPERATURES[[0, -1]]
-    if not lowest < counts.temperature < highest:  # nor for NaN
-        return model
-    # Shallow: the weights are shared. The model in training keeps its own temperature, so a resumed
-    # run scores as an undisturbed one does.
-    calibrated = copy.copy(model)
+    found = lowest < counts.temperature < highest  # not for NaN
+    if "temperature" in run.config.representation_options or not found:
+        return spec
     # p^(1/T) of probabilities that went through p^(1/S) already is p^(1/ST).
-    temperature = round(representation.temperature * counts.temperature, 4)
-    calibrated.set_representation_options({"temperature": temperature})
-    return calibrated
+    temperature = round(run.judged.representation.temperature * counts.temperature, 4)
+    options = {**spec.representation_options, "temperature": temperature}
+    return replace(spec, representation_options=options)
 
 
 def _evaluate(run: Run) -> Evaluation:

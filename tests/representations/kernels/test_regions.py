@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from histonuc.representations.kernels.regions import Runs, tidy, tidy_runs
-from histonuc.representations.pooling import pool
 
 labels_of_any_kind = hnp.arrays(
     np.int32,
@@ -76,23 +74,10 @@ def test_a_hole_between_two_nuclei_stays_open_and_a_nucleus_in_a_nucleus_stays()
     assert clean[6, 1] not in (0, clean[0, 0])
 
 
-def test_pool_sums_over_labels() -> None:
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 4, (11, 7)).astype(np.int32)
-    maps = rng.random((2, 11, 7)).astype(np.float32)
-    sums, area = pool(labels, 3, maps, np.array([1, 0]))
-    for label in range(1, 4):
-        assert area[label - 1] == (labels == label).sum()
-        assert sums[label - 1] == pytest.approx(maps[::-1, labels == label].sum(1))
-
-
 def test_nothing_at_all() -> None:
     clean, num = tidy(np.zeros((3, 4), np.int32), 1)
     assert num == 0
     assert clean.shape == (3, 4)
-    sums, area = pool(clean, 0, np.zeros((2, 3, 4), np.float32), np.array([0, 1]))
-    assert sums.shape == (0, 2)
-    assert area.shape == (0,)
 
 
 def test_runs_tell_where_pieces_came_from_and_which_pixels_were_lost() -> None:
@@ -107,14 +92,3 @@ def test_runs_tell_where_pieces_came_from_and_which_pixels_were_lost() -> None:
     assert clean.tolist() == [[1, 1, 0, 0, 0], [1, 1, 0, 0, 0], [2, 2, 2, 2, 2]]
     assert origin.tolist() == [7, 5]
     assert lost.tolist() == [4]
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (700, 300), (3, 100_000)])
-def test_pooling_in_bands_reads_every_row_once(shape: tuple[int, int]) -> None:
-    maps = np.random.default_rng(0).random((1, *shape)).astype(np.float32)
-    sums, area = pool(np.ones(shape, np.int32), 1, maps, np.array([0]))
-    assert area[0] == maps.size
-    assert sums[0, 0] == pytest.approx(maps.sum(dtype=float))
-    maps[0, -1, -1] = np.nan
-    with pytest.raises(ValueError, match="network diverged"):
-        pool(np.zeros(shape, np.int32), 0, maps, np.array([0]))

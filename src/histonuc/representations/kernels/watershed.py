@@ -72,3 +72,36 @@ def _top(parent: NDArray[np.int32], item: int) -> int:
         parent[item] = parent[parent[item]]
         item = parent[item]
     return item
+
+
+@compiled
+def drop_specks(
+    pieces: NDArray[np.int32], num: int, least_px: int
+) -> tuple[NDArray[np.int32], int]:
+    """Pieces that are large enough, numbered anew, and how many they are.
+
+    Args:
+        pieces: int32 (H, W), ids 0..num - 1, 0 being the background.
+        num: number of ids, background included.
+        least_px: area of the smallest piece that stays.
+
+    Returns:
+        int32 (H, W), ids 0..n in the order of the old ones, and n.
+    """
+    """Pieces of `least_px` and more, numbered anew, and how many they are."""
+    flat = pieces.ravel()
+    area = np.zeros(num, np.int64)
+    for piece in flat:
+        if piece:
+            area[piece] += 1
+    ids = np.zeros(num, np.int32)
+    count = 0
+    for old in range(1, num):
+        if area[old] >= least_px:
+            count += 1
+            ids[old] = count
+    out = np.zeros(len(flat), np.int32)
+    for pixel in range(len(flat)):
+        if flat[pixel]:
+            out[pixel] = ids[flat[pixel]]
+    return out.reshape(pieces.shape), count

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Iterable
 from difflib import get_close_matches
-from functools import lru_cache
+from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -55,22 +55,31 @@ def _check(name: str, kind: type, values: Iterable[Any]) -> None:
             raise ValueError(f"{flag(name)}: expected {_WORDS[kind]}, got {value!r}{hint}")
 
 
-@lru_cache(maxsize=4)
+@cache
 def _hints(kind: Hashable) -> dict[str, Any]:
     return get_type_hints(kind)  # resolved once a class: the annotations are strings
 
 
 def refuse_unknown(given: Iterable[str], known: Collection[str], what: str) -> None:
-    """Refuse names that are no settings, with the nearest that are.
+    """Refuse names that there are not, with the nearest that there are, and all of them.
+
+    Args:
+        given: names that the user gave.
+        known: names that there are.
+        what: what they name: "training settings".
 
     Raises:
         ValueError: unknown names.
+
+    >>> refuse_unknown(["max_lrr"], ["max_lr", "epochs"], "training settings")
+    Traceback (most recent call last):
+    ValueError: unknown training settings: max_lrr (did you mean max_lr?); known are epochs, max_lr
     """
     unknown = sorted(str(name) for name in given if name not in known)
     if not unknown:
         return
     near = {name: get_close_matches(name, known, 1) for name in unknown}
-    meant = [f"{name} (did you mean {match[0]}?)" for name, match in near.items() if match]
-    rest = [name for name, match in near.items() if not match]
-    known_names = f"; known are {sorted(known)}" if rest else ""
-    raise ValueError(f"unknown {what}: {', '.join(meant + rest)}{known_names}")
+    meant = [
+        f"{name} (did you mean {match[0]}?)" if match else name for name, match in near.items()
+    ]
+    raise ValueError(f"unknown {what}: {', '.join(meant)}; known are {', '.join(sorted(known))}")
