@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -46,6 +49,33 @@ def test_contour_of_an_l_shape_is_its_pixel_edges() -> None:
     points, offsets = trace_contours(labels, 1)
     assert points.tolist() == [[0, 0], [1, 0], [1, 1], [2, 1], [2, 2], [0, 2]]
     assert offsets.tolist() == [0, 6]
+
+
+def test_a_nucleus_that_touches_itself_has_a_ring_that_does_not() -> None:
+    labels = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 0]], np.int32)  # the corners of (1, 2), (2, 1)
+    nuclei = Nuclei.from_instances(as_instances(labels), NUCLEUS)
+    ring = nuclei.contour(0)
+    assert len(np.unique(ring, axis=0)) == len(ring) == 10 + 4
+    assert nuclei.area_px.tolist() == [7]
+    # The upper pixel gives a square at the corner away, and gains one to the left of its side.
+    parted = [[2.125, 2], [2.125, 1.875], [1.875, 1.875], [1.875, 1.75], [2, 1.75]]
+    assert parted in [ring[i : i + 5].tolist() for i in range(len(ring))]
+
+
+@given(label_images, st.sampled_from([0.1, 0.25, 1.0, 1.996]))
+def test_contours_are_simple_rings_with_sides_level_and_upright_by_turns(
+    raw: np.ndarray, scale: float
+) -> None:
+    labels = consecutive(raw)
+    points, offsets = trace_contours(labels, int(labels.max(initial=0)))
+    for start, end in itertools.pairwise(offsets):
+        ring = points[start:end]
+        sides = np.roll(ring, -1, axis=0) - ring
+        assert not sides[::2, 1].any()
+        assert not sides[1::2, 0].any()
+        assert shapely.Polygon(ring).is_valid
+        # As text formats round them, in the pixels of a finer or coarser scan.
+        assert shapely.Polygon(np.round(ring * scale + 10_000.123, 2)).is_valid
 
 
 @given(label_images)

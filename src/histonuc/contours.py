@@ -3,6 +3,11 @@
 Contours run along pixel edges: the polygon's area equals the pixel count, and filling it gives back
 exactly the pixels it came from. Points are (x, y), with (0, 0) at the top-left corner of the
 top-left pixel.
+
+Where two pixels of a nucleus touch by their corners only, a contour along the edges would use that
+corner twice, and programs refuse such a ring. The upper pixel therefore gives up a small square at
+the corner, and gains one of the same size beside it: the ring is simple, its sides are still upright
+and level by turns, its area is unchanged, and no pixel's centre changes sides.
 """
 
 from __future__ import annotations
@@ -11,6 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
+
+TOUCH_PX = 0.125
+"""Side of the squares that keep a contour from touching itself: a power of two, so that areas stay
+exact, and more than the 0.01 px that text formats round to, after any scaling of slides."""
+_ARRIVING_DOWN = ((0, -2), (1, -2), (1, -1), (-1, -1), (-1, 0))
+_ARRIVING_LEFT = ((1, 0), (1, -1), (-1, -1), (-1, -2), (0, -2))
+"""What replaces a corner (0, 0) that is used twice, in units of `TOUCH_PX` (x, y), by the direction
+in which the contour of the upper pixel comes to it."""
 
 
 @compiled
@@ -50,7 +63,7 @@ def trace_contours(
     Returns:
         points float64 (P, 2) corner vertices (x, y), clockwise, collinear ones removed, and
         offsets int64 (n + 1,). A label of several parts is given by its largest part; holes are
-        not outlined.
+        not outlined. No ring touches itself, and the sides of each are level and upright by turns.
 
     Raises:
         ValueError: a label of 1..n does not occur.
@@ -71,10 +84,27 @@ def trace_contours(
         )
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     rows = np.repeat(ring[:, 0] - offsets[:-1], sizes) + np.arange(offsets[-1])
-    y, x = np.divmod(corners[rows], np.int32(width + 2))
+    corner = corners[rows]
+    y, x = np.divmod(np.abs(corner), np.int32(width + 2))
     points = np.empty((offsets[-1], 2))
     points[:, 0], points[:, 1] = x - 1, y - 1
-    return points, offsets
+    touching = np.flatnonzero(corner < 0)
+    return _parted(points, offsets, touching) if len(touching) else (points, offsets)
+
+
+def _parted(
+    points: NDArray[np.float64], offsets: NDArray[np.int64], touching: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Contours with five vertices in place of each that is numbered in `touching`."""
+    place = touching - offsets[np.searchsorted(offsets, touching, "right") - 1]
+    # A contour starts at the left end of an upper side: even vertices are reached by upright sides.
+    steps = np.array([_ARRIVING_DOWN, _ARRIVING_LEFT])[place % 2] * TOUCH_PX
+    num = np.ones(len(points), np.int64)
+    num[touching] = steps.shape[1]
+    begin = np.concatenate([[0], np.cumsum(num)])
+    parted = np.repeat(points, num, axis=0)
+    parted[begin[touching, None] + np.arange(steps.shape[1])] += steps
+    return parted, begin[offsets]
 
 
 @compiled
@@ -84,6 +114,7 @@ def _largest_rings(
     """Vertices of the contours, and where in them each label's ring of largest area is, (n, 2).
 
     Pixels and corners of the raster go by their flat index; a corner is its pixel's upper left one.
+    The index is negative where `_parted` has to replace the corner.
     """
     corners = np.empty(4 * len(padded), np.int32)  # the system gives only the pages that are used
     met = np.zeros(len(padded), np.bool_)
@@ -121,10 +152,11 @@ def _walk(
     ahead = np.array((1, width, -1, -width))
     corner = np.array((0, 1, width + 1, width))
     label = padded[start]
-    at, direction, area, turned = start, 0, 0, True
+    at, direction, area, turned, touches = start, 0, 0, True, False
     while True:
         if turned:
-            corners[end] = at + corner[direction]
+            vertex = at + corner[direction]
+            corners[end] = -vertex if touches else vertex
             end += 1
         # The integral of -y dx in flat indices: what x adds to them cancels out.
         if direction == 0:
@@ -134,8 +166,10 @@ def _walk(
             area += at + width
         following = at + ahead[direction]
         outside = following + ahead[(direction + 3) & 3]
-        turned = True
+        turned, touches = True, False
         if padded[following] != label:  # on around the same pixel (4-connected)
+            # The pixel across the corner comes to it as well. Parting the upper one's way suffices.
+            touches = padded[outside] == label and (direction == 1 or direction == 2)
             direction = (direction + 1) & 3
         elif padded[outside] != label:
             at, turned = following, False

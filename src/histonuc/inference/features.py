@@ -128,6 +128,8 @@ def _hull_areas(
             farthest[0, k] = farthest[1, k] = -np.inf
         for k in range(offsets[i], offsets[i + 1]):
             row = int(points[k, 1]) - tops[i]
+            if points[k, 1] != tops[i] + row:  # where a nucleus touches itself, inside its hull
+                continue
             rows = max(rows, row + 1)
             farthest[0, row] = max(farthest[0, row], points[k, 0])
             farthest[1, row] = max(farthest[1, row], -points[k, 0])

@@ -83,8 +83,11 @@ def outline_paths(
 
 
 def _cut_corners(ring: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Pixel stairs become slopes: every corner is cut half a pixel before and after it."""
-    ahead = np.sign(np.roll(ring, -1, axis=0) - ring)
+    """Pixel stairs become slopes: every corner is cut half a pixel before and after it.
+
+    Sides shorter than a pixel, where a nucleus touches itself, are cut at their middle.
+    """
+    ahead = np.clip(np.roll(ring, -1, axis=0) - ring, -1, 1)
     behind = np.roll(ahead, 1, axis=0)
     both = np.stack([ring - 0.5 * behind, ring + 0.5 * ahead], axis=1).reshape(-1, 2)
     return both[np.any(both != np.roll(both, 1, axis=0), axis=1)]

@@ -255,6 +255,8 @@ def split(
 def grow(labels: Ints, centres: Floats, pixels: Ints, aims: Floats, taken: Ints) -> None:
     """Give pixels, in place, to the nucleus beside them whose centre is nearest to where they aim.
 
+    Pixels that would close a gap of that nucleus are left: what they enclosed would be a hole.
+
     Args:
         labels: (H, W), written over.
         centres: (num, 2) by nucleus.
@@ -279,6 +281,28 @@ def grow(labels: Ints, centres: Floats, pixels: Ints, aims: Floats, taken: Ints)
                 least = down * down + right * right
                 taken[k] = owner
     for k in range(len(pixels)):
-        if taken[k]:
-            labels[pixels[k] // width, pixels[k] % width] = taken[k]
+        y, x = pixels[k] // width, pixels[k] % width
+        if taken[k] and _parts_around(labels, y, x, taken[k]) <= 1:
+            labels[y, x] = taken[k]
             pixels[k] = -1
+
+
+@compiled_part
+def _parts_around(labels: Ints, y: Whole, x: Whole, label: Whole) -> int:
+    """How many parts of a nucleus meet at a pixel: Yokoi's connectivity number, 1973."""
+    parts, down, right = 0, 0, 1
+    for _ in range(4):  # beside it, and the corner and the side that come next around it
+        if _is_label(labels, y + down, x + right, label) and not (
+            _is_label(labels, y + down + right, x + right - down, label)
+            and _is_label(labels, y + right, x - down, label)
+        ):
+            parts += 1
+        down, right = right, -down
+    return parts
+
+
+@compiled_part
+def _is_label(labels: Ints, y: Whole, x: Whole, label: Whole) -> bool:
+    """Whether a pixel lies in the image and in a nucleus."""
+    inside = y >= 0 and x >= 0 and y < labels.shape[0] and x < labels.shape[1]
+    return inside and labels[y, x] == label
