@@ -26,7 +26,7 @@ import torch
 
 from histonuc.data.folder import prepare_folder
 from histonuc.data.store import Store
-from histonuc.evaluation import evaluate
+from histonuc.evaluation import evaluate_maps, summarise
 from histonuc.models.engines import (
     INT8_SUFFIX,
     SPEC_KEY,
@@ -105,16 +105,15 @@ def megapixels_a_second(runtimes: list[Any], repeats: int = 7) -> list[float]:
 
 
 def score(runtime: Any, store: Store, rows: np.ndarray) -> float:
-    evaluation = evaluate(
+    evaluation = evaluate_maps(
         store,
         rows,
         runtime.maps,
         representation=runtime.representation,
         label_space=runtime.label_space,
         mpp=runtime.mpp,
-        panels=False,
     )
-    return float(evaluation.summary()["bpq"])
+    return float(summarise(evaluation)["bpq"])
 
 
 def main() -> None:

@@ -29,8 +29,9 @@ import pyarrow as pa
 
 from histonuc.data.synthetic import draw_tile
 from histonuc.evaluation import write_scores
-from histonuc.evaluation.loop import score_predictions
-from histonuc.evaluation.scorer import Prediction
+from histonuc.evaluation.classes import ScoredClasses
+from histonuc.evaluation.evaluate import pair_with_truth, score_tiles
+from histonuc.evaluation.predictions import Prediction
 from histonuc.metrics.counts import nanmean
 from histonuc.metrics.official import flatten_channels, official_counts
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
@@ -159,7 +160,9 @@ class DrawnStore:
 def print_peak(num: int) -> None:
     """Score and write `num` small tiles, and say how much memory this process took at most."""
     store = DrawnStore(num)
-    evaluation = score_predictions(store, store.predictions(), num, no_classes="")
+    classes = ScoredClasses(label_space=store.label_space)
+    pairs = pair_with_truth(store, store.predictions(), classes)
+    evaluation = score_tiles(pairs, num, classes)
     scored = peak_kib()
     with TemporaryDirectory() as folder:
         write_scores(evaluation, Path(folder))

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from histonuc.data.store import Store
-from histonuc.evaluation import evaluate
+from histonuc.evaluation import evaluate_maps
 from histonuc.metrics.bootstrap import percentile_interval, resample_sums
 from histonuc.models.loading import load_runtime
 
@@ -34,14 +34,13 @@ def main() -> None:
     args = parser.parse_args()
     store, runtime = Store.open(args.data), load_runtime(args.model, precision=args.precision)
     images = [
-        evaluate(
+        evaluate_maps(
             store,
             [tile],
             runtime.maps,
             representation=runtime.representation,
             label_space=runtime.label_space,
             mpp=runtime.mpp,
-            panels=False,
         ).total.detection
         for tile in store.select(args.folds, args.sources).tolist()
     ]

@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from histonuc.data.resampling import at_mpp, resample_labels
 from histonuc.data.store import Store
-from histonuc.evaluation import evaluate
-from histonuc.evaluation.panels import TileScore, crop_to_panel
+from histonuc.evaluation import TileScore, TileScores, evaluate_maps
+from histonuc.evaluation.panels import crop_to_panel
 from histonuc.models.loading import Runtime, load_runtime
 from histonuc.taxonomy import LabelSpace
 
@@ -59,7 +59,7 @@ def row(store: Store, runtime: Runtime, record: TileScore) -> NDArray[np.uint8]:
     return np.concatenate([strip, np.asarray(text)])
 
 
-def choose(records: tuple[TileScore, ...]) -> tuple[list[TileScore], list[TileScore]]:
+def choose(records: TileScores) -> tuple[list[TileScore], list[TileScore]]:
     """A typical tile of each data set; the worst of the larger data sets."""
     typical, failures = [], []
     for source in sorted({record.source for record in records}):
@@ -80,16 +80,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     store, runtime = Store.open(args.data), load_runtime(args.model)
-    records = evaluate(
+    tiles = evaluate_maps(
         store,
         store.select(args.folds),
         runtime.maps,
         representation=runtime.representation,
         label_space=runtime.label_space,
         mpp=runtime.mpp,
-        panels=False,
-    ).records
-    for kind, chosen in zip(("typical", "failures"), choose(records), strict=True):
+    ).tiles
+    for kind, chosen in zip(("typical", "failures"), choose(tiles), strict=True):
         rows = [row(store, runtime, record) for record in chosen]
         width = max(r.shape[1] for r in rows)
         rows = [

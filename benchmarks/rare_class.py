@@ -23,7 +23,8 @@ from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
 from histonuc.data.writer import StoreWriter, TileRecord
-from histonuc.evaluation.evaluate import score_model
+from histonuc.evaluation import TileSelection, score_model
+from histonuc.models.loading import load_runtime
 from histonuc.taxonomy import PANNUKE
 from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train
@@ -133,7 +134,12 @@ def score(
         }
         if not (run / "checkpoints" / "best").exists():
             train(TrainConfig(**(settings | changes), resume=run.exists()))
-        score_model(str(run), test, run / "scores", folds=[3])
+        score_model(
+            load_runtime(str(run)),
+            Store.open(test),
+            TileSelection(folds=(3,)),
+            run / "scores",
+        )
     return json.loads(scores.read_text())
 
 

@@ -11,9 +11,10 @@ import yaml
 
 from histonuc.data.augment import AugmentConfig
 from histonuc.data.pannuke import prepare_pannuke
+from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
-from histonuc.evaluation.evaluate import score_model
-from histonuc.models.loading import find_checkpoint
+from histonuc.evaluation import TileSelection, score_model
+from histonuc.models.loading import find_checkpoint, load_runtime
 from histonuc.models.zoo import build_trunk, load_model
 from histonuc.representations import build_representation
 from histonuc.taxonomy import PANNUKE
@@ -45,7 +46,8 @@ def test_configs_parse_and_build(path: Path) -> None:
 def test_the_pannuke_config_trains_on_synthetic_folds(tmp_path: Path) -> None:
     data = _folds(tmp_path)
     run = _train("compact_pannuke", data, tmp_path / "run", pretrained=False, max_lr=5e-3)
-    scores = score_model(str(run), data, tmp_path / "scores", folds=[3])[1]
+    store, fold = Store.open(data), TileSelection(folds=(3,))
+    scores = score_model(load_runtime(str(run)), store, fold, tmp_path / "scores")[1]
     assert set(scores["per_class"]) == set(PANNUKE.classes)
     assert scores["overall"]["foreground_dice"] is not None
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

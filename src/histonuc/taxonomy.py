@@ -128,6 +128,47 @@ _PANNUKE_IN_THREE = {
     "Connective": "Connective",
 }
 
+_MEANINGS = {
+    "Epithelial or neoplastic": ("Neoplastic", "Epithelial"),
+    "Nucleus": PANNUKE.classes,
+    **{name: (name,) for name in PANNUKE.classes},
+}
+_CONSEP_MEANINGS = {
+    "Inflammatory": ("Inflammatory",),
+    "Epithelial": ("Neoplastic", "Epithelial"),  # healthy and malignant merged
+    "Spindle-shaped": ("Connective",),
+}
+"""What classes mean in PanNuke's names; "Other" may be anything and means nothing."""
+
+
+def find_comprised(fine: LabelSpace, coarse: LabelSpace) -> tuple[int, ...] | None:
+    """Which classes of one label space each class of another comprises.
+
+    Args:
+        fine: the classes that may be merged.
+        coarse: the classes that they are merged into.
+
+    Returns:
+        For each class of `coarse` the bit mask of the classes of `fine` that it comprises; None
+        where a class of `coarse` comprises none of them.
+
+    >>> find_comprised(PANNUKE, THREE), find_comprised(THREE, PANNUKE)
+    ((17, 2, 4), None)
+    """
+    parts, wholes = _list_meanings(fine), _list_meanings(coarse)
+    masks = tuple(
+        sum(1 << j for j, part in enumerate(parts) if part and part <= whole) for whole in wholes
+    )
+    return masks if all(masks) else None
+
+
+def _list_meanings(space: LabelSpace) -> list[frozenset[str]]:
+    """What each class means, in PanNuke's names; the name itself where it is none of ours."""
+    if space.classes == CONSEP.classes:
+        return [frozenset(_CONSEP_MEANINGS.get(name, ())) for name in space.classes]
+    return [frozenset(_MEANINGS.get(name, (name,))) for name in space.classes]
+
+
 TISSUES = (
     "Adrenal_gland",
     "Bile-duct",

@@ -7,18 +7,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from histonuc import cli
 from histonuc.evaluation.comparison import compare, comparison_lines
 from histonuc.evaluation.folder import write_head
+from histonuc.evaluation.model_scores import load_model_scores
 from histonuc.evaluation.rotations import write_summary
-from histonuc.evaluation.tile_scores import load_tile_scores
+from histonuc.evaluation.tile_scores import (
+    BY_CLASS,
+    NUMBERS,
+    TEXTS,
+    TileScore,
+    TileScores,
+    write_tile_scores,
+)
 
 TISSUES = ["Colon"] * 6 + ["Skin"] * 4
 BPQ = np.linspace(0.2, 0.8, 10)
+
+
+def blank_score(tile: int, num_classes: int) -> TileScore:
+    """A tile that has no score."""
+    texts, numbers = dict.fromkeys(TEXTS, ""), dict.fromkeys(NUMBERS, 0)
+    scores = {name: float("nan") for name, kind in NUMBERS.items() if kind is np.float64}
+    by_class = {name: (0,) * num_classes for name in BY_CLASS} | {
+        "pq": (float("nan"),) * num_classes
+    }
+    return TileScore(**texts | numbers | scores | by_class | {"tile": tile})  # type: ignore[arg-type]
 
 
 def write(folder: Path, **changes: Any) -> Path:
@@ -32,10 +48,19 @@ def write(folder: Path, **changes: Any) -> Path:
         **{name: [2] * 10 for name in ("tp", "fp", "fn")},
         "bpq": BPQ,
     } | changes
+    classes = [name.removeprefix("pq/") for name in columns if name.startswith("pq/")]
+    classes = classes or ["Nucleus"]
+    rows = TileScores.from_rows([blank_score(i, len(classes)) for i in range(10)], len(classes))
+    for name, values in columns.items():
+        if name in TEXTS:
+            rows.texts[name][:] = values
+        elif name.startswith("pq/"):
+            rows.numbers["pq"][:, classes.index(name.removeprefix("pq/"))] = values
+        else:
+            rows.numbers[name] = values
     folder.mkdir(parents=True)
-    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
-    pq.write_table(pa.table(arrays), folder / "tiles.parquet")
-    write_head({"format": 3}, folder)
+    write_tile_scores(rows, classes, folder)
+    write_head({"format": 3, "label_space": {"name": "own", "classes": classes}}, folder)
     return folder
 
 
@@ -159,7 +184,7 @@ def test_a_tile_that_two_rotations_test_counts_once(tmp_path) -> None:
     write(tmp_path / "rotation-3" / "scores", name=names)
     rows = [{"folder": f"rotation-{i}"} for i in (1, 2, 3)]
     write_summary({"rotations": rows}, tmp_path)
-    scores = load_tile_scores(tmp_path)
+    scores = load_model_scores(tmp_path)
     assert len(scores.tiles) == 20
     own = dict(zip((name for _, name in scores.tiles), scores.columns["bpq"], strict=True))
     assert own["other3"] == BPQ[3]
@@ -171,7 +196,7 @@ def test_a_tile_that_two_rotations_test_counts_once(tmp_path) -> None:
     ("changes", "message"),
     [
         ({"name": ["tile0"] * 10}, r"rotation-2/scores/tiles\.parquet names several tiles"),
-        ({"pq/Dead": BPQ}, r"tiles\.parquet of only some rotations has pq/Dead"),
+        ({"pq/Dead": BPQ}, r"one rotation was scored for Nucleus, another for Dead"),
     ],
 )
 def test_rotations_that_cannot_be_joined_are_refused(tmp_path, changes, message) -> None:
@@ -179,7 +204,7 @@ def test_rotations_that_cannot_be_joined_are_refused(tmp_path, changes, message)
         write(tmp_path / f"rotation-{rotation}" / "scores", **own)
     write_summary({"rotations": [{"folder": f"rotation-{i}"} for i in (1, 2)]}, tmp_path)
     with pytest.raises(ValueError, match=message):
-        load_tile_scores(tmp_path)
+        load_model_scores(tmp_path)
 
 
 def test_the_command_prints_tables_and_writes_them_with_a_figure(tmp_path, capsys) -> None:

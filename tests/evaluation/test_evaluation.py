@@ -19,9 +19,12 @@ from histonuc.data.resampling import resample_labels
 from histonuc.evaluation import (
     Evaluation,
     TileScore,
-    TileTable,
-    evaluate,
+    TileScores,
+    evaluate_maps,
     load_panels,
+    score_lines,
+    score_tables,
+    summarise,
     write_scores,
 )
 from histonuc.evaluation.panels import PANEL_PX, choose_panels
@@ -100,24 +103,24 @@ def run(store: MemoryStore, predict: Callable[..., Any], **options: Any) -> Eval
         "mpp": MPP,
     } | options
     tiles = settings.pop("tiles")
-    return evaluate(store, tiles, predict, **settings)  # type: ignore[arg-type]
+    return evaluate_maps(store, tiles, predict, **settings)  # type: ignore[arg-type]
 
 
 def test_a_perfect_model_scores_one_everywhere() -> None:
     store = MemoryStore()
     evaluation = run(store, perfect(store))
-    summary = evaluation.summary()
+    summary = summarise(evaluation)
     for name in ("bpq", "mpq", "dice", "iou", "foreground_dice", "pixel_accuracy"):
         assert summary[name] == pytest.approx(1, abs=2e-6), name
     assert summary["bce"] == pytest.approx(0, abs=1e-5)
-    scores = evaluation.scores()
+    scores = score_tables(evaluation)
     assert scores["num_tiles"] == 6
     assert scores["num_nuclei"] == sum(len(store.types(i)) - 1 for i in range(6))
     assert set(scores["per_tissue"]) == {"Breast", "Colon"}
     assert set(scores["per_source"]) == {"a", "b"}
     assert scores["per_source"]["a"]["num_tiles"] == 4
     assert np.trace(scores["confusion"]["pixels"]["counts"]) == 6 * 48 * 48
-    assert math.isnan(evaluation.records[1].bpq)  # the empty tile
+    assert math.isnan(evaluation.tiles[1].bpq)  # the empty tile
 
 
 def test_a_model_that_finds_nothing_scores_zero() -> None:
@@ -129,10 +132,10 @@ def test_a_model_that_finds_nothing_scores_zero() -> None:
         return maps
 
     evaluation = run(store, nothing)
-    assert evaluation.summary()["bpq"] == 0
-    assert evaluation.summary()["mpq"] == 0
+    assert summarise(evaluation)["bpq"] == 0
+    assert summarise(evaluation)["mpq"] == 0
     assert evaluation.total.panoptic.tp[0] == 0
-    assert "0 found" in evaluation.lines()[0]
+    assert "0 found" in score_lines(evaluation)[0]
 
 
 def test_official_averages_weigh_tissues_alike() -> None:
@@ -147,7 +150,7 @@ def test_official_averages_weigh_tissues_alike() -> None:
         return maps
 
     tiles = [0, 2, 4, 3]  # three of Colon, one of Breast
-    overall = run(store, only_colon, tiles=tiles).scores()["overall"]
+    overall = score_tables(run(store, only_colon, tiles=tiles))["overall"]
     assert overall["bpq"] == pytest.approx((1 + 0) / 2, abs=1e-5)
     assert overall["bpq_images"] == pytest.approx(3 / 4, abs=1e-5)
 
@@ -164,7 +167,7 @@ def test_evaluations_of_parts_add_up_to_the_whole() -> None:
 
     whole = run(store, noisy)
     parts = run(store, noisy, tiles=[4, 1]) + run(store, noisy, tiles=[0, 5, 2, 3])
-    assert parts.scores() == whole.scores()
+    assert score_tables(parts) == score_tables(whole)
     assert {p.record.tile: p.reason for p in parts.panels} == {
         p.record.tile: p.reason for p in whole.panels
     }
@@ -173,22 +176,24 @@ def test_evaluations_of_parts_add_up_to_the_whole() -> None:
 def test_what_is_held_on_the_way_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     store = MemoryStore(num=30)
     expected = run(store, perfect(store))
-    monkeypatch.setattr("histonuc.evaluation.loop._ROWS", 4)
-    monkeypatch.setattr("histonuc.evaluation.loop._POOL", 9)
+    monkeypatch.setattr("histonuc.evaluation.evaluate._ROWS", 4)
+    monkeypatch.setattr("histonuc.evaluation.evaluate._POOL", 9)
     found = run(store, perfect(store))
-    assert repr(list(found.records)) == repr(list(expected.records))  # NaN
+    assert repr(list(found.tiles)) == repr(list(expected.tiles))  # NaN
     assert [p.record.tile for p in found.panels] == [p.record.tile for p in expected.panels]
     assert [p.reason for p in found.panels] == [p.reason for p in expected.panels]
 
 
 def test_a_table_gives_back_its_rows() -> None:
     rows = [_score(i, i / 7, f"tissue {i}", num_truth=300 + i) for i in (4, 0, 9)]
-    table = TileTable.concat([TileTable.of(rows[:1], 2), TileTable.of(rows[1:], 2)])
+    table = TileScores.concat(
+        [TileScores.from_rows(rows[:1], 2), TileScores.from_rows(rows[1:], 2)]
+    )
     assert list(table) == rows
     assert list(table.sorted_by_tile()) == [rows[1], rows[0], rows[2]]
-    assert list(table.column("tissue")) == ["tissue 4", "tissue 0", "tissue 9"]
-    assert table.column("pq").tolist() == [[i / 7, i / 7] for i in (4, 0, 9)]
-    assert list(TileTable.of([], 2)) == []
+    assert table.texts["tissue"] == ["tissue 4", "tissue 0", "tissue 9"]
+    assert table.numbers["pq"].tolist() == [[i / 7, i / 7] for i in (4, 0, 9)]
+    assert list(TileScores.from_rows([], 2)) == []
     assert table.numbers.nbytes / len(table) < 250
 
 
@@ -196,8 +201,8 @@ def test_classes_in_another_order_are_put_in_the_stores() -> None:
     store = MemoryStore()
     swapped = LabelSpace(name="swapped", classes=("Long", "Round"))
     evaluation = run(store, perfect(store, (0, 2, 1)), label_space=swapped)
-    assert evaluation.summary()["mpq"] == pytest.approx(1, abs=1e-5)
-    assert evaluation.summary()["dice"] == 1
+    assert summarise(evaluation)["mpq"] == pytest.approx(1, abs=1e-5)
+    assert summarise(evaluation)["dice"] == 1
     panel = evaluation.panels[0]
     np.testing.assert_array_equal(
         panel.truth_types[panel.truth], panel.prediction_types[panel.prediction]
@@ -215,13 +220,13 @@ def test_other_classes_are_refused_or_scored_binary() -> None:
     with pytest.raises(ValueError, match=r"--label-space nucleus.*--binary-only"):
         run(store, one_class, **options)
     evaluation = run(store, one_class, binary_only=True, **options)
-    scores = evaluation.scores()
+    scores = score_tables(evaluation)
     assert scores["overall"]["bpq"] == pytest.approx(1, abs=1e-5)
     assert scores["overall"]["foreground_dice"] == 1
     assert scores["overall"]["mpq"] is None
     assert scores["overall"]["dice"] is None
     assert "the model knows Nucleus" in scores["no_classes"]
-    assert "no class scores" in evaluation.lines()[-1]
+    assert "no class scores" in score_lines(evaluation)[-1]
     json.dumps(scores, allow_nan=False)
 
 
@@ -250,7 +255,7 @@ def test_the_model_sees_its_own_resolution_and_is_scored_at_the_datas(
     evaluation = run(store, predict)
     assert set(seen) == {side}
     assert evaluation.total.pixels.foreground.sum() == 3 * 48 * 48
-    assert evaluation.summary()["bpq"] == pytest.approx(1, abs=0.2)
+    assert summarise(evaluation)["bpq"] == pytest.approx(1, abs=0.2)
 
 
 @pytest.mark.parametrize("mpp", [0.5, 0.2, 0.125])
@@ -280,7 +285,7 @@ def test_instances_are_decoded_at_the_models_resolution(name: str, mpp: float) -
     panoptic = evaluation.total.panoptic
     assert panoptic.fp[0] == panoptic.fn[0] == 0
     # Nuclei of 6 to 13 px at 0.125 mpp are 3 to 7 px for the model.
-    assert evaluation.summary()["bpq"] > (0.9 if mpp > 0.125 else 0.7)
+    assert summarise(evaluation)["bpq"] > (0.9 if mpp > 0.125 else 0.7)
 
 
 def test_batches_hold_tiles_of_one_size_and_progress_is_told() -> None:

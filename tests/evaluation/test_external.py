@@ -19,8 +19,15 @@ from histonuc import commands
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
-from histonuc.evaluation import Evaluation, evaluate_predictions, merge_scores
-from histonuc.evaluation.evaluate import score_files
+from histonuc.evaluation import (
+    Evaluation,
+    TileSelection,
+    evaluate_predictions,
+    merge_scores,
+    score_files,
+    score_tables,
+    summarise,
+)
 from histonuc.metrics.counts import nanmean
 from histonuc.metrics.official import official_counts
 from histonuc.metrics.panoptic import PanopticCounts
@@ -100,11 +107,11 @@ def test_label_images_of_the_truth_score_one(
     evaluation = evaluate_predictions(
         store, tiles, write_labels(store, tiles, tmp_path / "p", suffix)
     )
-    summary = evaluation.summary()
+    summary = summarise(evaluation)
     assert summary["bpq"] == pytest.approx(1, abs=1e-5)
     assert summary["dice"] == 1
     assert summary["bce"] is None
-    scores = evaluation.scores()
+    scores = score_tables(evaluation)
     assert scores["calibration"]["class"]["ece"] is None
     assert scores["overall"]["soft_dice"] is None
     json.dumps(scores, allow_nan=False)
@@ -114,7 +121,7 @@ def test_label_images_without_types_are_scored_without_classes(
     store: Store, tiles: np.ndarray, tmp_path: Path
 ) -> None:
     folder = write_labels(store, tiles, tmp_path / "p") / "instances"
-    scores = evaluate_predictions(store, tiles, folder).scores()
+    scores = score_tables(evaluate_predictions(store, tiles, folder))
     assert scores["no_classes"] == "the predictions have none"
     assert scores["overall"]["mpq"] is None
     assert scores["overall"]["bpq"] == pytest.approx(1, abs=1e-5)
@@ -125,7 +132,7 @@ def test_json_of_the_truth_scores_nearly_one(
     store: Store, tiles: np.ndarray, tmp_path: Path, cellvit: bool
 ) -> None:
     folder = write_json(store, tiles, tmp_path / "p", cellvit=cellvit)
-    summary = evaluate_predictions(store, tiles, folder).summary()
+    summary = summarise(evaluate_predictions(store, tiles, folder))
     # One outline a nucleus: parts that a neighbour cuts off are lost.
     assert summary["bpq"] > 0.95
     assert summary["mpq"] > 0.9
@@ -136,12 +143,12 @@ def test_types_are_mapped_by_number_or_name(
 ) -> None:
     folder = write_labels(store, tiles, tmp_path / "p")
     turned = dict(zip("12345", np.roll(store.label_space.classes, 1).tolist(), strict=True))
-    right = evaluate_predictions(store, tiles, folder).summary()["mpq"]
+    right = summarise(evaluate_predictions(store, tiles, folder))["mpq"]
     wrong = evaluate_predictions(store, tiles, folder, type_map=turned)
     assert right > 0.9
-    assert wrong.summary()["mpq"] == 0
-    assert wrong.scores()["overall"]["bpq"] == pytest.approx(1, abs=1e-5)
-    assert wrong.scores()["errors"]["truth"]["found"] == 0
+    assert summarise(wrong)["mpq"] == 0
+    assert score_tables(wrong)["overall"]["bpq"] == pytest.approx(1, abs=1e-5)
+    assert score_tables(wrong)["errors"]["truth"]["found"] == 0
 
 
 def test_an_npy_scores_as_the_official_masks_do(
@@ -158,7 +165,7 @@ def test_an_npy_scores_as_the_official_masks_do(
         name = store.tissue(tile)
         by_tissue[name] = by_tissue.get(name, PanopticCounts.zero(5)) + counts
     assert any(store.covered(tile) is not None for tile in tiles)  # channels do overlap
-    overall = evaluation.scores()["overall"]
+    overall = score_tables(evaluation)["overall"]
     assert overall["mpq"] == pytest.approx(nanmean([c.image_mpq for c in by_tissue.values()]))
     total = sum(by_tissue.values(), PanopticCounts.zero(5))
     assert evaluation.total.panoptic.to_dict() == total.to_dict()
@@ -172,7 +179,7 @@ def test_scores_of_tiles_in_any_pieces_are_the_same(
         evaluate_predictions(store, tiles[k : k + 1], folder) for k in (2, 0, 1)
     ]
     whole = evaluate_predictions(store, tiles, folder)
-    assert (parts[0] + parts[1] + parts[2]).scores() == whole.scores()
+    assert score_tables(parts[0] + parts[1] + parts[2]) == score_tables(whole)
 
 
 def test_parts_of_an_npy_score_as_the_whole(
@@ -182,7 +189,8 @@ def test_parts_of_an_npy_score_as_the_whole(
     np.save(tmp_path / "masks.npy", masks)
 
     def score(name: str, part: str = "") -> Path:
-        score_files(tmp_path / "masks.npy", store.path, tmp_path / name, folds=[1], part=part)
+        selection = TileSelection(folds=(1,), part=part)
+        score_files(tmp_path / "masks.npy", store, selection, tmp_path / name)
         return tmp_path / name
 
     _, merged = merge_scores([score("b", "2/2"), score("a", "1/2")], tmp_path / "merged")
@@ -343,7 +351,7 @@ def fuzz(file: Path, score: Callable[[], Evaluation]) -> None:
             errors += 1
             assert_clear(result, file.name)
         else:
-            assert 0 <= result.summary()["dice"] <= 1
+            assert 0 <= summarise(result)["dice"] <= 1
     assert errors
 
 
@@ -371,7 +379,7 @@ def test_an_npy_of_any_number_type_mutated_or_not(
     def score() -> Evaluation:
         return evaluate_predictions(store, tiles[:1], file)
 
-    assert score().summary()["mpq"] == pytest.approx(1, abs=1e-5)
+    assert summarise(score())["mpq"] == pytest.approx(1, abs=1e-5)
     fuzz(file, score)
 
 
@@ -380,7 +388,7 @@ def test_an_unknown_type_is_fine_without_classes(
 ) -> None:
     for tile in tiles:
         _unknown_type(tmp_path, store.name(int(tile)))
-    scores = evaluate_predictions(store, tiles, tmp_path, binary_only=True).scores()
+    scores = score_tables(evaluate_predictions(store, tiles, tmp_path, binary_only=True))
     assert scores["num_nuclei_predicted"] == len(tiles)
     assert scores["no_classes"] == "left out by --binary-only"
     assert not math.isnan(scores["overall"]["bpq"])

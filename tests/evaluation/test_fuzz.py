@@ -14,7 +14,7 @@ import pytest
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
-from histonuc.evaluation import evaluate, merge_scores, write_scores
+from histonuc.evaluation import evaluate_maps, merge_scores, write_scores
 from histonuc.evaluation.comparison import compare
 from histonuc.evaluation.folder import read_head
 from histonuc.evaluation.rotations import OFFICIAL, summarise_rotations, write_summary
@@ -53,7 +53,7 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     for fold, rotation in enumerate(OFFICIAL, 1):
         run = root / "cv" / rotation.folder
-        evaluation = evaluate(
+        evaluation = evaluate_maps(
             store,
             store.select([fold]),
             predict,

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from histonuc.evaluation.intervals import score_intervals
-from histonuc.evaluation.tile_table import TileScore, TileTable
+from histonuc.evaluation.tile_scores import TileScore, TileScores
 
 NAN = float("nan")
 
@@ -52,8 +52,8 @@ def make_tiles(seed: int = 0) -> list[TileScore]:
     return tiles
 
 
-def table(tiles: list[TileScore]) -> TileTable:
-    return TileTable.of(tiles, 2)
+def table(tiles: list[TileScore]) -> TileScores:
+    return TileScores.from_rows(tiles, 2)
 
 
 def intervals(tiles: list[TileScore]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from histonuc import cli
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
-from histonuc.evaluation import evaluate, load_scores, merge_scores, take_part, write_scores
+from histonuc.evaluation import evaluate_maps, load_scores, merge_scores, score_tables, write_scores
 from histonuc.evaluation.folder import write_head
+from histonuc.evaluation.selection import take_part
 from histonuc.representations.semantic import Semantic
 
 NUM_TILES = 9
@@ -55,7 +56,7 @@ def score(store: Store, tiles: Sequence[int], out: Path, model: str = "grey") ->
         rest = [dark * share for share in (0.5, 0.2, 0.15, 0.1, 0.05)]
         return np.stack([1 - dark, *rest], axis=1).astype(np.float32)
 
-    evaluation = evaluate(
+    evaluation = evaluate_maps(
         store,
         tiles,
         predict,
@@ -106,9 +107,9 @@ def test_what_is_merged_can_be_merged_again(
 
 def test_what_is_written_is_read_back(whole: Path, tmp_path: Path) -> None:
     evaluation, scores = load_scores(whole)
-    read_back = json.loads(json.dumps(evaluation.scores()))
+    read_back = json.loads(json.dumps(score_tables(evaluation)))
     assert read_back == {key: scores[key] for key in read_back}
-    assert [record.tile for record in evaluation.records] == list(range(NUM_TILES))
+    assert [record.tile for record in evaluation.tiles] == list(range(NUM_TILES))
 
 
 def test_processes_score_pieces_of_predictions(store: Store, tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from histonuc.metrics.detection import (
     DetectionCounts,
     confuse,
     detection_counts,
-    find_centroids,
     pair_centroids,
 )
 from histonuc.metrics.matching import ClassMatches, contingency, match_classes
@@ -91,14 +90,6 @@ def test_pairing_minimises_the_summed_distance_and_then_cuts() -> None:
     assert (rows.tolist(), columns.tolist()) == ([0, 1], [0, 1])
     assert len(pair_centroids(truth, prediction, 11.9)[0]) == 1
     assert len(pair_centroids(truth, np.zeros((0, 2)), 12.0)[0]) == 0
-
-
-def test_centroids_are_means_of_pixels_and_ids_may_have_gaps() -> None:
-    labels = np.zeros((5, 6), np.int32)
-    labels[1:3, 2:5], labels[4, 0] = 7, 3
-    table = contingency(labels, labels)
-    centroids = find_centroids(labels, table.truth_ids, table.truth_area)
-    assert centroids.tolist() == [[0, 4], [(2 + 3 + 4) / 3, (1 + 2) / 2]]
 
 
 def test_counts_add() -> None:

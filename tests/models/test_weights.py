@@ -13,7 +13,7 @@ import pytest
 
 from histonuc.data.folder import prepare_folder
 from histonuc.data.store import Store
-from histonuc.evaluation import evaluate
+from histonuc.evaluation import evaluate_maps, summarise
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
 from histonuc.models.engines import INT8_SUFFIX, openvino_core
 from histonuc.models.loading import DEFAULT_MODEL, list_shipped, load_runtime
@@ -51,15 +51,15 @@ def test_it_scores_on_real_tiles_what_it_scored_when_shipped(
         shared_data, tmp_path / "store", only=["nucls15", "pannuke3"], label_space="three"
     )
     store, runtime = Store.open(tmp_path / "store"), load_runtime(model)
-    summary = evaluate(
+    evaluation = evaluate_maps(
         store,
         store.select([3]),
         runtime.maps,
         representation=runtime.representation,
         label_space=runtime.label_space,
         mpp=runtime.mpp,
-        panels=False,
-    ).summary()
+    )
+    summary = summarise(evaluation)
     assert summary["bpq"] == pytest.approx(bpq, abs=0.012)
     assert summary["foreground_dice"] == pytest.approx(dice, abs=0.01)
 

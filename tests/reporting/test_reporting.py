@@ -15,7 +15,7 @@ import yaml
 
 from histonuc import reporting
 from histonuc.data.store import Store, StoreWriter, TileRecord
-from histonuc.evaluation import evaluate, write_scores
+from histonuc.evaluation import evaluate_maps, write_scores
 from histonuc.evaluation.folder import write_head
 from histonuc.evaluation.rotations import (
     OFFICIAL,
@@ -115,7 +115,7 @@ def write_run(folder: Path, store: Store, *, trunk: str, seed: int) -> Path:
         maps[:, 1, 4:14, 4:14] += 2
         return maps / maps.sum(1, keepdims=True)
 
-    evaluation = evaluate(
+    evaluation = evaluate_maps(
         store,
         np.arange(4),
         predict,

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from histonuc.evaluation import Evaluation
-from histonuc.evaluation.evaluate import score_model
+from histonuc.data.store import Store
+from histonuc.evaluation import Evaluation, TileSelection, score_lines, score_model
 from histonuc.models.export import export_model
 from histonuc.models.loading import load_runtime
 from histonuc.models.zoo import load_model
@@ -31,8 +31,13 @@ def temperature(run: Path, which: str = "best") -> float:
     return load_model(run / "checkpoints" / which).representation.temperature
 
 
+def score(model: Path, data: Path, out: Path, fold: int) -> tuple[Evaluation, dict[str, Any]]:
+    selection = TileSelection(folds=(fold,))
+    return score_model(load_runtime(str(model)), Store.open(data), selection, out)
+
+
 def scored(model: Path, data: Path, fold: int = 2) -> tuple[Evaluation, dict[str, Any]]:
-    evaluation, scores = score_model(str(model), data, model / f"scores-{fold}", folds=[fold])
+    evaluation, scores = score(model, data, model / f"scores-{fold}", fold)
     return evaluation, scores["calibration"]["class"]
 
 
@@ -49,7 +54,7 @@ def test_the_best_checkpoint_holds_the_temperature_that_its_validation_asks_for(
     assert fitted != 1
     raw = tmp_path / "raw.safetensors"
     export_model(run, raw, to="safetensors", representation_options={"temperature": 1.0})
-    _, scores = score_model(str(raw), doubtful, tmp_path / "raw", folds=[2])
+    _, scores = score(raw, doubtful, tmp_path / "raw", 2)
     assert scores["calibration"]["class"]["temperature"] == pytest.approx(fitted, rel=0.01)
     assert temperature(run, "last") == 1, "only of the best is it known"
     best = [row for row in epochs(run) if row["best"]][-1]
@@ -57,7 +62,7 @@ def test_the_best_checkpoint_holds_the_temperature_that_its_validation_asks_for(
     evaluation, after = scored(run, doubtful)
     assert after["temperature"] == pytest.approx(1, abs=0.02), "the file's was not used"
     assert after["nll"] == pytest.approx(after["nll_fitted"], abs=1e-3)
-    line = next(line for line in evaluation.lines() if "ECE of the class" in line)
+    line = next(line for line in score_lines(evaluation) if "ECE of the class" in line)
     assert f"ECE of the class {after['ece']:.4f}" in line
     assert f"at {after['temperature']:.3f} times the temperature" in line
     export_model(run, tmp_path / "model.onnx")

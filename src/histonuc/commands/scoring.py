@@ -45,35 +45,23 @@ def evaluate(
         raise ValueError("expected either a model or --predictions PATH to evaluate")
     if types and not predictions:
         raise ValueError("--types names the classes of --predictions; a model knows its own")
-    if predictions is not None:
-        from histonuc.evaluation.evaluate import score_files
+    from histonuc.data.store import Store
+    from histonuc.evaluation import TileSelection, score_files, score_lines, score_model
 
+    store = Store.open(data)
+    selection = TileSelection(folds=folds, sources=sources, part=part)
+    if predictions is not None:
         evaluation, scores = score_files(
-            predictions,
-            data,
-            out,
-            folds=folds,
-            sources=sources,
-            part=part,
-            type_map=types,
-            binary_only=binary_only,
+            predictions, store, selection, out, type_map=types, binary_only=binary_only
         )
     else:
-        from histonuc.evaluation.evaluate import score_model
+        from histonuc.models.loading import load_runtime
 
+        runtime = load_runtime(model, device, precision, flips=flips)
         evaluation, scores = score_model(
-            model,
-            data,
-            out,
-            folds=folds,
-            sources=sources,
-            part=part,
-            binary_only=binary_only,
-            device=device,
-            precision=precision,
-            flips=flips,
+            runtime, store, selection, out, binary_only=binary_only, flips=flips
         )
-    return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=scores)
+    return Outcome(lines=[*score_lines(evaluation), f"wrote {out}/scores.json"], data=scores)
 
 
 def merge_scores(scores: tuple[Path, ...], *, out: Path) -> Outcome:
@@ -83,10 +71,10 @@ def merge_scores(scores: tuple[Path, ...], *, out: Path) -> Outcome:
         scores: Folders of `histonuc evaluate`, each of other tiles of one store, by one model.
         out: Folder for the scores.json of all and the tables beside it.
     """
-    from histonuc.evaluation import merge_scores as merge
+    from histonuc.evaluation import pieces, score_lines
 
-    evaluation, merged = merge(scores, out)
-    return Outcome(lines=[*evaluation.lines(), f"wrote {out}/scores.json"], data=merged)
+    evaluation, merged = pieces.merge_scores(scores, out)
+    return Outcome(lines=[*score_lines(evaluation), f"wrote {out}/scores.json"], data=merged)
 
 
 def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0) -> Outcome:
@@ -97,20 +85,19 @@ def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0)
         out: Folder for compare.json and the figure.
         seed: Seed of the bootstrap and the permutation test.
     """
-    from histonuc.evaluation.comparison import COMPARISON_FILE, comparison_lines
-    from histonuc.evaluation.comparison import compare as compare_scores
+    from histonuc.evaluation import comparison
 
     if out is not None:
         require("report", "histonuc compare --out")
-    result = compare_scores(scores, seed=seed)
-    lines = comparison_lines(result)
+    result = comparison.compare(scores, seed=seed)
+    lines = comparison.comparison_lines(result)
     if out is not None:
         from histonuc.files import write_json
         from histonuc.reporting.forest import write_forest_plot
 
         figures = write_forest_plot(result, out)
-        write_json(result, out / COMPARISON_FILE)
-        lines += ["", *(f"wrote {path}" for path in (*figures, out / COMPARISON_FILE))]
+        write_json(result, out / comparison.COMPARISON_FILE)
+        lines += ["", *(f"wrote {path}" for path in (*figures, out / comparison.COMPARISON_FILE))]
     return Outcome(lines=lines, data=result)
 
 
@@ -130,7 +117,7 @@ def report(
         data: Store, for the preview of the data.
     """
     require("report", "histonuc report")
-    from histonuc.reporting import report as write_report
+    from histonuc.reporting import page
 
-    path = write_report(runs, out, scores=scores, data=data)
+    path = page.report(runs, out, scores=scores, data=data)
     return Outcome(lines=[f"open {path}"], data={"report": str(path)})

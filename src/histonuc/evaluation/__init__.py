@@ -1,23 +1,34 @@
 """The only code that reports a score: predictions of a store's tiles in, scores.json out."""
 
-from histonuc.evaluation.external import evaluate_predictions
+from histonuc.evaluation.evaluate import (
+    evaluate_maps,
+    evaluate_predictions,
+    score_files,
+    score_model,
+)
 from histonuc.evaluation.folder import load_scores, write_scores
-from histonuc.evaluation.loop import evaluate
 from histonuc.evaluation.panels import Panel, load_panels
-from histonuc.evaluation.pieces import merge_scores, take_part
-from histonuc.evaluation.results import Evaluation, GroupCounts, TileScore, TileTable
+from histonuc.evaluation.pieces import merge_scores
+from histonuc.evaluation.results import Evaluation
+from histonuc.evaluation.selection import TileSelection
+from histonuc.evaluation.tables import score_lines, score_tables, summarise
+from histonuc.evaluation.tile_scores import TileScore, TileScores
 
 __all__ = [
     "Evaluation",
-    "GroupCounts",
     "Panel",
     "TileScore",
-    "TileTable",
-    "evaluate",
+    "TileScores",
+    "TileSelection",
+    "evaluate_maps",
     "evaluate_predictions",
     "load_panels",
     "load_scores",
     "merge_scores",
-    "take_part",
+    "score_files",
+    "score_lines",
+    "score_model",
+    "score_tables",
+    "summarise",
     "write_scores",
 ]

@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc._version import __version__
+from histonuc.evaluation.model_scores import (
+    CLASS_PREFIX,
+    SCORE_NAMES,
+    ModelScores,
+    check_same_tiles,
+    load_model_scores,
+)
 from histonuc.evaluation.paired import (
     NUM_RESAMPLES,
     PairedStatistics,
     compare_paired,
     holm,
-)
-from histonuc.evaluation.tile_scores import (
-    CLASS_PREFIX,
-    SCORE_NAMES,
-    TileScores,
-    check_same_tiles,
-    load_tile_scores,
 )
 from histonuc.metrics.bootstrap import LEVEL
 
@@ -59,7 +59,7 @@ def compare(folders: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
     """
     if len(folders) < 2:
         raise ValueError(f"expected two or more score folders to compare, got {len(folders)}")
-    first, *others = (load_tile_scores(folder) for folder in folders)
+    first, *others = (load_model_scores(folder) for folder in folders)
     return {
         "format": 1,
         "versions": {"histonuc": __version__, "numpy": np.__version__},
@@ -111,7 +111,7 @@ def comparison_blocks(
             yield f"{SCORE_NAMES[name]} of tissue", rows
 
 
-def _compare(first: TileScores, second: TileScores, seed: int) -> dict[str, Any]:
+def _compare(first: ModelScores, second: ModelScores, seed: int) -> dict[str, Any]:
     check_same_tiles(first, second)
     shared = [name for name in first.columns if name in second.columns]
     columns = [name for name in shared if _is_scored(first, name) and _is_scored(second, name)]
@@ -149,7 +149,7 @@ def _compare(first: TileScores, second: TileScores, seed: int) -> dict[str, Any]
     }
 
 
-def _is_scored(scores: TileScores, name: str) -> bool:
+def _is_scored(scores: ModelScores, name: str) -> bool:
     return name in scores.columns and not bool(np.isnan(scores.columns[name]).all())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,109 +10,254 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.store import Store
-from histonuc.evaluation import Evaluation, evaluate, evaluate_predictions, take_part, write_scores
-from histonuc.models.engines import Precision
-from histonuc.models.loading import load_runtime
+from histonuc.evaluation.classes import LEFT_OUT, ScoredClasses, choose_classes
+from histonuc.evaluation.counting import GroupCounts, count_tile, summarise_tile
+from histonuc.evaluation.folder import write_scores
+from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen, make_panel
+from histonuc.evaluation.prediction_readers import have_classes, read_predictions
+from histonuc.evaluation.predictions import Prediction, PredictMaps, predict_tiles
+from histonuc.evaluation.results import Evaluation
+from histonuc.evaluation.selection import TileSelection
+from histonuc.evaluation.tile_scores import TileScore, TileScores
+from histonuc.evaluation.truth import TileTruth, TruthReader
+from histonuc.models.loading import Runtime
+from histonuc.representations import Representation
+from histonuc.taxonomy import LabelSpace
+
+Progress = Callable[[int, int], None]
+"""Takes the number of tiles that are scored and the number of all."""
+
+_ROWS = 1000
+"""Tiles whose scores are held as objects before they become arrays."""
+_POOL = 200
+"""Pictures held before those that no report will show are dropped."""
 
 
 def score_model(
-    model: str,
-    data: Path,
+    model: Runtime,
+    store: Store,
+    selection: TileSelection,
     out: Path,
     *,
-    folds: Sequence[int] = (),
-    sources: Sequence[str] = (),
-    part: str = "",
     binary_only: bool = False,
-    device: str = "auto",
-    precision: Precision = "auto",
     flips: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Evaluation, dict[str, Any]]:
-    """Score a model on folds of a store and write its score folder.
+    """Score a model on tiles of a store and write its score folder.
 
     Args:
-        model: as `load_runtime` takes it.
-        data: store.
+        model: ready to predict.
+        store: where the tiles and their truth are.
+        selection: which of its tiles to score.
         out: folder to write.
-        folds: to score; all when empty.
-        sources: data sets to score; all when empty.
-        part: ``K/N``, which N-th of these tiles to score; all when empty.
         binary_only: leave classes out.
-        device: as `load_runtime` takes it.
-        precision: as `load_runtime` takes it.
-        flips: as `load_runtime` takes it.
+        flips: whether the model averages over mirrorings, for the record.
+        progress: told after each tile.
 
     Returns:
         The evaluation, and the content of its ``scores.json``.
+
+    Raises:
+        ValueError: see `evaluate_maps` and `TileSelection.find_tiles`.
     """
-    runtime = load_runtime(model, device, precision, flips=flips)
-    store = Store.open(data)
-    evaluation = evaluate(
+    evaluation = evaluate_maps(
         store,
-        _select(store, folds, sources, part),
-        runtime.maps,
-        representation=runtime.representation,
-        label_space=runtime.label_space,
-        mpp=runtime.mpp,
+        selection.find_tiles(store),
+        model.maps,
+        representation=model.representation,
+        label_space=model.label_space,
+        mpp=model.mpp,
         binary_only=binary_only,
+        progress=progress,
     )
-    scores = write_scores(
-        evaluation,
-        out,
-        model={
-            "name": runtime.name,
-            "precision": runtime.precision,
-            "flips": flips,
-            "classes": list(runtime.label_space.classes),
-        },
-        data={"store": str(data)} | ({"part": part} if part else {}),
+    facts = {
+        "name": model.name,
+        "precision": model.precision,
+        "flips": flips,
+        "classes": list(model.label_space.classes),
+    }
+    return evaluation, write_scores(
+        evaluation, out, model=facts, data=_describe_data(store, selection)
     )
-    return evaluation, scores
 
 
 def score_files(
     predictions: Path,
-    data: Path,
+    store: Store,
+    selection: TileSelection,
     out: Path,
     *,
-    folds: Sequence[int] = (),
-    sources: Sequence[str] = (),
-    part: str = "",
     type_map: Mapping[str, str] | None = None,
     binary_only: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[Evaluation, dict[str, Any]]:
     """As `score_model`, for predictions made elsewhere.
 
     Args:
-        predictions: files, see `histonuc.evaluation.external`.
-        data: store.
+        predictions: files, see `histonuc.evaluation.prediction_readers`.
+        store: where the truth is.
+        selection: which of its tiles to score.
         out: folder to write.
-        folds: to score; all when empty.
-        sources: data sets to score; all when empty.
-        part: ``K/N``, which N-th of these tiles to score; all when empty.
         type_map: the store's class by type of the predictions.
         binary_only: leave classes out.
+        progress: told after each tile.
+
+    Returns:
+        The evaluation, and the content of its ``scores.json``.
+
+    Raises:
+        ValueError: see `evaluate_predictions` and `TileSelection.find_tiles`.
     """
-    store = Store.open(data)
     evaluation = evaluate_predictions(
         store,
-        _select(store, folds, sources, part),
+        selection.find_tiles(store),
         predictions,
         type_map=type_map,
         binary_only=binary_only,
-        predicted=_select(store, folds, sources, ""),
+        predicted=selection.find_all_parts(store),
+        progress=progress,
     )
-    scores = write_scores(
-        evaluation,
-        out,
-        model={"name": predictions.name, "predictions": str(predictions)},
-        data={"store": str(data)} | ({"part": part} if part else {}),
+    facts = {"name": predictions.name, "predictions": str(predictions)}
+    return evaluation, write_scores(
+        evaluation, out, model=facts, data=_describe_data(store, selection)
     )
-    return evaluation, scores
 
 
-def _select(
-    store: Store, folds: Sequence[int], sources: Sequence[str], part: str
-) -> NDArray[np.int64]:
-    tiles = store.select(folds or None, sources or None)
-    return take_part(tiles, part) if part else tiles
+def evaluate_maps(
+    store: Store,
+    tiles: NDArray[np.integer] | Sequence[int],
+    predict: PredictMaps,
+    *,
+    representation: Representation,
+    label_space: LabelSpace,
+    mpp: float,
+    binary_only: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score a network on tiles of a store.
+
+    Tiles of another resolution than the network's are resampled to it, decoded there, as a slide
+    is, and the labels are resampled back, so scores are at the data's own resolution. Tiles go
+    through `predict` whole.
+
+    Args:
+        store: where the tiles and their truth are.
+        tiles: rows of `store.tiles`.
+        predict: images uint8 (B, H, W, 3) at the network's resolution to activated maps float32
+            (B, C, H, W); padding is its business.
+        representation: decodes the maps.
+        label_space: the network's classes; see `choose_classes` for those that can be scored.
+        mpp: microns per pixel the network works at; tiles that state none are taken to have it.
+        binary_only: leave classes out, so that any network can be scored on any store.
+        progress: told after each tile.
+
+    Raises:
+        ValueError: no tiles, or classes that cannot be compared, without `binary_only`.
+    """
+    _refuse_none(tiles)
+    classes = choose_classes(store.label_space, label_space, binary_only=binary_only)
+    predictions = predict_tiles(
+        store, tiles, predict, representation=representation, classes=classes, mpp=mpp
+    )
+    return score_tiles(pair_with_truth(store, predictions, classes), len(tiles), classes, progress)
+
+
+def evaluate_predictions(
+    store: Store,
+    tiles: NDArray[np.integer],
+    path: Path,
+    *,
+    type_map: Mapping[str, str] | None = None,
+    binary_only: bool = False,
+    predicted: NDArray[np.integer] | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score predictions made elsewhere; scores of probabilities are left out.
+
+    Args:
+        store: where the truth is.
+        tiles: rows of `store.tiles`, ascending.
+        path: files, see `histonuc.evaluation.prediction_readers`.
+        type_map: see `read_predictions`.
+        binary_only: leave classes out.
+        predicted: see `read_predictions`.
+        progress: told after each tile.
+
+    Raises:
+        ValueError: no tiles; see `read_predictions` as well.
+    """
+    _refuse_none(tiles)
+    reason = LEFT_OUT if binary_only else "" if have_classes(path) else "the predictions have none"
+    classes = ScoredClasses(label_space=store.label_space, no_classes=reason)
+    predictions = read_predictions(
+        path, store, tiles, type_map, binary_only=binary_only, predicted=predicted
+    )
+    return score_tiles(pair_with_truth(store, predictions, classes), len(tiles), classes, progress)
+
+
+def pair_with_truth(
+    store: Store, predictions: Iterable[tuple[int, Prediction]], classes: ScoredClasses
+) -> Iterator[tuple[TileTruth, Prediction]]:
+    """Put the truth of its tile beside each prediction.
+
+    Args:
+        store: where the truth is.
+        predictions: tiles (rows of `store.tiles`) and what is predicted there.
+        classes: the classes that are scored.
+    """
+    truths = TruthReader(store, classes)
+    return ((truths.read(tile), prediction) for tile, prediction in predictions)
+
+
+def score_tiles(
+    pairs: Iterable[tuple[TileTruth, Prediction]],
+    num_tiles: int,
+    classes: ScoredClasses,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score predictions of tiles as they come; none is held.
+
+    Args:
+        pairs: truth and prediction of each tile.
+        num_tiles: how many come, for `progress`.
+        classes: the classes that are scored.
+        progress: told after each tile.
+    """
+    num_classes, with_classes = len(classes.label_space), not classes.no_classes
+    groups: dict[tuple[str, str], GroupCounts] = {}
+    tables: list[TileScores] = []
+    rows: list[TileScore] = []
+    pictures: dict[int, Panel] = {}
+    for done, (truth, prediction) in enumerate(pairs, 1):
+        counts = count_tile(truth, prediction, num_classes, with_classes=with_classes)
+        row = summarise_tile(truth, counts)
+        key = (row.source, row.tissue)
+        groups[key] = groups[key] + counts if key in groups else counts
+        rows.append(row)
+        if len(rows) == _ROWS:
+            tables.append(TileScores.from_rows(rows, num_classes))
+            rows.clear()
+        if (panel := make_panel(row, truth, prediction)) is not None:
+            pictures[row.tile] = panel
+        if len(pictures) > _POOL:
+            chosen = choose_panels([panel.record for panel in pictures.values()])
+            pictures = {tile: pictures[tile] for tile in chosen}
+        if progress is not None:
+            progress(done, num_tiles)
+    return Evaluation(
+        label_space=classes.label_space,
+        no_classes=classes.no_classes,
+        groups=groups,
+        tiles=TileScores.concat([*tables, TileScores.from_rows(rows, num_classes)]),
+        panels=keep_chosen(tuple(pictures.values())),
+    )
+
+
+def _refuse_none(tiles: NDArray[np.integer] | Sequence[int]) -> None:
+    if len(tiles) == 0:
+        raise ValueError("no tiles to evaluate: `histonuc info DATA` lists its folds and sources")
+
+
+def _describe_data(store: Store, selection: TileSelection) -> dict[str, Any]:
+    """What scores.json tells of the data beside the folds and sources."""
+    return {"store": str(store.path)} | ({"part": selection.part} if selection.part else {})

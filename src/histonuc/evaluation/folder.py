@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -11,12 +12,14 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from histonuc._version import __version__
-from histonuc.evaluation.counts_file import load_counts, save_counts
-from histonuc.evaluation.panels import load_panels, save_panels
+from histonuc.evaluation.counting import GroupCounts
+from histonuc.evaluation.panels import load_panels, opening_npz, save_panels
 from histonuc.evaluation.results import Evaluation
-from histonuc.evaluation.tile_table import BY_CLASS, TileScore, TileTable, number_dtype
+from histonuc.evaluation.tables import score_tables
+from histonuc.evaluation.tile_scores import TILES_FILE, read_tile_scores, write_tile_scores
 from histonuc.files import (
     check_seal,
     file_sha256,
@@ -26,14 +29,15 @@ from histonuc.files import (
     seal,
     write_json,
 )
+from histonuc.metrics.counts import Counts
 from histonuc.taxonomy import LabelSpace
 
 SCORES_FILE = "scores.json"
-TILES_FILE = "tiles.parquet"
 COUNTS_FILE = "counts.npz"
 PANELS_FILE = "panels.npz"
 
 _FORMAT = 3
+_COUNTS_FORMAT = 1
 _SUMS = "files_sha256"
 """Key of the checksums of the files beside scores.json."""
 _KIND = "scores of `histonuc evaluate`"
@@ -58,8 +62,8 @@ def write_scores(
         The content of ``scores.json``, which appears last and at once: where it is, the other
         files are those that belong to it, and it has their checksums and its own.
     """
-    folds = np.unique(evaluation.records.numbers["fold"]).tolist()
-    sources = sorted(set(evaluation.records.texts["source"]))
+    folds = np.unique(evaluation.tiles.numbers["fold"]).tolist()
+    sources = sorted(set(evaluation.tiles.texts["source"]))
     scores = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -71,15 +75,14 @@ def write_scores(
         },
         "model": dict(model or {}),
         "data": {**(data or {}), "folds": folds, "sources": sources},
-        **evaluation.scores(),
+        **score_tables(evaluation),
     }
     (out_dir / SCORES_FILE).unlink(missing_ok=True)
     with replacing(out_dir / COUNTS_FILE) as draft:
-        save_counts(evaluation.groups, draft)
+        _save_counts(evaluation.groups, draft)
     with replacing(out_dir / PANELS_FILE) as draft:
         save_panels(evaluation.panels, draft)
-    with replacing(out_dir / TILES_FILE) as draft:
-        _write_tiles(evaluation, draft)
+    write_tile_scores(evaluation.tiles, evaluation.label_space.classes, out_dir)
     return write_head(scores, out_dir)
 
 
@@ -129,6 +132,20 @@ def read_head(folder: Path, names: Iterable[str]) -> dict[str, Any]:
     return scores
 
 
+def read_label_space(scores: Mapping[str, Any], folder: Path) -> LabelSpace:
+    """The classes that were scored.
+
+    Args:
+        scores: content of ``scores.json``.
+        folder: where it lies, for the error.
+
+    Raises:
+        ValueError: there are none.
+    """
+    with reading(folder / SCORES_FILE, _KIND):
+        return LabelSpace.from_dict(scores["label_space"])
+
+
 def load_scores(folder: Path) -> tuple[Evaluation, dict[str, Any]]:
     """Read what `write_scores` wrote: the evaluation, exactly, and the content of scores.json.
 
@@ -136,46 +153,83 @@ def load_scores(folder: Path) -> tuple[Evaluation, dict[str, Any]]:
         ValueError: as `read_head`.
     """
     scores = read_head(folder, (COUNTS_FILE, TILES_FILE, PANELS_FILE))
+    space = read_label_space(scores, folder)
     with reading(folder / SCORES_FILE, _KIND):
-        space = LabelSpace.from_dict(scores["label_space"])
         no_classes = str(scores["no_classes"] or "")
     evaluation = Evaluation(
         label_space=space,
         no_classes=no_classes,
-        groups=load_counts(folder / COUNTS_FILE, len(space)),
-        records=_read_tiles(folder / TILES_FILE, space),
+        groups=_load_counts(folder / COUNTS_FILE, len(space)),
+        tiles=read_tile_scores(folder, space),
         panels=load_panels(folder / PANELS_FILE),
     )
     return evaluation, scores
 
 
-def _write_tiles(evaluation: Evaluation, path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _save_counts(groups: Mapping[tuple[str, str], GroupCounts], path: Path) -> None:
+    """Write counts by (source, tissue) into one npz.
 
-    records = evaluation.records
-    names = [field.name for field in fields(TileScore) if field.name not in BY_CLASS]
-    columns = {name: records.column(name) for name in names}
-    for field, title in BY_CLASS.items():
-        for j, name in enumerate(evaluation.label_space.classes):
-            columns[f"{title}/{name}"] = records.numbers[field][:, j]
-    # NaN becomes null.
-    table = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
-    pq.write_table(pa.table(table), path)
+    It has an int64 array ``PART.FIELD`` (G, ...) for every field of every part of `GroupCounts`,
+    ``num_tiles`` (G,), and ``about``: JSON text of the format and of the names of the G groups.
+    """
+    keys = sorted(groups)
+    rows = [groups[key] for key in keys]
+    about = json.dumps({"format": _COUNTS_FORMAT, "groups": keys})
+    arrays = {"num_tiles": np.array([row.num_tiles for row in rows], np.int64)}
+    for part in _parts(rows[0]):
+        by_group = [getattr(row, part).to_dict() for row in rows]
+        arrays |= {
+            f"{part}.{name}": np.array([own[name] for own in by_group], np.int64)
+            for name in by_group[0]
+        }
+    with path.open("wb") as stream:
+        np.savez_compressed(stream, about=np.array(about), **arrays)  # type: ignore[arg-type]
 
 
-def _read_tiles(path: Path, label_space: LabelSpace) -> TileTable:
-    import pyarrow.parquet as pq
+def _load_counts(path: Path, num_classes: int) -> dict[tuple[str, str], GroupCounts]:
+    """Read what `_save_counts` wrote.
 
-    dtype = number_dtype(len(label_space))
-    with reading(path, "table of tiles of `histonuc evaluate`"):
-        table = pq.read_table(path)
-        numbers = np.zeros(table.num_rows, dtype)
-        for name in dtype.names or ():
-            if name not in BY_CLASS:
-                numbers[name] = table.column(name).to_numpy()  # null becomes NaN
-        for field, title in BY_CLASS.items():
-            for j, name in enumerate(label_space.classes):
-                numbers[field][:, j] = table.column(f"{title}/{name}").to_numpy()
-        texts = {name: table.column(name).to_pylist() for name in ("name", "source", "tissue")}
-    return TileTable(texts=texts, numbers=numbers)
+    Args:
+        path: the file.
+        num_classes: C of the label space that was scored.
+
+    Raises:
+        ValueError: no file there, a damaged one, or one of another format or number of classes.
+    """
+    zero = GroupCounts.zero(num_classes)
+    with opening_npz(path, "counts of `histonuc evaluate`") as archive:
+        about = json.loads(str(archive["about"]))
+        if about["format"] != _COUNTS_FORMAT:
+            raise ValueError(
+                f"{path} has format {about['format']}, this version reads {_COUNTS_FORMAT}: "
+                "run `histonuc evaluate` again"
+            )
+        keys = [(str(source), str(tissue)) for source, tissue in about["groups"]]
+        num_tiles = _take(archive["num_tiles"], (len(keys),))
+        arrays = {
+            part: {
+                name: _take(archive[f"{part}.{name}"], (len(keys), *np.shape(values)))
+                for name, values in counts.to_dict().items()
+            }
+            for part, counts in _parts(zero).items()
+        }
+    groups = {}
+    for row, key in enumerate(keys):
+        parts: dict[str, Any] = {
+            part: type(counts).from_dict({name: own[row] for name, own in arrays[part].items()})
+            for part, counts in _parts(zero).items()
+        }
+        groups[key] = GroupCounts(**parts, num_tiles=int(num_tiles[row]))
+    return groups
+
+
+def _parts(counts: GroupCounts) -> dict[str, Counts]:
+    """All that adds up field by field, by name."""
+    values = {field.name: getattr(counts, field.name) for field in fields(counts)}
+    return {name: value for name, value in values.items() if isinstance(value, Counts)}
+
+
+def _take(array: NDArray[np.generic], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    if array.dtype != np.int64 or array.shape != shape:
+        raise ValueError(f"expected int64 {shape}, got {array.dtype} {array.shape}")
+    return np.asarray(array, np.int64)

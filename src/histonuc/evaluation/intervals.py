@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.evaluation.tile_table import TileTable
+from histonuc.evaluation.tile_scores import TileScores
 from histonuc.metrics.aggregate import AGGREGATES
 from histonuc.metrics.bootstrap import (
     LEVEL,
@@ -17,20 +18,25 @@ from histonuc.metrics.bootstrap import (
     resample_sums,
 )
 from histonuc.metrics.counts import PAIR_UNIT, ratio
+from histonuc.metrics.formulas import formula_terms
 
 REPEATS = 1000
 OFFICIAL = ("bpq", "mpq", "bpq_strict", "mpq_strict")
 """Means over the images of a tissue, and then over tissues; all else is of all images together."""
-OF_A_CLASS = ("pq_images", "pq", "dq", "sq", "f1", "precision", "recall")
-"""Scores of each class: PQ averaged over images, and the rest from all its nuclei together."""
-_MEAN = "mpq_pooled"
-"""Mean over the classes of PQ from all nuclei together: no ratio of two sums, as all else is."""
+POOLED = {"pq": "bpq_pooled", "dq": "dq", "sq": "sq"}
+"""What a formula's score of all nuclei is called in scores.json, where that is not its own name."""
+BY_OVERLAP = ("pq", "dq", "sq", "f1", "precision", "recall")
+"""Formulas of nuclei that are matched by overlap, of all nuclei and of those of each class."""
+BY_CENTROID = ("f1", "precision", "recall")
+"""Formulas of nuclei that are paired by centroid, whatever their classes."""
 
 Floats = NDArray[np.float64]
 Interval = list[float] | None
+Key = tuple[str, int]
+"""A score's name in scores.json, and its kind: 0 of all nuclei, ``1 + j`` of class ``j``."""
 
 
-def score_intervals(records: TileTable, classes: Sequence[str]) -> dict[str, Any]:
+def score_intervals(tiles: TileScores, classes: Sequence[str]) -> dict[str, Any]:
     """Ends of the 95 % intervals, under the names that the scores have in scores.json.
 
     Images are drawn anew within each tissue (of each source, for those by source); see
@@ -38,154 +44,158 @@ def score_intervals(records: TileTable, classes: Sequence[str]) -> dict[str, Any
     one image widens nothing.
 
     Args:
-        records: of the tiles.
-        classes: names of all their classes.
+        tiles: the scores of the tiles.
+        classes: names of all their classes; none where no class is scored.
     """
-    records = records.sorted_by_tile()
-    sums = _image_sums(records.numbers)
-    tissues, sources = (np.array(records.texts[text]) for text in ("tissue", "source"))
-    *within, over_tissues, over_images = _intervals(sums, tissues, seed=0)
+    tiles = tiles.sorted_by_tile()
+    sums = ImageSums.from_tiles(tiles, len(classes))
+    tissues, sources = (np.array(tiles.texts[text]) for text in ("tissue", "source"))
+    *within, over_tissues, over_images = _find_intervals(sums, tissues, seed=0)
+    overall = _select_kind(over_images, 0)
     return {
         "level": LEVEL,
         "repeats": REPEATS,
-        **{name: over_tissues[name] for name in OFFICIAL},
-        **{f"{n}_images" if n in OFFICIAL else n: i for n, i in _of_all(over_images).items()},
-        "per_class": {
-            name: {score: over_images[f"{score}/{j}"] for score in OF_A_CLASS}
-            for j, name in enumerate(classes)
+        **{name: over_tissues[name, 0] for name in OFFICIAL},
+        **{f"{n}_images" if n in OFFICIAL else n: ends for n, ends in overall.items()},
+        "per_class": {name: _select_kind(over_images, 1 + j) for j, name in enumerate(classes)},
+        "per_tissue": {
+            str(tissue): _select_kind(intervals, 0)
+            for tissue, intervals in zip(np.unique(tissues), within, strict=True)
         },
-        "per_tissue": dict(zip(np.unique(tissues).tolist(), map(_of_all, within), strict=True)),
         "per_source": {
-            str(source): _of_source(sums, tissues, sources == source)
+            str(source): _bound_source(sums, tissues, sources == source)
             for source in np.unique(sources)
         },
     }
 
 
-def _of_source(
-    sums: Mapping[str, Floats], tissues: NDArray[np.str_], own: NDArray[np.bool_]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageSums:
+    """What all scores are ratios of sums of: of single images, or of images drawn together.
+
+    Attributes:
+        images: float64 (..., S), scores of single images, 0 where an image has none: `OFFICIAL`,
+            `AGGREGATES`, then the PQ of each class.
+        counts: float64 (..., S), number of images that have the score.
+        overlap: float64 (..., 1 + C, 4), what the formulas take, by kind, of nuclei matched by
+            overlap.
+        centroid: float64 (..., 4), the same of nuclei of any class that are paired by centroid.
+    """
+
+    images: Floats
+    counts: Floats
+    overlap: Floats
+    centroid: Floats
+
+    @classmethod
+    def from_tiles(cls, tiles: TileScores, num_classes: int) -> ImageSums:
+        """Those of single images, rounded to `PAIR_UNIT` so that sums do not depend on the order.
+
+        Args:
+            tiles: scores of N tiles.
+            num_classes: number of the classes to take, 0 for none.
+        """
+        scores = [tiles.numbers[name] for name in (*OFFICIAL, *AGGREGATES)]
+        values = np.stack([*scores, *tiles.numbers["pq"].T[:num_classes]], axis=1)
+        return cls(
+            images=_round(np.nan_to_num(values)),
+            counts=1.0 - np.isnan(values),
+            overlap=_round(tiles.sums_by_overlap()[:, : 1 + num_classes]),
+            centroid=tiles.sums_by_centroid(),
+        )
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return int(self.overlap.shape[-2]) - 1
+
+    def to_columns(self) -> Floats:
+        """All sums side by side, (..., K)."""
+        flat = self.overlap.reshape(*self.overlap.shape[:-2], -1)
+        return np.concatenate([self.images, self.counts, flat, self.centroid], axis=-1)
+
+    def from_columns(self, columns: Floats) -> ImageSums:
+        """Sums of the same scores and classes; inverse of `to_columns`.
+
+        Args:
+            columns: (..., K).
+        """
+        num_scores, num_kinds = self.images.shape[-1], 1 + self.num_classes
+        ends = np.cumsum([num_scores, num_scores, 4 * num_kinds])
+        images, counts, flat, centroid = np.split(columns, ends, axis=-1)
+        overlap = flat.reshape(*columns.shape[:-1], num_kinds, 4)
+        return ImageSums(images=images, counts=counts, overlap=overlap, centroid=centroid)
+
+    def list_terms(self) -> Iterator[tuple[Key, tuple[Floats, Floats]]]:
+        """Numerator and denominator of every score, each (...)."""
+        names: list[Key] = [(name, 0) for name in (*OFFICIAL, *AGGREGATES)]
+        names += [("pq_images", 1 + j) for j in range(self.num_classes)]
+        for column, key in enumerate(names):
+            yield key, (self.images[..., column], self.counts[..., column])
+        for kind in range(1 + self.num_classes):
+            for name in BY_OVERLAP:
+                key = (name if kind else POOLED.get(name, name), kind)
+                yield key, formula_terms(name, self.overlap[..., kind, :])
+        for name in BY_CENTROID:
+            yield (f"{name}_centroid", 0), formula_terms(name, self.centroid)
+
+
+def _bound_source(
+    sums: ImageSums, tissues: NDArray[np.str_], rows: NDArray[np.bool_]
 ) -> dict[str, Interval]:
     """Intervals of one source's images, all together."""
-    of_own = {name: values[own] for name, values in sums.items()}
-    return _of_all(_intervals(of_own, tissues[own], seed=1)[-1])
+    part = sums.from_columns(sums.to_columns()[rows])
+    return _select_kind(_find_intervals(part, tissues[rows], seed=1)[-1], 0)
 
 
-def _of_all(intervals: Mapping[str, Interval]) -> dict[str, Interval]:
-    """Those of all nuclei or the mean of classes, none of a single class."""
-    return {name: interval for name, interval in intervals.items() if "/" not in name}
+def _round(values: Floats) -> Floats:
+    """The nearest multiples of `PAIR_UNIT`."""
+    return np.rint(values / PAIR_UNIT) * PAIR_UNIT
 
 
-def _intervals(
-    sums: Mapping[str, Floats], tissues: NDArray[np.str_], *, seed: int
-) -> list[dict[str, Interval]]:
-    """By name: of each tissue in alphabetical order, of the mean over tissues, of all images.
+def _select_kind(intervals: dict[Key, Interval], kind: int) -> dict[str, Interval]:
+    """Intervals of the scores of one kind, by name."""
+    return {name: interval for (name, k), interval in intervals.items() if k == kind}
+
+
+def _find_intervals(
+    sums: ImageSums, tissues: NDArray[np.str_], *, seed: int
+) -> list[dict[Key, Interval]]:
+    """Intervals of each tissue in alphabetical order, of the mean over tissues, of all images.
 
     Args:
-        sums: of `_image_sums`.
+        sums: of N single images.
         tissues: of the images (N,).
         seed: of the draws.
     """
     found, group = np.unique(tissues, return_inverse=True)
-    columns = np.stack(list(sums.values()), axis=1)
-    drawn = resample_sums(columns, group, len(found), REPEATS, np.random.default_rng(seed))
-    ratios = _ratios(dict(zip(sums, np.moveaxis(drawn, 2, 0), strict=True)))
-    averages = {name: group_averages(*pair) for name, pair in ratios.items()}  # (G + 2, repeats)
-    averages[_MEAN] = _mean_of_classes(averages)
+    rng = np.random.default_rng(seed)
+    drawn = sums.from_columns(resample_sums(sums.to_columns(), group, len(found), REPEATS, rng))
+    averages = {key: group_averages(*terms) for key, terms in drawn.list_terms()}
+    below = {key: denominator for key, (_, denominator) in sums.list_terms()}
+    kinds = range(1, 1 + sums.num_classes)
+    averages["mpq_pooled", 0] = _average_classes(averages, kinds)  # (G + 2, repeats), as all others
+    below["mpq_pooled", 0] = sum((below["recall", kind] for kind in kinds), np.zeros(len(group)))
     low, high = percentile_interval(np.stack(list(averages.values()), axis=2))
-
-    below = {name: pair[1] for name, pair in _ratios(sums).items()}
-    below[_MEAN] = np.sum([of for name, of in below.items() if name.startswith("recall/")], axis=0)
-    images = np.stack(
-        [np.bincount(group, of > 0, len(found)) for of in below.values()], axis=1
-    )  # (G, K), those that have the score
-    images[images < 2] = 0  # one image alone has no spread
+    num_images = np.stack(
+        [np.bincount(group, denominator > 0, len(found)) for denominator in below.values()], axis=1
+    )  # (G, scores), those that have the score
+    num_images[num_images < 2] = 0  # one image alone has no spread
+    in_all = num_images.sum(0)
     return [
         {
-            name: None if num == 0 or np.isnan(left) else [float(left), float(right)]
-            for name, left, right, num in zip(averages, *row, strict=True)
+            key: None if num == 0 or np.isnan(left) else [float(left), float(right)]
+            for key, left, right, num in zip(averages, *row, strict=True)
         }
-        for row in zip(low, high, [*images, *[images.sum(0)] * 2], strict=True)
+        for row in zip(low, high, [*num_images, in_all, in_all], strict=True)
     ]
 
 
-def _mean_of_classes(averages: Mapping[str, Floats]) -> Floats:
-    """Mean PQ over the classes that have a true nucleus, as in the scores; NaN where none has."""
-    num = sum(name.startswith("pq/") for name in averages)
-    pq = np.stack(
-        [
-            np.where(np.isnan(averages[f"recall/{j}"]), np.nan, averages[f"pq/{j}"])
-            for j in range(num)
-        ]
-    )
-    return ratio(np.nansum(pq, axis=0), (~np.isnan(pq)).sum(axis=0))
+def _average_classes(averages: dict[Key, Floats], kinds: Sequence[int]) -> Floats:
+    """Mean PQ over the classes that have a true nucleus, as in the scores; NaN where none has.
 
-
-def _image_sums(tiles: NDArray[np.void]) -> dict[str, Floats]:
-    """What all scores are ratios of sums of, for each image (N,).
-
-    ``NAME`` and ``has NAME``: a score of the image, 0 where it has none, and whether it has.
-    ``tp``, ``fp``, ``fn``, ``iou``: nuclei matched, spurious, missed, and the IoU of those matched;
-    ``tp/j`` and so on are those of class j.
+    It is no ratio of two sums, as all other scores are.
     """
-    sums: dict[str, Floats] = {}
-    for name in (*OFFICIAL, *AGGREGATES):
-        sums |= _score_of_images(name, tiles[name])
-    sums |= _nuclei("", tiles["tp"], tiles["fp"], tiles["fn"], tiles["bpq"])
-    for name in ("tp_centroid", "num_truth", "num_predicted"):
-        sums[name] = tiles[name].astype(np.float64)
-    for j, pq in enumerate(tiles["pq"].T):
-        sums |= _score_of_images(f"pq_images/{j}", pq)
-        tp, fp, fn = (tiles[f"class_{name}"][:, j] for name in ("tp", "fp", "fn"))
-        sums |= _nuclei(f"/{j}", tp, fp, fn, pq)
-    return sums
-
-
-def _score_of_images(name: str, values: Floats) -> dict[str, Floats]:
-    return {name: _summable(np.nan_to_num(values)), f"has {name}": 1.0 - np.isnan(values)}
-
-
-def _nuclei(
-    of: str, tp: NDArray[np.int64], fp: NDArray[np.int64], fn: NDArray[np.int64], pq: Floats
-) -> dict[str, Floats]:
-    iou = np.nan_to_num(pq) * (tp + (fp + fn) / 2)
-    counts = {
-        f"{name}{of}": n.astype(np.float64) for name, n in (("tp", tp), ("fp", fp), ("fn", fn))
-    }
-    return {**counts, f"iou{of}": _summable(iou)}
-
-
-def _summable(values: Floats) -> Floats:
-    """Rounded so that sums do not depend on the order."""
-    return np.rint(values / PAIR_UNIT) * PAIR_UNIT
-
-
-def _ratios(sums: Mapping[str, Floats]) -> dict[str, tuple[Floats, Floats]]:
-    """Numerator and denominator of every score, from sums of any shape by `_image_sums`' names."""
-    ratios = {name: (sums[name], sums[f"has {name}"]) for name in (*OFFICIAL, *AGGREGATES)}
-    matched = _matched(sums, "")
-    ratios |= {"bpq_pooled": matched.pop("pq"), **matched}
-    paired, truth, predicted = (sums[n] for n in ("tp_centroid", "num_truth", "num_predicted"))
-    ratios |= {
-        "f1_centroid": (2 * paired, truth + predicted),
-        "precision_centroid": (paired, predicted),
-        "recall_centroid": (paired, truth),
-    }
-    for name in [name for name in sums if name.startswith("pq_images/")]:
-        of = name.removeprefix("pq_images")
-        ratios[name] = sums[name], sums[f"has {name}"]
-        ratios |= {f"{score}{of}": pair for score, pair in _matched(sums, of).items()}
-    return ratios
-
-
-def _matched(sums: Mapping[str, Floats], of: str) -> dict[str, tuple[Floats, Floats]]:
-    """Scores of all nuclei together, matched by overlap."""
-    iou, tp, fp, fn = (sums[f"{name}{of}"] for name in ("iou", "tp", "fp", "fn"))
-    half = tp + (fp + fn) / 2
-    return {
-        "pq": (iou, half),
-        "dq": (tp, half),
-        "sq": (iou, tp),
-        "f1": (tp, half),
-        "precision": (tp, tp + fp),
-        "recall": (tp, tp + fn),
-    }
+    pq = [np.where(np.isnan(averages["recall", k]), np.nan, averages["pq", k]) for k in kinds]
+    pq.append(np.full_like(averages["bpq_pooled", 0], np.nan))  # where there are no classes
+    return ratio(np.nansum(pq, axis=0), (~np.isnan(np.stack(pq))).sum(axis=0))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from histonuc.evaluation.counting import GroupCounts
 from histonuc.evaluation.intervals import score_intervals
+from histonuc.evaluation.results import Evaluation
 from histonuc.metrics.aggregate import AGGREGATES
 from histonuc.metrics.calibration import NUM_BINS
 from histonuc.metrics.detection import IOU_THRESHOLDS
 from histonuc.metrics.errors import PREDICTION_KINDS, TRUTH_KINDS
-
-if TYPE_CHECKING:
-    from histonuc.evaluation.results import Evaluation, GroupCounts
 
 
 def number(value: float) -> float | None:
@@ -60,7 +59,7 @@ def nucleus_tables(evaluation: Evaluation) -> dict[str, Any]:
         },
         "errors": _errors(total, 0, len(classes) + 1),
         "calibration": _calibration(total),
-        "intervals": score_intervals(evaluation.records, [] if evaluation.no_classes else classes),
+        "intervals": score_intervals(evaluation.tiles, [] if evaluation.no_classes else classes),
     }
 
 

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.evaluation.tile_table import BY_CLASS, TileScore
+from histonuc.evaluation.predictions import Prediction
+from histonuc.evaluation.tile_scores import TileScore
+from histonuc.evaluation.truth import TileTruth
 from histonuc.files import reading
 
 PANEL_PX = 256
@@ -44,6 +46,30 @@ class Panel:
     truth_types: NDArray[np.int32]
     prediction: NDArray[np.int32]
     prediction_types: NDArray[np.int32]
+
+
+def make_panel(record: TileScore, truth: TileTruth, prediction: Prediction) -> Panel | None:
+    """The picture of a tile; None where it has no true nucleus.
+
+    Args:
+        record: the tile's scores.
+        truth: what is true of it.
+        prediction: what is predicted of it.
+    """
+    if record.num_truth == 0:
+        return None
+    types = prediction.types
+    if types is None:
+        types = np.zeros(int(prediction.labels.max()) + 1, np.int32)
+    return Panel(
+        record=record,
+        reason="",
+        image=crop_to_panel(truth.image),
+        truth=crop_to_panel(truth.labels),
+        truth_types=truth.types.astype(np.int32),
+        prediction=crop_to_panel(prediction.labels),
+        prediction_types=types,
+    )
 
 
 def choose_panels(records: Sequence[TileScore]) -> dict[int, str]:
@@ -111,7 +137,7 @@ def load_panels(path: Path) -> tuple[Panel, ...]:
         return tuple(
             Panel(
                 reason=record.pop("reason"),
-                record=TileScore(**record | {name: tuple(record[name]) for name in BY_CLASS}),
+                record=TileScore.from_dict(record),
                 **{name: archive[f"{name}_{index}"] for name in _ARRAYS},
             )
             for index, record in enumerate(about)

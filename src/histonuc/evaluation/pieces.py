@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
@@ -11,36 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from histonuc.evaluation.folder import load_scores, write_scores
 from histonuc.evaluation.results import Evaluation
-from histonuc.evaluation.tile_table import TileTable
+from histonuc.evaluation.tile_scores import TileScores
 
 _Piece = tuple[Path, Evaluation, dict[str, Any]]
 """Folder, evaluation, and content of scores.json."""
-
-
-def take_part(tiles: NDArray[np.int64], part: str) -> NDArray[np.int64]:
-    """Every N-th tile from the K-th on, so that all parts hold like tissues and take as long.
-
-    Args:
-        tiles: tiles (n,), the same for all parts.
-        part: ``K/N``, K from 1 to N.
-
-    Raises:
-        ValueError: no such part, or no tile in it.
-
-    >>> take_part(np.arange(5), "2/3").tolist()
-    [1, 4]
-    """
-    found = re.fullmatch(r"(\d+)/(\d+)", part)
-    number, of = map(int, found.groups()) if found else (0, 0)
-    if not 1 <= number <= of:
-        raise ValueError(f"--part: expected K/N with K from 1 to N, as 2/8, got {part}")
-    if number > len(tiles):
-        raise ValueError(f"--part {part}: there are only {len(tiles)} tiles to score")
-    return tiles[number - 1 :: of]
 
 
 def merge_scores(folders: Sequence[Path], out_dir: Path) -> tuple[Evaluation, dict[str, Any]]:
@@ -67,11 +43,11 @@ def merge_scores(folders: Sequence[Path], out_dir: Path) -> tuple[Evaluation, di
         _check_alike(pieces[0], piece)
     _check_disjoint(pieces)
     # What is told of the data is told as the piece with the first tile tells it.
-    pieces.sort(key=lambda piece: int(piece[1].records.numbers["tile"].min()))
+    pieces.sort(key=lambda piece: int(piece[1].tiles.numbers["tile"].min()))
     merged = reduce(add, (evaluation for _, evaluation, _ in pieces))
     _, _, scores = pieces[0]
     data = {key: value for key, value in scores["data"].items() if key != "part"}
-    merged = replace(merged, records=merged.records.sorted_by_tile())
+    merged = replace(merged, tiles=merged.tiles.sorted_by_tile())
     return merged, write_scores(merged, out_dir, model=scores["model"], data=data)
 
 
@@ -96,15 +72,15 @@ def _model(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_disjoint(pieces: Sequence[_Piece]) -> None:
-    records = TileTable.concat([evaluation.records for _, evaluation, _ in pieces])
-    owners = np.repeat(np.arange(len(pieces)), [len(own.records) for _, own, _ in pieces])
-    order = np.argsort(records.numbers["tile"], kind="stable")
-    again = np.flatnonzero(np.diff(records.numbers["tile"][order]) == 0)
+    tiles = TileScores.concat([evaluation.tiles for _, evaluation, _ in pieces])
+    owners = np.repeat(np.arange(len(pieces)), [len(piece.tiles) for _, piece, _ in pieces])
+    order = np.argsort(tiles.numbers["tile"], kind="stable")
+    again = np.flatnonzero(np.diff(tiles.numbers["tile"][order]) == 0)
     if len(again):
         first, second = order[again[0] : again[0] + 2].tolist()
-        record = records[second]
+        tile = tiles[second]
         raise ValueError(
-            f"tile {record.tile} ({record.source}/{record.name}) is in both "
+            f"tile {tile.tile} ({tile.source}/{tile.name}) is in both "
             f"{pieces[owners[first]][0]} and {pieces[owners[second]][0]}: pieces must be of "
             "different tiles of one store"
         )

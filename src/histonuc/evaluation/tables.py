@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.evaluation.counting import GroupCounts
 from histonuc.evaluation.nucleus_tables import class_row, nucleus_row, nucleus_tables, number
+from histonuc.evaluation.results import Evaluation
 from histonuc.metrics.calibration import CalibrationCounts
 from histonuc.metrics.counts import nanmean, ratio
 from histonuc.metrics.pixels import PixelCounts
-
-if TYPE_CHECKING:
-    from histonuc.evaluation.results import Evaluation, GroupCounts
 
 CONVENTIONS = {
     "matching": "a nucleus is found when IoU > 0.5 (strict)",
@@ -56,14 +55,18 @@ CONVENTIONS = {
 
 
 def summarise(evaluation: Evaluation) -> dict[str, float | None]:
-    """See `Evaluation.summary`."""
+    """A few numbers that say how good the model is; None where not defined.
+
+    ``dice`` and ``iou`` (mean over the classes, of pixels), ``foreground_dice``, ``bce``,
+    ``pixel_accuracy``, ``bpq`` and ``mpq`` (mean over tissues of the mean over images).
+    """
     overall = _overall(evaluation)
     names = ("dice", "iou", "foreground_dice", "bce", "pixel_accuracy", "bpq", "mpq")
     return {name: overall[name] for name in names}
 
 
 def score_tables(evaluation: Evaluation) -> dict[str, Any]:
-    """See `Evaluation.scores`."""
+    """Every score as JSON-able tables; None where a score is not defined."""
     classes = evaluation.label_space.classes
     total = evaluation.total
     return {
@@ -87,7 +90,7 @@ def score_tables(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def score_lines(evaluation: Evaluation) -> list[str]:
-    """See `Evaluation.lines`."""
+    """The scores in short, for people."""
     overall, total = _overall(evaluation), evaluation.total
     nuclei = int(total.panoptic.tp[0] + total.panoptic.fn[0])
     lines = [

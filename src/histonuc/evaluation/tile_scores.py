@@ -1,9 +1,12 @@
-"""Read the scores of each tile back, and match those of two models tile by tile."""
+"""The scores of every tile: one row a tile, and the file ``tiles.parquet`` that holds them.
+
+`TileScore` is one row and `TileScores` is the table. Everything that looks at single tiles reads
+the table through `read_tile_scores`: the intervals of scores.json, `merge-scores` and `compare`.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,150 +14,227 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.evaluation.folder import SCORES_FILE, TILES_FILE, read_head
-from histonuc.evaluation.rotations import CROSSVAL_FILE, SCORES_FOLDER, read_summary
-from histonuc.files import reading
-from histonuc.metrics.counts import ratio
+from histonuc.files import reading, replacing
+from histonuc.metrics.formulas import nucleus_sums
+from histonuc.taxonomy import LabelSpace
 
-SCORE_NAMES = {
-    "bpq": "bPQ",
-    "mpq": "mPQ",
-    "f1": "F1 at IoU 0.5",
-    "dice": "nucleus Dice",
-    "aji": "AJI",
-    "aji_plus": "AJI+",
+TILES_FILE = "tiles.parquet"
+
+TEXTS = ("name", "source", "tissue")
+"""Fields of `TileScore` that are text."""
+NUMBERS: Mapping[str, type[np.generic]] = {
+    "tile": np.int64,
+    "fold": np.int64,
+    "num_truth": np.int64,
+    "num_predicted": np.int64,
+    "tp": np.int64,
+    "fp": np.int64,
+    "fn": np.int64,
+    "tp_centroid": np.int64,
+    "bpq": np.float64,
+    "mpq": np.float64,
+    "bpq_strict": np.float64,
+    "mpq_strict": np.float64,
+    "dice": np.float64,
+    "aji": np.float64,
+    "aji_plus": np.float64,
+    "dice_ensemble": np.float64,
 }
-"""Scores of a tile that are compared where the table has them, and what people call them."""
-CLASS_PREFIX = "pq/"
-"""Columns ``pq/<class>`` hold the tile's PQ of a class."""
+"""Fields of `TileScore` that are a number, and how the table holds them."""
+BY_CLASS: Mapping[str, tuple[str, type[np.generic]]] = {
+    "pq": ("pq", np.float64),
+    "class_tp": ("tp", np.int64),
+    "class_fp": ("fp", np.int64),
+    "class_fn": ("fn", np.int64),
+}
+"""Fields of `TileScore` with a value for each class: the first part of their columns in
+tiles.parquet, which are called ``pq/<class>`` and so on, and how the table holds them."""
 
-_SHOWN = 3
+
+@dataclass(frozen=True, kw_only=True)
+class TileScore:
+    """How one tile did.
+
+    Attributes:
+        tile: row in the store.
+        name: name of the tile in its source.
+        source: data set that the tile comes from.
+        tissue: tissue of the tile; empty where unknown.
+        fold: fold of the tile.
+        num_truth: number of true nuclei.
+        num_predicted: number of predicted nuclei.
+        tp: nuclei matched at IoU > 0.5, whatever their classes.
+        fp: predicted nuclei that match none, whatever their classes.
+        fn: true nuclei that match none, whatever their classes.
+        tp_centroid: nuclei paired by the distance of their centroids, whatever their classes.
+        bpq: binary PQ of the tile; NaN without true nuclei.
+        mpq: mean PQ over the classes that the tile holds; NaN without nuclei of known class.
+        bpq_strict: as `bpq`, but 0 where only the prediction has nuclei.
+        mpq_strict: as `mpq`, but a class that only the prediction has counts as 0.
+        dice: Dice of nucleus against background; NaN when neither side has a nucleus.
+        aji: aggregated Jaccard index; NaN when neither side has a nucleus.
+        aji_plus: AJI with one-to-one pairs; NaN when neither side has a nucleus.
+        dice_ensemble: ensemble Dice; NaN when no two nuclei overlap.
+        pq: PQ of each class; NaN where the tile has no true nucleus of the class.
+        class_tp: matched nuclei of each class.
+        class_fp: spurious nuclei of each class.
+        class_fn: missed nuclei of each class.
+    """
+
+    tile: int
+    name: str
+    source: str
+    tissue: str
+    fold: int
+    num_truth: int
+    num_predicted: int
+    tp: int
+    fp: int
+    fn: int
+    tp_centroid: int
+    bpq: float
+    mpq: float
+    bpq_strict: float
+    mpq_strict: float
+    dice: float
+    aji: float
+    aji_plus: float
+    dice_ensemble: float
+    pq: tuple[float, ...]
+    class_tp: tuple[int, ...]
+    class_fp: tuple[int, ...]
+    class_fn: tuple[int, ...]
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> TileScore:
+        """Inverse of `dataclasses.asdict`, also where JSON made lists of the tuples."""
+        return cls(**{**record, **{name: tuple(record[name]) for name in BY_CLASS}})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TileScores:
-    """The scores of N tiles, sorted by source and name; each tile is there once.
+    """The scores of N tiles, held as arrays: a quarter of the memory of as many objects.
 
     Attributes:
-        folder: where they were read.
-        tiles: source and name.
-        tissues: of each tile; empty where unknown.
-        num_truth: true nuclei int64 (N,).
-        columns: float64 (N,) by name as in the table; NaN where a tile has no such score.
+        texts: the fields in `TEXTS`, one text a tile.
+        numbers: structured array (N,) with all other fields of `TileScore`, int64 and float64;
+            those in `BY_CLASS` have the shape (C,).
     """
 
-    folder: Path
-    tiles: tuple[tuple[str, str], ...]
-    tissues: tuple[str, ...]
-    num_truth: NDArray[np.int64]
-    columns: dict[str, NDArray[np.float64]]
+    texts: Mapping[str, list[str]]
+    numbers: NDArray[np.void]
 
+    @classmethod
+    def from_rows(cls, rows: Sequence[TileScore], num_classes: int) -> TileScores:
+        """The table of some rows.
 
-def load_tile_scores(folder: Path) -> TileScores:
-    """Read a folder of `histonuc evaluate` or `histonuc crossval`.
-
-    A tile that two rotations test has the mean of its scores, so that it counts once.
-
-    Raises:
-        ValueError: the folder is neither, two tiles of one table have the same name, or the
-            rotations were scored for different classes.
-    """
-    file = folder / CROSSVAL_FILE
-    if not file.is_file():
-        return _collect(folder, [_read_table(folder)])
-    rotations = read_summary(file)["rotations"]
-    return _collect(
-        folder, [_read_table(folder / row["folder"] / SCORES_FOLDER) for row in rotations]
-    )
-
-
-def check_same_tiles(first: TileScores, second: TileScores) -> None:
-    """Refuse scores that are not of the same tiles and the same truth.
-
-    Raises:
-        ValueError: with what differs.
-    """
-    only_first = sorted(set(first.tiles) - set(second.tiles))
-    only_second = sorted(set(second.tiles) - set(first.tiles))
-    if only_first or only_second:
-        parts = [
-            f"{len(only)} of {len(own.tiles)} tiles are only in {own.folder} ({_shown(only)})"
-            for own, only in ((first, only_first), (second, only_second))
-            if only
-        ]
-        raise ValueError(
-            f"{'; '.join(parts)}: a paired comparison needs the same tiles; "
-            "evaluate both with the same --data, --folds and --sources"
+        Args:
+            rows: any number of them.
+            num_classes: C, the length of the fields in `BY_CLASS`.
+        """
+        names = [*NUMBERS, *BY_CLASS]
+        values = [tuple(getattr(row, name) for name in names) for row in rows]
+        return cls(
+            texts={name: [getattr(row, name) for row in rows] for name in TEXTS},
+            numbers=np.array(values, _number_dtype(num_classes)),
         )
-    for name, of_first, of_second in (
-        ("tissue", first.tissues, second.tissues),
-        ("number of true nuclei", first.num_truth.tolist(), second.num_truth.tolist()),
-    ):
-        for tile, own, other in zip(first.tiles, of_first, of_second, strict=True):
-            if own != other:
-                raise ValueError(
-                    f"the truth differs: {name} of tile {_shown([tile])} is {own!r} in "
-                    f"{first.folder} and {other!r} in {second.folder}; "
-                    "evaluate both on the same store"
-                )
+
+    @classmethod
+    def concat(cls, parts: Sequence[TileScores]) -> TileScores:
+        """The rows of several tables, one or more, one after the other."""
+        return cls(
+            texts={name: [text for part in parts for text in part.texts[name]] for name in TEXTS},
+            numbers=np.concatenate([part.numbers for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, row: int) -> TileScore:
+        names = [*NUMBERS, *BY_CLASS]
+        values = dict(zip(names, self.numbers[row].item(), strict=True))
+        return TileScore.from_dict(values | {name: self.texts[name][row] for name in TEXTS})
+
+    def __iter__(self) -> Iterator[TileScore]:
+        return (self[row] for row in range(len(self)))
+
+    def sorted_by_tile(self) -> TileScores:
+        """The same rows in the order of the store's rows."""
+        order = np.argsort(self.numbers["tile"], kind="stable")
+        return TileScores(
+            texts={name: [texts[i] for i in order] for name, texts in self.texts.items()},
+            numbers=self.numbers[order],
+        )
+
+    def sums_by_overlap(self) -> NDArray[np.float64]:
+        """What the formulas take, of nuclei matched by overlap, float64 (N, 1 + C, 4).
+
+        Entry 0 along the second axis is for nuclei of any class, ``1 + j`` for class ``j``. The
+        IoU of the matched nuclei is what the tile's PQ says that it is.
+        """
+        n = self.numbers
+        tp, fp, fn = (
+            np.concatenate([n[name][:, None], n[f"class_{name}"]], axis=1)
+            for name in ("tp", "fp", "fn")
+        )
+        pq = np.nan_to_num(np.concatenate([n["bpq"][:, None], n["pq"]], axis=1))
+        return nucleus_sums(tp, fp, fn, pq * (tp + (fp + fn) / 2))
+
+    def sums_by_centroid(self) -> NDArray[np.float64]:
+        """The same of nuclei of any class that are paired by centroid, float64 (N, 4)."""
+        n = self.numbers
+        paired = n["tp_centroid"]
+        return nucleus_sums(paired, n["num_predicted"] - paired, n["num_truth"] - paired)
 
 
-def _read_table(folder: Path) -> dict[str, list[Any]]:
+def write_tile_scores(tiles: TileScores, classes: Sequence[str], folder: Path) -> None:
+    """Write ``tiles.parquet`` into a folder of scores.
+
+    Args:
+        tiles: the table to write.
+        classes: names of the classes of its fields in `BY_CLASS`.
+        folder: where the file goes.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not (folder / SCORES_FILE).is_file() or not (folder / TILES_FILE).is_file():
-        raise ValueError(
-            f"{folder} holds no {SCORES_FILE} with {TILES_FILE}, and no {CROSSVAL_FILE}: give a "
-            "folder of `histonuc evaluate`, or of a `histonuc crossval` that came to its end"
-        )
-    read_head(folder, [TILES_FILE])
-    with reading(folder / TILES_FILE, "table of tiles of `histonuc evaluate`"):
-        table: dict[str, list[Any]] = pq.read_table(folder / TILES_FILE).to_pydict()
-        tp, fp, fn = (np.array(table[name], np.float64) for name in ("tp", "fp", "fn"))
-        table["f1"] = ratio(tp, tp + (fp + fn) / 2).tolist()
-    tiles = Counter(zip(table["source"], table["name"], strict=True))
-    if twice := sorted(tile for tile, times in tiles.items() if times > 1):
-        raise ValueError(
-            f"{folder / TILES_FILE} names several tiles {_shown(twice)}: tiles are matched by "
-            "source and name; prepare the data with a name for each"
-        )
-    return table
+    columns: dict[str, Any] = {"tile": tiles.numbers["tile"], **tiles.texts}
+    columns |= {name: tiles.numbers[name] for name in NUMBERS}
+    for field, (title, _) in BY_CLASS.items():
+        for j, name in enumerate(classes):
+            columns[f"{title}/{name}"] = tiles.numbers[field][:, j]
+    # NaN becomes null.
+    arrays = {name: pa.array(values, from_pandas=True) for name, values in columns.items()}
+    with replacing(folder / TILES_FILE) as draft:
+        pq.write_table(pa.table(arrays), draft)
 
 
-def _collect(folder: Path, tables: Sequence[dict[str, list[Any]]]) -> TileScores:
-    """One row a tile from one table, or from those of several rotations."""
-    for table in tables[1:]:
-        if other := sorted(set(tables[0]) ^ set(table)):
-            raise ValueError(
-                f"{folder}: the {TILES_FILE} of only some rotations has {', '.join(other)}; "
-                "evaluate all of them anew, on one store"
-            )
-    joined = {name: [value for table in tables for value in table[name]] for name in tables[0]}
-    keys = list(zip(joined["source"], joined["name"], strict=True))
-    tiles = sorted(set(keys))
-    place = {tile: row for row, tile in enumerate(tiles)}
-    rows = np.array([place[key] for key in keys])
-    first = np.unique(rows, return_index=True)[1]
-    known = [name for name in joined if name in SCORE_NAMES or name.startswith(CLASS_PREFIX)]
-    return TileScores(
-        folder=folder,
-        tiles=tuple(tiles),
-        tissues=tuple(joined["tissue"][row] for row in first),
-        num_truth=np.array(joined["num_truth"], np.int64)[first],
-        columns={
-            name: _mean_by_row(np.array(joined[name], np.float64), rows, len(tiles))
-            for name in known
-        },
-    )
+def read_tile_scores(folder: Path, label_space: LabelSpace) -> TileScores:
+    """Read ``tiles.parquet`` of a folder of scores.
+
+    Args:
+        folder: folder of `histonuc evaluate`.
+        label_space: the classes that were scored.
+
+    Raises:
+        ValueError: the file is missing, damaged, or of other classes.
+    """
+    import pyarrow.parquet as pq
+
+    path = folder / TILES_FILE
+    with reading(path, "table of tiles of `histonuc evaluate`"):
+        table = pq.read_table(path)
+        numbers = np.zeros(table.num_rows, _number_dtype(len(label_space)))
+        for name in NUMBERS:
+            numbers[name] = table.column(name).to_numpy()  # null becomes NaN
+        for field, (title, _) in BY_CLASS.items():
+            for j, name in enumerate(label_space.classes):
+                numbers[field][:, j] = table.column(f"{title}/{name}").to_numpy()
+        texts = {name: table.column(name).to_pylist() for name in TEXTS}
+    return TileScores(texts=texts, numbers=numbers)
 
 
-def _mean_by_row(values: NDArray[np.float64], rows: NDArray[np.intp], num: int) -> Any:
-    """Mean (num,) of the values of each row that are not NaN."""
-    known = ~np.isnan(values)
-    sums = np.bincount(rows[known], values[known], minlength=num)
-    return ratio(sums, np.bincount(rows[known], minlength=num))
-
-
-def _shown(tiles: Sequence[tuple[str, str]]) -> str:
-    names = [f"{source}/{name}" for source, name in tiles[:_SHOWN]]
-    return ", ".join(names) + (", ..." if len(tiles) > _SHOWN else "")
+def _number_dtype(num_classes: int) -> np.dtype[np.void]:
+    """Type of `TileScores.numbers`."""
+    by_class = [(name, kind, (num_classes,)) for name, (_, kind) in BY_CLASS.items()]
+    return np.dtype([*NUMBERS.items(), *by_class])

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.metrics.counts import Counts, ratio
+from histonuc.metrics.formulas import compute_score, nucleus_sums
 from histonuc.metrics.matching import ClassMatches
 
 IOU_THRESHOLDS = tuple(round(0.5 + 0.05 * k, 2) for k in range(10))
@@ -67,40 +68,53 @@ class DetectionCounts(Counts):
         )
 
     @property
+    def sums(self) -> NDArray[np.float64]:
+        """float64 (1 + C, 10, 4), what the formulas take, at each of `IOU_THRESHOLDS`."""
+        return nucleus_sums(
+            self.tp, self.num_predicted[:, None] - self.tp, self.num_truth[:, None] - self.tp
+        )
+
+    @property
+    def centroid_sums(self) -> NDArray[np.float64]:
+        """float64 (4,), what the formulas take, of nuclei of any class paired by distance."""
+        spurious, missed = self.by_distance[0, 1:].sum(), self.by_distance[1:, 0].sum()
+        return nucleus_sums(self.by_distance[1:, 1:].sum(), spurious, missed)
+
+    @property
     def precision(self) -> NDArray[np.float64]:
         """float64 (1 + C, 10), share of the predicted nuclei that are matched."""
-        return ratio(self.tp, self.num_predicted[:, None])
+        return compute_score("precision", self.sums)
 
     @property
     def recall(self) -> NDArray[np.float64]:
         """float64 (1 + C, 10), share of the true nuclei that are matched."""
-        return ratio(self.tp, self.num_truth[:, None])
+        return compute_score("recall", self.sums)
 
     @property
     def f1(self) -> NDArray[np.float64]:
         """float64 (1 + C, 10), 2 TP / (nuclei true + predicted)."""
-        return ratio(2 * self.tp, (self.num_truth + self.num_predicted)[:, None])
+        return compute_score("f1", self.sums)
 
     @property
     def centroid_precision(self) -> float:
         """Share of the predicted nuclei that are paired by distance, any class."""
-        return float(ratio(self.by_distance[1:, 1:].sum(), self.by_distance[:, 1:].sum()))
+        return float(compute_score("precision", self.centroid_sums))
 
     @property
     def centroid_recall(self) -> float:
         """Share of the true nuclei that are paired by distance, any class."""
-        return float(ratio(self.by_distance[1:, 1:].sum(), self.by_distance[1:].sum()))
+        return float(compute_score("recall", self.centroid_sums))
 
     @property
     def centroid_f1(self) -> NDArray[np.float64]:
         """float64 (1 + C,), hover_net's detection F1 and its F1 of each class."""
-        pairs, known = self.by_distance[1:, 1:], self.by_distance[1:-1, 1:-1]
-        detected = ratio(2 * pairs.sum(), self.by_distance.sum() + pairs.sum())
+        known = self.by_distance[1:-1, 1:-1]
         tp = np.diagonal(known)
         wrong = known.sum(0) + known.sum(1) - 2 * tp
         wrong += self.by_distance[1:-1, -1]  # the prediction's class is unknown
         unpaired = self.by_distance[0, 1:-1] + self.by_distance[1:-1, 0]
-        return np.append(detected, ratio(2 * tp, 2 * tp + 2 * wrong + unpaired))
+        by_class = ratio(2 * tp, 2 * tp + 2 * wrong + unpaired)
+        return np.append(compute_score("f1", self.centroid_sums), by_class)
 
 
 def detection_counts(
@@ -150,23 +164,6 @@ def confuse(
         [row[pairs[0]] * size + column[pairs[1]], row[missed] * size, column[spurious]]
     )
     return np.bincount(joint, minlength=size * size).reshape(size, size).astype(np.int64)
-
-
-def find_centroids(
-    labels: NDArray[np.integer], ids: NDArray[np.int64], areas: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Mean pixel (len(ids), 2) as (x, y) of the nuclei of a label image.
-
-    Args:
-        labels: (H, W), 0 = background.
-        ids: all ids present, ascending.
-        areas: their pixels.
-    """
-    pixel = np.flatnonzero(labels)
-    row = np.searchsorted(ids, labels.ravel()[pixel])
-    y, x = np.divmod(pixel, labels.shape[1])
-    sums = [np.bincount(row, axis, minlength=len(ids)) for axis in (x, y)]
-    return np.asarray(np.stack(sums, axis=1) / areas[:, None])
 
 
 def pair_centroids(

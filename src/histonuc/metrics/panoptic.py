@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.metrics.counts import PAIR_UNIT, Counts, ratio, to_fixed
+from histonuc.metrics.formulas import compute_score, nucleus_sums
 from histonuc.metrics.matching import ClassMatches, contingency, match_classes
 
 _SQ_EPSILON = 1e-6
@@ -67,19 +68,24 @@ class PanopticCounts(Counts):
         )
 
     @property
+    def sums(self) -> NDArray[np.float64]:
+        """float64 (1 + C, 4), what the formulas of pooled scores take."""
+        return nucleus_sums(self.tp, self.fp, self.fn, self.iou_sum * PAIR_UNIT)
+
+    @property
     def dq(self) -> NDArray[np.float64]:
         """Detection quality of the pooled nuclei (an F1), NaN where there are none."""
-        return ratio(self.tp, self.tp + 0.5 * self.fp + 0.5 * self.fn)
+        return compute_score("dq", self.sums)
 
     @property
     def sq(self) -> NDArray[np.float64]:
         """Mean IoU of the matched nuclei, NaN where none is matched."""
-        return ratio(self.iou_sum * PAIR_UNIT, self.tp)
+        return compute_score("sq", self.sums)
 
     @property
     def pq(self) -> NDArray[np.float64]:
         """DQ x SQ of the pooled nuclei; 0 where nuclei exist but none is matched."""
-        return ratio(self.iou_sum * PAIR_UNIT, self.tp + 0.5 * self.fp + 0.5 * self.fn)
+        return compute_score("pq", self.sums)
 
     @property
     def image_pq(self) -> NDArray[np.float64]:
@@ -132,7 +138,7 @@ def panoptic_counts_of(matches: ClassMatches) -> PanopticCounts:
     iou = np.bincount(matches.kind, matches.iou, minlength=size)
     fp, fn = matches.num_predicted - tp, matches.num_truth - tp
     there, either = matches.num_truth > 0, matches.num_truth + matches.num_predicted > 0
-    dq = ratio(tp, tp + 0.5 * fp + 0.5 * fn)
+    dq = compute_score("dq", nucleus_sums(tp, fp, fn))
     image_pq = np.where(there, dq * (iou / (tp + _SQ_EPSILON)), 0.0)
     official, strict = (image_pq[1:].sum() / max(held[1:].sum(), 1) for held in (there, either))
     return PanopticCounts(

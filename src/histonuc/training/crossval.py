@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from histonuc.data.store import Store
-from histonuc.evaluation.evaluate import score_model
+from histonuc.evaluation import TileSelection, score_lines, score_model
 from histonuc.evaluation.folder import SCORES_FILE, read_head
 from histonuc.evaluation.rotations import (
     OFFICIAL,
@@ -26,6 +26,7 @@ from histonuc.evaluation.rotations import (
     write_summary,
 )
 from histonuc.files import reading, write_text
+from histonuc.models.loading import load_runtime
 from histonuc.training.checkpoint import MAY_CHANGE, refuse_changes
 from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train
@@ -94,14 +95,12 @@ def _rotate(config: TrainConfig, rotation: Rotation) -> dict[str, Any]:
         )
     )
     evaluation, scores = score_model(
-        str(run),
-        config.data,
+        load_runtime(str(run), config.accelerator),
+        Store.open(config.data),
+        TileSelection(folds=(rotation.test,), sources=config.sources),
         file.parent,
-        folds=(rotation.test,),
-        sources=config.sources,
-        device=config.accelerator,
     )
-    log.info("test fold %d: %s", rotation.test, evaluation.lines()[1])
+    log.info("test fold %d: %s", rotation.test, score_lines(evaluation)[1])
     return scores
 
 

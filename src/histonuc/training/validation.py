@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from histonuc.evaluation import Evaluation
-from histonuc.evaluation.loop import evaluate
+from histonuc.evaluation import Evaluation, evaluate_maps, summarise
 from histonuc.evaluation.nucleus_tables import number
 from histonuc.metrics.calibration import LOG2_TEMPERATURES, CalibrationCounts
 from histonuc.models.network import ModelSpec
@@ -26,7 +25,7 @@ def validate(run: Run) -> None:
     evaluation = _evaluate(run)
     calibration = evaluation.total.calibration
     spec = _calibrate(run, calibration)
-    summary = evaluation.summary()
+    summary = summarise(evaluation)
     value = summary[run.config.monitor]
     progress = run.progress
     better = value is not None and value > progress.best
@@ -93,7 +92,7 @@ def _evaluate(run: Run) -> Evaluation:
         array: NDArray[np.float32] = maps.float().cpu().numpy()
         return array
 
-    part = evaluate(
+    part = evaluate_maps(
         run.store,
         tiles[fabric.global_rank :: fabric.world_size],
         predict,

@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 
 from histonuc.data.folder_files import majority
 from histonuc.data.npy import inspect_npy
-from histonuc.evaluation.loop import score_predictions
-from histonuc.evaluation.results import Evaluation
-from histonuc.evaluation.scorer import Prediction
+from histonuc.evaluation.predictions import Prediction
 from histonuc.files import reading
 from histonuc.metrics.official import flatten_channels
 from histonuc.taxonomy import LabelSpace
@@ -38,38 +36,9 @@ _FARTHEST_PX = 1 << 20
 """A contour that leaves its tile so far is damage, and OpenCV fills each row that it spans."""
 
 
-def evaluate_predictions(
-    store: Store,
-    tiles: NDArray[np.integer],
-    path: Path,
-    *,
-    type_map: Mapping[str, str] | None = None,
-    binary_only: bool = False,
-    predicted: NDArray[np.integer] | None = None,
-) -> Evaluation:
-    """Score predictions made elsewhere; scores of probabilities are left out.
-
-    Args:
-        store: truth.
-        tiles: rows of `store.tiles`, ascending.
-        path: see the module's docstring.
-        type_map: see `read_predictions`.
-        binary_only: leave classes out.
-        predicted: see `read_predictions`.
-
-    Raises:
-        ValueError: see `read_predictions`.
-    """
-    typed = path.is_file() or (path / "types").is_dir() or any(path.glob("*.json"))
-    reason = "" if typed else "the predictions have none"
-    return score_predictions(
-        store,
-        read_predictions(
-            path, store, tiles, type_map, binary_only=binary_only, predicted=predicted
-        ),
-        len(tiles),
-        no_classes="left out by --binary-only" if binary_only else reason,
-    )
+def have_classes(path: Path) -> bool:
+    """Whether predictions are of a kind that states the class of each nucleus."""
+    return path.is_file() or (path / "types").is_dir() or any(path.glob("*.json"))
 
 
 def read_predictions(

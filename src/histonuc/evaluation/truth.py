@@ -1,0 +1,83 @@
+"""The truth of one tile, as it is scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.nuclei import CoveredPixels
+
+if TYPE_CHECKING:
+    from histonuc.data.store import Store
+    from histonuc.evaluation.classes import ScoredClasses
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TileTruth:
+    """What is true of one tile, in the classes that are scored.
+
+    Attributes:
+        tile: number of the tile, unique among those scored together; the row of its store.
+        name: name of the tile in its source.
+        source: data set that the tile comes from.
+        tissue: tissue of the tile; empty where unknown.
+        fold: fold of the tile.
+        mpp: microns per pixel; NaN where unknown.
+        image: RGB image uint8 (H, W, 3), for the pictures of the report.
+        labels: label image int32 (H, W), 0 = background.
+        types: int32, class + 1 by id (entry 0: background), 0 where unknown.
+        covered: pixels that `labels` cannot show; None for none.
+    """
+
+    tile: int
+    name: str
+    source: str
+    tissue: str
+    fold: int
+    mpp: float
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    types: NDArray[np.int32]
+    covered: CoveredPixels | None = None
+
+
+class TruthReader:
+    """Reads the truth of a store's tiles; holds the columns of its table as plain lists.
+
+    Args:
+        store: where the tiles are.
+        classes: the classes that are scored, which may be coarser than the store's.
+    """
+
+    def __init__(self, store: Store, classes: ScoredClasses) -> None:
+        self._store, self._classes = store, classes
+        names = ("name", "source", "tissue", "fold")
+        self._columns: dict[str, list[Any]] = {
+            name: store.tiles.column(name).to_pylist() for name in names
+        }
+        for name in ("source", "tissue"):  # their texts are held once, not once a tile
+            same: dict[Any, Any] = {}
+            self._columns[name] = [same.setdefault(text, text) for text in self._columns[name]]
+
+    def read(self, tile: int) -> TileTruth:
+        """The truth of one tile.
+
+        Args:
+            tile: row of the store.
+        """
+        merged = bool(self._classes.comprised)
+        return TileTruth(
+            tile=tile,
+            **{name: values[tile] for name, values in self._columns.items()},
+            mpp=self._store.mpp(tile),
+            image=self._store.image(tile),
+            labels=self._store.instances(tile),
+            types=self._classes.merge_types(self._store.candidates(tile))
+            if merged
+            else self._store.types(tile),
+            # Nuclei of one class must not overlap, and two that are merged into one class may.
+            covered=None if merged else self._store.covered(tile),
+        )
