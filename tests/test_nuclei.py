@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from histonuc.contours import trace_contours
-from histonuc.nuclei import Instances, Nuclei
+from histonuc.contours import find_centroids, trace_contours
+from histonuc.nuclei import Instances, Nuclei, make_consecutive
 from histonuc.taxonomy import CONSEP, NUCLEUS
 
 
@@ -131,17 +132,31 @@ def test_real_consep_labels_round_trip(shared_data) -> None:
 
 def test_far_from_the_origin_areas_stay_exact() -> None:
     nuclei = Nuclei.from_instances(as_instances(np.ones((3, 5), np.int32)), NUCLEUS)
-    assert nuclei.moved(1.0, (3e5 + 0.25, 2e5), 0.25).area_px[0] == 15
+    far = replace(nuclei, points=nuclei.points + np.array([3e5 + 0.25, 2e5]))
+    assert far.area_px[0] == 15
 
 
-def test_moved_scales_and_shifts_every_coordinate() -> None:
-    nuclei = Nuclei.from_instances(as_instances(np.ones((2, 4), np.int32)), NUCLEUS, mpp=0.5)
-    moved = nuclei.moved(2.0, (10.0, 20.0), 0.25)
-    assert moved.centroid.tolist() == [[10 + 2 * 2, 20 + 2 * 1]]
-    assert moved.box.tolist() == [[10, 20, 18, 24]]
-    np.testing.assert_allclose(
-        moved.area_um2, nuclei.area_um2
-    )  # microns do not depend on the frame
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "int64", "uint16", "float64"])
+@given(label_images)
+def test_ids_become_consecutive_in_their_order(dtype: str, raw: np.ndarray) -> None:
+    gaps = np.array([0, 3, 7, 200, 250]).astype(dtype)
+    dense, ids = make_consecutive(gaps[raw])
+    assert dense.dtype == np.int32
+    assert ids.tolist() == sorted({int(gaps[i]) for i in np.unique(raw)} - {0})
+    np.testing.assert_array_equal(np.concatenate([[0], ids])[dense], gaps[raw])
+
+
+def test_ids_too_large_for_a_list_become_consecutive_as_well() -> None:
+    dense, ids = make_consecutive(np.array([[0, 2**40], [5, 2**40]]))
+    assert (dense.tolist(), ids.tolist()) == ([[0, 2], [1, 2]], [5, 2**40])
+    assert make_consecutive(np.zeros((0, 4), np.int32))[0].shape == (0, 4)
+
+
+def test_centroids_are_means_of_pixel_centres() -> None:
+    labels = np.zeros((5, 6), np.int32)
+    labels[1:3, 2:5], labels[4, 0] = 2, 1
+    expected = [[0.5, 4.5], [(2.5 + 3.5 + 4.5) / 3, (1.5 + 2.5) / 2]]
+    assert find_centroids(labels, 2).tolist() == expected
 
 
 def test_select_and_concat_keep_rows_together() -> None:

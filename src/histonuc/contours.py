@@ -6,8 +6,8 @@ top-left pixel.
 
 Where two pixels of a nucleus touch by their corners only, a contour along the edges would use that
 corner twice, and programs refuse such a ring. The upper pixel therefore gives up a small square at
-the corner, and gains one of the same size beside it: the ring is simple, its sides are still upright
-and level by turns, its area is unchanged, and no pixel's centre changes sides.
+the corner, and gains one of the same size beside it: the ring is simple, its sides are still
+upright and level by turns, its area is unchanged, and no pixel's centre changes sides.
 """
 
 from __future__ import annotations
@@ -181,7 +181,17 @@ def _walk(
 
 @compiled
 def find_centroids(labels: NDArray[np.int32], num_labels: int) -> NDArray[np.float64]:
-    """Mean (x, y) of each label's pixel centres, (n, 2)."""
+    """Mean (x, y) of each label's pixel centres, float64 (n, 2).
+
+    The frame is that of the contours: the centre of the top-left pixel is (0.5, 0.5).
+
+    Args:
+        labels: int32 (H, W), 0 = background.
+        num_labels: n; the centroid of a label of 1..n that does not occur is (0.5, 0.5).
+
+    >>> find_centroids(np.array([[0, 1, 1]], np.int32), 1).tolist()
+    [[2.0, 0.5]]
+    """
     sums = np.zeros((num_labels, 3), np.int64)  # pixels, twice x, y
     height, width = labels.shape
     for y in range(height):

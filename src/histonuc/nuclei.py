@@ -9,12 +9,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.contours import find_centroids, measure_rings, trace_contours
 from histonuc.taxonomy import LabelSpace
+
+_SPARSE = 4
+"""Ids of up to so many times the number of pixels are looked up in a list, others are sorted."""
+
+
+def make_consecutive(labels: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[Any]]:
+    """Number the nuclei of a label image 1..n, in the order of their ids.
+
+    Args:
+        labels: array of any shape and number type, 0 = background.
+
+    Returns:
+        int32 of the same shape, and the id (n,) that each of 1..n had.
+
+    >>> dense, ids = make_consecutive(np.array([[0, 7], [300, 7]]))
+    >>> dense.tolist(), ids.tolist()
+    ([[0, 1], [2, 1]], [7, 300])
+    """
+    is_small = labels.size > 0 and labels.dtype.kind in "iu"
+    if is_small and labels.min() >= 0 and labels.max() <= _SPARSE * labels.size:
+        present = np.zeros(int(labels.max()) + 1, bool)
+        present[labels] = True
+        present[0] = False
+        number = np.cumsum(present, dtype=np.int32) * present
+        return number[labels], np.flatnonzero(present).astype(labels.dtype)
+    ids = np.unique(labels)
+    ids = ids[ids != 0]
+    found = np.searchsorted(ids, labels) + 1
+    return np.where(labels == 0, 0, found).astype(np.int32), ids
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -146,16 +176,6 @@ class Nuclei:
             class_probabilities=self.class_probabilities[index],
             score=self.score[index],
             features={name: values[index] for name, values in self.features.items()},
-        )
-
-    def moved(self, scale: float, origin: tuple[float, float], mpp: float) -> Nuclei:
-        """Same nuclei in another frame: points become ``points * scale + origin (x, y)``."""
-        shift = np.asarray(origin, np.float64)
-        return replace(
-            self,
-            points=self.points * scale + shift,
-            centroid=self.centroid * scale + shift,
-            mpp=mpp,
         )
 
     @staticmethod

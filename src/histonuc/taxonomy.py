@@ -12,9 +12,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-BACKGROUND_COLOUR = (235, 235, 235)
-"""RGB of background in confusion matrices and class maps."""
-
 _PALETTE = (
     (255, 51, 51),
     (51, 160, 255),

@@ -44,8 +44,13 @@ def random_nuclei(seed=0, num=7, mpp=0.25, scale=0.499 / 0.25, origin=(1234.5, 9
         class_probabilities=rng.dirichlet(np.ones(5), n).astype(np.float32),
         score=rng.uniform(0, 1, n).astype(np.float32),
     )
-    nuclei = Nuclei.from_instances(instances, PANNUKE).moved(scale, origin, mpp)
-    return replace(nuclei, features={name: random_feature(rng, n) for name in features})
+    nuclei = Nuclei.from_instances(instances, PANNUKE, mpp)
+    return replace(
+        nuclei,
+        points=nuclei.points * scale + origin,
+        centroid=nuclei.centroid * scale + origin,
+        features={name: random_feature(rng, n) for name in features},
+    )
 
 
 def random_feature(rng, n):

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Sampler
 
 from histonuc.data.augment import AugmentConfig, change_pixels, random_crop, transfer_stain
 from histonuc.data.store import Store
-from histonuc.nuclei import TileLabels
+from histonuc.nuclei import TileLabels, make_consecutive
 
 Encode = Callable[[TileLabels], dict[str, NDArray[Any]]]
 
@@ -188,14 +188,9 @@ def crop_labels(
     instances: NDArray[np.int32], candidates: NDArray[np.uint32], ignore: NDArray[np.bool_]
 ) -> TileLabels:
     """Labels of a crop: the nuclei still in it, renumbered 1..n."""
-    present = np.zeros(len(candidates), bool)
-    present[np.unique(instances)] = True
-    present[0] = True
-    renumber = np.cumsum(present) - 1
+    dense, ids = make_consecutive(instances)
     return TileLabels(
-        instances=renumber[instances].astype(np.int32),
-        candidates=candidates[present],
-        ignore=ignore,
+        instances=dense, candidates=candidates[np.concatenate([[0], ids])], ignore=ignore
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from histonuc.files import is_text, reading
+from histonuc.nuclei import make_consecutive
 
 INDEX_COLUMNS = ("dataset", "name", "height", "width", "organ", "patient", "mpp")
 """What index.csv must have; `nuclei` (for balanced folds) is optional, other columns are free."""
@@ -151,11 +152,8 @@ def read_labels(
             than the image's.
     """
     raw = _read_map(directory / row.dataset / "instances", row, shape)
-    ids, inverse = np.unique(raw, return_inverse=True)
-    dense: NDArray[np.int32] = inverse.reshape(shape).astype(np.int32)
-    if ids[0] != 0:  # no background at all
-        ids, dense = np.concatenate([np.zeros(1, ids.dtype), ids]), dense + np.int32(1)
-    original_ids = ids[1:].astype(np.int64)
+    dense, ids = make_consecutive(raw)
+    original_ids = ids.astype(np.int64)
     folder = directory / row.dataset / "types"
     if not folder.is_dir():
         return dense, original_ids, np.zeros(len(original_ids), np.int64)

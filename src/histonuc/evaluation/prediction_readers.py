@@ -26,6 +26,7 @@ from histonuc.data.npy import inspect_npy
 from histonuc.evaluation.predictions import Prediction
 from histonuc.files import reading
 from histonuc.metrics.official import flatten_channels
+from histonuc.nuclei import make_consecutive
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
@@ -133,15 +134,13 @@ def _read_labels(folder: Path, name: str, shape: tuple[int, ...], types: _Types)
     typed = (folder / "types").is_dir()
     file = _find(folder / "instances" if typed else folder, name)
     raw = _read_image(file, shape)
-    with_zero = np.append(raw.dtype.type(0), raw)  # it comes first, always
-    ids, inverse = np.unique(with_zero, return_inverse=True)
-    labels = inverse[1:].reshape(shape).astype(np.int32)
+    labels, ids = make_consecutive(raw)
     if not typed:
         return Prediction(labels=labels)
     type_file = _find(folder / "types", name)
     pixels = _read_image(type_file, shape)
     # Types only outside nuclei need no place in the map.
-    of_nucleus = majority(labels, pixels, len(ids) - 1).tolist()
+    of_nucleus = majority(labels, pixels, len(ids)).tolist()
     known = {value: types.of(value, type_file) for value in set(of_nucleus)}
     return Prediction(labels=labels, types=np.array([0, *map(known.get, of_nucleus)], np.int32))
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histonuc.exports.reading import class_indices
 from histonuc.files import reading
-from histonuc.nuclei import Instances, Nuclei
+from histonuc.nuclei import Instances, Nuclei, make_consecutive
 from histonuc.taxonomy import LabelSpace
 
 
@@ -36,9 +36,7 @@ def read_label_image(
         ValueError: no label image, a label without a class, or a class that is not known.
     """
     image = _read(path)
-    ids = np.unique(image)
-    ids = ids[ids != 0]
-    labels = np.where(image == 0, 0, np.searchsorted(ids, image) + 1)
+    labels, ids = make_consecutive(image)
     missing = [int(i) for i in ids if int(i) not in classes]
     if missing:
         raise ValueError(
@@ -47,7 +45,7 @@ def read_label_image(
         )
     index = class_indices([classes[int(i)] for i in ids], label_space, class_map, path.name)
     instances = Instances(
-        labels=labels.astype(np.int32),
+        labels=labels,
         class_probabilities=np.eye(len(label_space), dtype=np.float32)[index],
         score=np.ones(len(ids), np.float32),
     )

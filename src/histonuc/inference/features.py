@@ -123,16 +123,7 @@ def _hull_areas(
     areas = np.zeros(len(tops))
     farthest, chain = np.empty((2, most)), np.empty((most, 2))
     for i in range(len(tops)):
-        rows = 0
-        for k in range(most):
-            farthest[0, k] = farthest[1, k] = -np.inf
-        for k in range(offsets[i], offsets[i + 1]):
-            row = int(points[k, 1]) - tops[i]
-            if points[k, 1] != tops[i] + row:  # where a nucleus touches itself, inside its hull
-                continue
-            rows = max(rows, row + 1)
-            farthest[0, row] = max(farthest[0, row], points[k, 0])
-            farthest[1, row] = max(farthest[1, row], -points[k, 0])
+        rows = _find_farthest(points[offsets[i] : offsets[i + 1]], tops[i], farthest)
         for side in range(2):
             count = 0
             for row in range(rows):
@@ -151,6 +142,23 @@ def _hull_areas(
                 width = (chain[k, 0] + chain[k - 1, 0]) / 2
                 areas[i] += width * (chain[k, 1] - chain[k - 1, 1])
     return areas
+
+
+@compiled
+def _find_farthest(ring: NDArray[np.float64], top: int, farthest: NDArray[np.float64]) -> int:
+    """Write the corners farthest right (x) and left (-x) of each row from `top` on; how many rows.
+
+    Vertices between rows are those where a nucleus touches itself, which lie inside its hull.
+    """
+    farthest[:] = -np.inf
+    rows = 0
+    for x, y in ring:
+        row = int(y) - top
+        if y == top + row:
+            rows = max(rows, row + 1)
+            farthest[0, row] = max(farthest[0, row], x)
+            farthest[1, row] = max(farthest[1, row], -x)
+    return rows
 
 
 @compiled

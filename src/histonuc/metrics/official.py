@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from histonuc.metrics.matching import add_covered, contingency, match_classes
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts_of
-from histonuc.nuclei import CoveredPixels
+from histonuc.nuclei import CoveredPixels, make_consecutive
 
 _USUAL_IDS = 4096
 """Masks with larger ids are renumbered first, which is slower."""
@@ -111,7 +111,9 @@ def _bits(values: NDArray[Any]) -> NDArray[Any]:
 
 def _renumber(ids: NDArray[Any]) -> NDArray[np.int64]:
     """The same array with ids 1, 2, ...; refuses what is no id."""
-    values, inverse = np.unique(ids, return_inverse=True)
-    if not (np.isfinite(values).all() and values[0] >= 0 and (values == np.floor(values)).all()):
+    numbered, values = make_consecutive(ids)
+    if not (
+        np.isfinite(values).all() and (values > 0).all() and (values == np.floor(values)).all()
+    ):
         raise ValueError("expected instance ids, whole numbers from 0, in every channel of a mask")
-    return np.asarray(inverse.reshape(ids.shape) + (values[0] > 0), np.int64)
+    return numbered.astype(np.int64)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.contours import trace_contours
+from histonuc.nuclei import make_consecutive
 from histonuc.taxonomy import LabelSpace
 
 UNKNOWN_COLOUR = (130, 130, 130)
@@ -67,11 +68,8 @@ def outline_paths(
         types: class + 1 by id, 0 = unknown.
         space: the classes.
     """
-    ids = np.unique(labels)
-    ids = ids[ids > 0]
-    row = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
-    row[ids] = np.arange(1, len(ids) + 1)
-    points, offsets = trace_contours(row[labels], len(ids))
+    dense, ids = make_consecutive(labels)
+    points, offsets = trace_contours(dense, len(ids))
     rings: dict[int, list[str]] = {}
     for index, type_id in enumerate(types[ids].tolist()):
         ring = _cut_corners(points[offsets[index] : offsets[index + 1]])

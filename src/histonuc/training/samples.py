@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from histonuc.contours import trace_contours
 from histonuc.evaluation import Evaluation
 from histonuc.files import replacing
+from histonuc.nuclei import make_consecutive
 from histonuc.taxonomy import LabelSpace
 
 _ZOOM = 2
@@ -47,11 +48,9 @@ def draw_outlines(
 ) -> NDArray[np.uint8]:
     """The enlarged image with each nucleus outlined in its class's colour (grey if unknown)."""
     picture = enlarge(image)
-    present = np.unique(labels[labels > 0])
-    renumber = np.zeros(int(labels.max(initial=0)) + 1, np.int32)
-    renumber[present] = np.arange(1, len(present) + 1)
-    points, offsets = trace_contours(renumber[labels], len(present))
-    for i, value in enumerate(present):
+    dense, ids = make_consecutive(labels)
+    points, offsets = trace_contours(dense, len(ids))
+    for i, value in enumerate(ids):
         ring = np.rint(points[offsets[i] : offsets[i + 1]] * _ZOOM).astype(np.int32)
         kind = int(types[value])
         colour = space.colours[kind - 1] if kind else (90, 90, 90)

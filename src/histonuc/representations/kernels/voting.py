@@ -304,5 +304,6 @@ def _parts_around(labels: Ints, y: Whole, x: Whole, label: Whole) -> int:
 @compiled_part
 def _is_label(labels: Ints, y: Whole, x: Whole, label: Whole) -> bool:
     """Whether a pixel lies in the image and in a nucleus."""
-    inside = y >= 0 and x >= 0 and y < labels.shape[0] and x < labels.shape[1]
-    return inside and labels[y, x] == label
+    if y < 0 or x < 0 or y >= labels.shape[0] or x >= labels.shape[1]:
+        return False
+    return bool(labels[y, x] == label)
