@@ -15,7 +15,7 @@ import argparse
 from pathlib import Path
 
 from histonuc.models.loading import find_checkpoint
-from histonuc.models.zoo import load_model, save_model
+from histonuc.models.zoo import load_network, save_network
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="run folders, checkpoints or shipped models")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    models = [load_model(find_checkpoint(Path(name)) or Path(name)) for name in args.models]
+    models = [load_network(find_checkpoint(Path(name)) or Path(name)) for name in args.models]
     states = [model.state_dict() for model in models]
     if any(list(state) != list(states[0]) for state in states):
         raise SystemExit("expected models of one network")
@@ -34,7 +34,7 @@ def main() -> None:
         for name, value in states[0].items()
     }
     models[0].load_state_dict(mean)
-    print(f"wrote {save_model(models[0], args.out)}")
+    print(f"wrote {save_network(models[0], args.out)}")
 
 
 if __name__ == "__main__":

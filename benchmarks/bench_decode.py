@@ -27,7 +27,7 @@ import numpy as np
 
 from histonuc.data.synthetic import TISSUES, draw_tile
 from histonuc.metrics.panoptic import panoptic_counts
-from histonuc.models.loading import load_runtime
+from histonuc.models.loading import load_model
 from histonuc.nuclei import Nuclei, TileLabels
 from histonuc.representations import REPRESENTATIONS, build_representation
 from histonuc.taxonomy import PANNUKE
@@ -220,7 +220,7 @@ def main() -> None:
         OF_OFFSET.clear()
         FOR_GOOD_MAPS.clear()
     if options.shipped:
-        shipped = load_runtime("default").representation
+        shipped = load_model("default").representation
         names = ("threshold", "min_score", "min_area_px", "blur_px", "prominence")
         FOR_GOOD_MAPS.clear()
         OF_OFFSET["offset"] = {name: getattr(shipped, name) for name in names}

@@ -12,7 +12,6 @@ ones.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -27,20 +26,16 @@ import torch
 from histonuc.data.folder import prepare_folder
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate_maps, summarise
-from histonuc.models.engines import (
-    INT8_SUFFIX,
-    SPEC_KEY,
-    GraphRuntime,
-    TorchRuntime,
-    read_spec,
-)
+from histonuc.models.engines import ExportedModel, TorchModel
 from histonuc.models.export import export_model
+from histonuc.models.exported import INT8_SUFFIX
 from histonuc.models.loading import (
     DEFAULT_MODEL,
     find_checkpoint,
     list_shipped,
     shipped_files,
 )
+from histonuc.models.model import SPEC_KEY, ModelSpec
 
 SIDE_PX = 1024
 
@@ -55,11 +50,12 @@ class OnnxRuntime:
             path, options, providers=["CPUExecutionProvider"]
         )
         self._input = self._session.get_inputs()[0].name
-        spec = json.loads(self._session.get_modelmeta().custom_metadata_map[SPEC_KEY])
-        self.label_space, self.representation, self.mpp = read_spec(spec)
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.spec = ModelSpec.from_json(metadata[SPEC_KEY])
+        self.representation = self.spec.build_representation()
 
     def maps(self, images: np.ndarray) -> np.ndarray:
-        """As `Runtime.maps`."""
+        """As `Model.maps`."""
         return np.asarray(self._session.run(None, {self._input: images})[0])
 
 
@@ -78,17 +74,17 @@ def variants_of(model: str, store: Path, folder: Path, threads: int) -> dict[str
     found: dict[str, Any] = {}
     for precision in ("fp32", "bf16"):
         try:
-            found[f"OpenVINO {precision}"] = GraphRuntime(exact, threads, precision=precision)
+            found[f"OpenVINO {precision}"] = ExportedModel(exact, threads, precision=precision)
         except ValueError as error:  # a processor without bf16
             print(f"{model}: {error}")
     found["ONNX Runtime fp32"] = OnnxRuntime(exact, threads)
     if quantised.is_file():
-        found["OpenVINO int8"] = GraphRuntime(quantised, threads)
+        found["OpenVINO int8"] = ExportedModel(quantised, threads)
         found["ONNX Runtime int8"] = OnnxRuntime(quantised, threads)
     if checkpoint is not None:
         torch.set_num_threads(threads)
         for precision in ("fp32", "bf16"):
-            found[f"torch {precision}"] = TorchRuntime(checkpoint, "cpu", precision=precision)
+            found[f"torch {precision}"] = TorchModel(checkpoint, "cpu", precision=precision)
     return found
 
 
@@ -110,8 +106,8 @@ def score(runtime: Any, store: Store, rows: np.ndarray) -> float:
         rows,
         runtime.maps,
         representation=runtime.representation,
-        label_space=runtime.label_space,
-        mpp=runtime.mpp,
+        label_space=runtime.spec.label_space,
+        mpp=runtime.spec.mpp,
     )
     return float(summarise(evaluation)["bpq"])
 

@@ -20,14 +20,15 @@ import numpy as np
 
 from histonuc.data.resampling import at_mpp
 from histonuc.data.store import Store
-from histonuc.models.loading import Runtime, load_runtime
+from histonuc.models.loading import load_model
+from histonuc.models.model import Model
 
 TILE_PX = 256
 
 
-def tile_maps(runtime: Runtime, store: Store, tiles: list[int]) -> Iterator[np.ndarray]:
+def tile_maps(runtime: Model, store: Store, tiles: list[int]) -> Iterator[np.ndarray]:
     for tile in tiles:
-        image = at_mpp(store, tile, runtime.mpp)
+        image = at_mpp(store, tile, runtime.spec.mpp)
         maps = runtime.maps(image[None])[0]
         for y in range(0, image.shape[0] - TILE_PX + 1, TILE_PX):
             for x in range(0, image.shape[1] - TILE_PX + 1, TILE_PX):
@@ -47,7 +48,7 @@ def main() -> None:
     print("| model | representation | tiles | nuclei (median) | ms a tile (median) | ms (95th) |")
     print("|---|---|---|---|---|---|")
     for model in args.models:
-        runtime = load_runtime(model)
+        runtime = load_model(model)
         decode = runtime.representation.decode
         seconds, nuclei = [], []
         for maps in tile_maps(runtime, store, tiles):

@@ -20,7 +20,8 @@ import numpy as np
 import openvino
 from openvino import opset13
 
-from histonuc.models.engines import INT8_SUFFIX, GraphRuntime, num_cores, openvino_core
+from histonuc.models.engines import ExportedModel, num_cores
+from histonuc.models.exported import INT8_SUFFIX, openvino_core
 from histonuc.models.loading import DEFAULT_MODEL, shipped_files
 
 SIDE = 1024
@@ -96,7 +97,7 @@ def main() -> None:
     for precision in ("fp32", "bf16", "int8"):
         file = path.with_name(path.stem + INT8_SUFFIX) if precision == "int8" else path
         try:
-            runtime = GraphRuntime(file, precision=precision)
+            runtime = ExportedModel(file, precision=precision)
         except ValueError as error:
             print(f"| {precision} | {error} |")
             continue

@@ -20,7 +20,7 @@ import numpy as np
 from histonuc.data.store import Store
 from histonuc.inference.predict import predict
 from histonuc.inference.probe import BETTER, PROBE_PX, PROBES, ZOOMS, measure_gains
-from histonuc.models.loading import load_runtime
+from histonuc.models.loading import load_model
 
 TRUE = {"right": 1.0, "half": 0.5, "twice": 2.0}
 """Size of what is shown against what it should be."""
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--tiles", type=int, default=14, help="of each data set")
     args = parser.parse_args()
-    store, runtime, rng = Store.open(args.data), load_runtime("default"), np.random.default_rng(0)
+    store, runtime, rng = Store.open(args.data), load_model("default"), np.random.default_rng(0)
     sources: dict[str, list[int]] = {}
     for tile in range(len(store)):
         sources.setdefault(store.source(tile), []).append(tile)
@@ -53,7 +53,7 @@ def main() -> None:
         for name, factor in TRUE.items():
             gains = []
             for tile in rng.permutation(tiles)[: args.tiles]:
-                image = resized(store.image(tile), factor * store.mpp(tile) / runtime.mpp)
+                image = resized(store.image(tile), factor * store.mpp(tile) / runtime.spec.mpp)
                 alone[name].append(image)
                 image = np.ascontiguousarray(image[:PROBE_PX, :PROBE_PX])
                 if (gain := measure_gains(image, runtime, ZOOMS)) is not None:
@@ -73,7 +73,7 @@ def main() -> None:
             files = [Path(work) / f"{name}-{number}.png" for number in range(len(images))]
             for file, image in zip(files, images, strict=True):
                 cv2.imwrite(str(file), image[..., ::-1])
-            found = predict(files, Path(work) / "out", mpp=runtime.mpp, geojson=False).items
+            found = predict(files, Path(work) / "out", mpp=runtime.spec.mpp, geojson=False).items
             hits = [any("give --mpp" in note for note in item["warnings"]) for item in found]
             print(f"alone, {name}: {np.mean(hits):.1%} of {len(hits)}", flush=True)
 

@@ -26,7 +26,7 @@ import numpy as np
 from synthetic_slide import build
 
 STAGES = (  # stage, module, name; what several modules import is patched where it is called
-    ("model", "histonuc.inference.predict", "load_runtime"),
+    ("model", "histonuc.inference.predict", "load_model"),
     ("plan", "histonuc.inference.slide", "make_plan"),
     ("thumbnail", "histonuc.slides.pyramid:Pyramid", "thumbnail"),
     ("read", "histonuc.slides.pyramid:Pyramid", "read"),
@@ -119,13 +119,13 @@ def run(slide: Path, work: Path, repeats: int) -> tuple[dict[str, float], float]
 
     pq.ParquetWriter.write_table = times.timed("parquet", pq.ParquetWriter.write_table)
     runtimes: list[KeptMaps] = []
-    load = module.load_runtime
+    load = module.load_model
 
     def load_kept(*args: Any, **options: Any) -> KeptMaps:
         runtimes.append(KeptMaps(load(*args, **options), work / "maps", times))
         return runtimes[-1]
 
-    module.load_runtime = load_kept
+    module.load_model = load_kept
     (work / "maps").mkdir(exist_ok=True)
     module.predict([slide], work / "out", overwrite=True)  # compiles, and fills the maps
     best: dict[str, float] = {}

@@ -16,8 +16,8 @@ import time
 import torch
 from torch import nn
 
-from histonuc.models.network import ModelSpec
-from histonuc.models.zoo import build_model
+from histonuc.models.model import ModelSpec
+from histonuc.models.zoo import build_network
 from histonuc.taxonomy import LABEL_SPACES
 from histonuc.trunks.depthwise import DepthwiseConv2d
 
@@ -47,7 +47,7 @@ def main() -> None:
         trunk_options={"stem_stride": args.stem_stride, "repeats": 2, "shuffle": 2},
         representation_options={},
     )
-    model = build_model(spec).to(memory_format=torch.channels_last).train()
+    model = build_network(spec).to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(model.parameters())
     ours, torchs = DepthwiseConv2d.forward, _torch_forward
     seconds: dict[str, list[float]] = {"torch's": [], "ours": []}

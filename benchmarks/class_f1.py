@@ -19,7 +19,7 @@ import numpy as np
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate_maps
 from histonuc.metrics.bootstrap import percentile_interval, resample_sums
-from histonuc.models.loading import load_runtime
+from histonuc.models.loading import load_model
 
 DRAWS = 2000
 
@@ -32,15 +32,15 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[3])
     parser.add_argument("--precision", default="auto")
     args = parser.parse_args()
-    store, runtime = Store.open(args.data), load_runtime(args.model, precision=args.precision)
+    store, runtime = Store.open(args.data), load_model(args.model, precision=args.precision)
     images = [
         evaluate_maps(
             store,
             [tile],
             runtime.maps,
             representation=runtime.representation,
-            label_space=runtime.label_space,
-            mpp=runtime.mpp,
+            label_space=runtime.spec.label_space,
+            mpp=runtime.spec.mpp,
         ).total.detection
         for tile in store.select(args.folds, args.sources).tolist()
     ]

@@ -21,7 +21,8 @@ from histonuc.data.resampling import at_mpp, resample_labels
 from histonuc.data.store import Store
 from histonuc.evaluation import TileScore, TileScores, evaluate_maps
 from histonuc.evaluation.panels import crop_to_panel
-from histonuc.models.loading import Runtime, load_runtime
+from histonuc.models.loading import load_model
+from histonuc.models.model import Model
 from histonuc.taxonomy import LabelSpace
 
 GREY = (90, 90, 90)
@@ -41,16 +42,16 @@ def outlined(
     return canvas
 
 
-def row(store: Store, runtime: Runtime, record: TileScore) -> NDArray[np.uint8]:
+def row(store: Store, runtime: Model, record: TileScore) -> NDArray[np.uint8]:
     """Image, truth, prediction of a tile side by side, with a line of text below."""
     image = np.ascontiguousarray(store.image(record.tile))
-    maps = runtime.maps(at_mpp(store, record.tile, runtime.mpp)[None])[0]
+    maps = runtime.maps(at_mpp(store, record.tile, runtime.spec.mpp)[None])[0]
     found = runtime.representation.decode(maps)
     labels = resample_labels(found.labels, *image.shape[1::-1])
     truth = outlined(
         image, store.instances(record.tile), store.types(record.tile), store.label_space
     )
-    prediction = outlined(image, labels, found.types, runtime.label_space)
+    prediction = outlined(image, labels, found.types, runtime.spec.label_space)
     strip = np.concatenate([crop_to_panel(x) for x in (image, truth, prediction)], axis=1)
     text = Image.new("RGB", (strip.shape[1], 22), (255, 255, 255))
     line = f"{record.source}  {record.name}  {record.tissue}: {record.num_truth} nuclei, "
@@ -79,14 +80,14 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[3])
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    store, runtime = Store.open(args.data), load_runtime(args.model)
+    store, runtime = Store.open(args.data), load_model(args.model)
     tiles = evaluate_maps(
         store,
         store.select(args.folds),
         runtime.maps,
         representation=runtime.representation,
-        label_space=runtime.label_space,
-        mpp=runtime.mpp,
+        label_space=runtime.spec.label_space,
+        mpp=runtime.spec.mpp,
     ).tiles
     for kind, chosen in zip(("typical", "failures"), choose(tiles), strict=True):
         rows = [row(store, runtime, record) for record in chosen]

@@ -24,7 +24,7 @@ from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
 from histonuc.data.writer import StoreWriter, TileRecord
 from histonuc.evaluation import TileSelection, score_model
-from histonuc.models.loading import load_runtime
+from histonuc.models.loading import load_model
 from histonuc.taxonomy import PANNUKE
 from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train
@@ -135,7 +135,7 @@ def score(
         if not (run / "checkpoints" / "best").exists():
             train(TrainConfig(**(settings | changes), resume=run.exists()))
         score_model(
-            load_runtime(str(run)),
+            load_model(str(run)),
             Store.open(test),
             TileSelection(folds=(3,)),
             run / "scores",

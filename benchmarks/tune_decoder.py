@@ -21,7 +21,7 @@ from histonuc.data.resampling import at_mpp, resample_labels
 from histonuc.data.store import Store
 from histonuc.metrics.panoptic import panoptic_counts
 from histonuc.models.engines import num_cores
-from histonuc.models.loading import load_runtime
+from histonuc.models.loading import load_model
 
 GRID: dict[str, tuple[float, ...]] = {
     "threshold": (0.4, 0.45, 0.5, 0.55, 0.6, 0.65),
@@ -36,11 +36,11 @@ class Tuner:
     """Maps of all tiles, and scores of options on them."""
 
     def __init__(self, model: str, data: Path, folds: list[int]) -> None:
-        self.runtime = load_runtime(model)
+        self.runtime = load_model(model)
         store = Store.open(data)
         self.tiles: list[tuple[str, np.ndarray, np.ndarray]] = []
         for tile in store.select(folds).tolist():
-            maps = self.runtime.maps(at_mpp(store, tile, self.runtime.mpp)[None])[0]
+            maps = self.runtime.maps(at_mpp(store, tile, self.runtime.spec.mpp)[None])[0]
             # float16: ten bits of a probability or of a few pixels are more than they are worth
             self.tiles.append((store.source(tile), store.instances(tile), maps.astype(np.float16)))
         sources = [source for source, _, _ in self.tiles]

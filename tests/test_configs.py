@@ -14,8 +14,8 @@ from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
 from histonuc.evaluation import TileSelection, score_model
-from histonuc.models.loading import find_checkpoint, load_runtime
-from histonuc.models.zoo import build_trunk, load_model
+from histonuc.models.loading import find_checkpoint, load_model
+from histonuc.models.zoo import build_trunk, load_network
 from histonuc.representations import build_representation
 from histonuc.taxonomy import PANNUKE
 from histonuc.training.config import TrainConfig, commented_yaml
@@ -47,7 +47,7 @@ def test_the_pannuke_config_trains_on_synthetic_folds(tmp_path: Path) -> None:
     data = _folds(tmp_path)
     run = _train("compact_pannuke", data, tmp_path / "run", pretrained=False, max_lr=5e-3)
     store, fold = Store.open(data), TileSelection(folds=(3,))
-    scores = score_model(load_runtime(str(run)), store, fold, tmp_path / "scores")[1]
+    scores = score_model(load_model(str(run)), store, fold, tmp_path / "scores")[1]
     assert set(scores["per_class"]) == set(PANNUKE.classes)
     assert scores["overall"]["foreground_dice"] is not None
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -58,7 +58,10 @@ def test_the_pannuke_config_trains_on_synthetic_folds(tmp_path: Path) -> None:
 def test_fine_tuning_starts_from_the_shipped_model(tmp_path: Path) -> None:
     data = _folds(tmp_path)
     run = _train("fine_tune", data, tmp_path / "run", max_lr=1e-9, min_lr=1e-10)
-    tuned, shipped = load_model(run / "checkpoints" / "best"), load_model(find_checkpoint(DEFAULT))
+    tuned, shipped = (
+        load_network(run / "checkpoints" / "best"),
+        load_network(find_checkpoint(DEFAULT)),
+    )
     for (name, ours), theirs in zip(
         tuned.trunk.state_dict().items(), shipped.trunk.state_dict().values(), strict=True
     ):

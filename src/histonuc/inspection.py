@@ -103,14 +103,14 @@ def _checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _model_file(path: Path) -> dict[str, Any]:
-    from histonuc.models.loading import load_runtime
+    from histonuc.models.loading import load_model
 
-    runtime = load_runtime(str(path))
+    runtime = load_model(str(path))
     return {
         "kind": "model file",
         "size_mb": round(path.stat().st_size / 1e6, 1),
-        "mpp": runtime.mpp,
-        "classes": ", ".join(runtime.label_space.classes),
+        "mpp": runtime.spec.mpp,
+        "classes": ", ".join(runtime.spec.label_space.classes),
     }
 
 

@@ -1,4 +1,4 @@
-"""A runtime without a network: its maps are an exact function of each pixel."""
+"""A model without a network: its maps are an exact function of each pixel."""
 
 from __future__ import annotations
 
@@ -11,26 +11,25 @@ from histonuc.inference.clock import Clock
 from histonuc.inference.plan import make_plan
 from histonuc.inference.results import PartStore
 from histonuc.inference.run import Work, find_nuclei
-from histonuc.representations import Representation, build_representation
+from histonuc.models.model import ModelSpec
 from histonuc.taxonomy import LABEL_SPACES, LabelSpace
 
 
-class PixelRuntime:
+class PixelModel:
     """Dark pixels are nuclei; redder ones of class 0, bluer ones of class 1."""
 
     def __init__(self, mpp: float = 0.25, space: LabelSpace = LABEL_SPACES["pannuke"]) -> None:
         self.name = "pixels"
         self.sha256 = "0" * 64
-        self.mpp = mpp
         self.precision = "fp32"
-        self.label_space = space
-        self.representation: Representation = build_representation("semantic", len(space))
+        self.spec = ModelSpec(trunk="pixels", representation="semantic", label_space=space, mpp=mpp)
+        self.representation = self.spec.build_representation()
         self.num_images = 0
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.num_images += len(images)
         pixels = images.astype(np.float32)
-        maps = np.zeros((len(images), 1 + len(self.label_space), *images.shape[1:3]), np.float32)
+        maps = np.zeros((len(images), self.representation.channels, *images.shape[1:3]), np.float32)
         dark = pixels[..., 0] < 120
         blue = pixels[..., 2] > pixels[..., 0]
         maps[:, 0] = np.where(dark, 0.1, 0.9)
@@ -60,8 +59,8 @@ def draw_blobs(size: tuple[int, int], num: int, seed: int = 0) -> NDArray[np.uin
 
 def run_slide(slide, source, runtime, folder, **settings):
     """Plan, nuclei and skipped regions of an open slide, as `predict` finds them."""
-    plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=runtime.mpp, **settings)
-    store = PartStore(folder, runtime.label_space, 0.25)
+    plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=runtime.spec.mpp, **settings)
+    store = PartStore(folder, runtime.spec.label_space, 0.25)
     store.open({})
     work = Work(slide=slide, source=source, runtime=runtime, plan=plan, store=store, clock=Clock())
     table = folder / "nuclei.parquet"
@@ -75,8 +74,8 @@ def run_on():
 
 
 @pytest.fixture
-def pixel_runtime() -> PixelRuntime:
-    return PixelRuntime()
+def pixel_model() -> PixelModel:
+    return PixelModel()
 
 
 @pytest.fixture

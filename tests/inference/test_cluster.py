@@ -78,7 +78,7 @@ def test_workers_that_stay_load_a_retrained_model(monkeypatch):
             SimpleNamespace(**asked, model_sha256=sha256, arithmetic="fp32")
         )
 
-    monkeypatch.setattr(cluster_module, "load_runtime", load)
+    monkeypatch.setattr(cluster_module, "load_model", load)
     on_disk = "old"
     assert runtime("old").sha256 == "old"
     with pytest.raises(ValueError, match="another model on this worker"):
@@ -134,11 +134,11 @@ def test_a_slide_outlives_its_only_worker(image, tmp_path):
         def setup(self, worker) -> None:
             from histonuc.inference import cluster
 
-            load_runtime, keep = cluster.load_runtime, cluster.keep
+            load_model, keep = cluster.load_model, cluster.keep
 
             def load(*arguments, **options):
                 note(loads, os.getpid())
-                return load_runtime(*arguments, **options)
+                return load_model(*arguments, **options)
 
             def keep_and_die(store, source, part, *result) -> None:
                 keep(store, source, part, *result)
@@ -147,7 +147,7 @@ def test_a_slide_outlives_its_only_worker(image, tmp_path):
                 if is_first and len(kept.read_text().splitlines()) >= 3:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            cluster.load_runtime, cluster.keep = load, keep_and_die
+            cluster.load_model, cluster.keep = load, keep_and_die
 
     def note(file: Path, line: object) -> None:
         with file.open("a") as stream:

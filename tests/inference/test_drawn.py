@@ -22,8 +22,8 @@ SETTINGS = {"mpp": 0.25, "tile_px": 256}
 
 
 @pytest.fixture
-def image(tmp_path, blobs, pixel_runtime, monkeypatch):
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+def image(tmp_path, blobs, pixel_model, monkeypatch):
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     path = tmp_path / "in" / "blobs.png"
     path.parent.mkdir()
     cv2.imwrite(str(path), blobs[..., ::-1])

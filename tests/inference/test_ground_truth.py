@@ -14,10 +14,10 @@ from histonuc.exports.table import read_table
 from histonuc.inference import predict as predict_module
 from histonuc.inference.predict import predict
 from histonuc.metrics.panoptic import panoptic_counts
-from histonuc.models.loading import load_runtime
+from histonuc.models.loading import load_model
 
 from ..slides.conftest import halved, write_ome
-from .conftest import PixelRuntime
+from .conftest import PixelModel
 
 COLUMNS, ROWS, SIDE = 3, 2, 1000
 
@@ -45,7 +45,7 @@ def write_pyramid(path, image: np.ndarray, mpp: float) -> None:
 def test_a_slide_of_known_nuclei_scores_as_its_tiles_do(store, tmp_path):
     images = np.full((ROWS * SIDE, COLUMNS * SIDE, 3), 255, np.uint8)
     truth = np.zeros(images.shape[:2], np.int32)
-    runtime = load_runtime()
+    runtime = load_model()
     alone = []
     for k, tile in enumerate(store.select([3])[: ROWS * COLUMNS].tolist()):
         labels, image = store.instances(tile), np.array(store.image(tile))
@@ -85,8 +85,8 @@ def test_a_slide_of_known_nuclei_scores_as_its_tiles_do(store, tmp_path):
 
 
 @pytest.mark.parametrize("mpp_xy", [(0.15625, 0.25), (0.25, 0.3125), (0.25, 0.2525)])
-def test_pixels_that_are_not_square(tmp_path, monkeypatch, pixel_runtime, blobs, mpp_xy):
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+def test_pixels_that_are_not_square(tmp_path, monkeypatch, pixel_model, blobs, mpp_xy):
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     height, width = blobs.shape[:2]
     size = round(width * 0.25 / mpp_xy[0]), round(height * 0.25 / mpp_xy[1])
     image = cv2.resize(blobs, size, interpolation=cv2.INTER_LINEAR)
@@ -138,8 +138,8 @@ def draw_discs(width: int, height: int, radius: int) -> tuple[np.ndarray, np.nda
 @pytest.mark.parametrize("model_mpp", [0.25, 0.3125, 0.5])
 @pytest.mark.parametrize("mpp", [0.13, 0.25, 0.37, 0.499])
 def test_centres_are_right_to_half_a_pixel(tmp_path, monkeypatch, mpp, model_mpp):
-    runtime = PixelRuntime(mpp=model_mpp)
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: runtime)
+    runtime = PixelModel(mpp=model_mpp)
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: runtime)
     image, truth = draw_discs(1001, 803, radius=14)
     levels = [np.rint(halved(image.astype(float), step)).astype(np.uint8) for step in (2, 4)]
     write_ome(tmp_path / "discs.tif", [image, *levels], mpp=(mpp, mpp))

@@ -62,7 +62,7 @@ def test_threads_share_two_arenas_unless_the_environment_says_otherwise() -> Non
 
 
 def test_nine_times_the_tissue_takes_no_more_memory(
-    tmp_path, monkeypatch, make_blobs, pixel_runtime
+    tmp_path, monkeypatch, make_blobs, pixel_model
 ) -> None:
     peaks_mib = []
 
@@ -77,7 +77,7 @@ def test_nine_times_the_tissue_takes_no_more_memory(
     one_input_find_nuclei = one_input.find_nuclei
     monkeypatch.setattr(one_input, "find_nuclei", watched)
     monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     monkeypatch.setattr(run, "num_cores", lambda: 2)  # each holds some tiles
     monkeypatch.setattr(tiff_reader, "WHOLE_PIXELS", 0)
     monkeypatch.setattr(tiff_segments, "CACHE_BYTES", 1 << 22)

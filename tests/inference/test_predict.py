@@ -3,6 +3,7 @@ import json
 import random
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -35,10 +36,10 @@ FILES = {
 
 
 @pytest.fixture
-def runtime(pixel_runtime, monkeypatch):
+def runtime(pixel_model, monkeypatch):
     """Predict with the pixel runtime whatever model is asked for."""
-    monkeypatch.setattr(module, "load_runtime", lambda *_, **__: pixel_runtime)
-    return pixel_runtime
+    monkeypatch.setattr(module, "load_model", lambda *_, **__: pixel_model)
+    return pixel_model
 
 
 @pytest.fixture
@@ -362,7 +363,7 @@ def test_impossible_wishes_are_refused(runtime, image, tmp_path):
 
 
 def test_real_slides(runtime, shared_slides, tmp_path):
-    runtime.mpp = 1.0  # coarse, so that the test is quick
+    runtime.spec = replace(runtime.spec, mpp=1.0)  # coarse, so that the test is quick
     names = ["cmu-1-small-region.svs", "tcga-cr-7395-01a-01-ts1.svs", "no-tissue-green-pen.png"]
     summary = predict([shared_slides / name for name in names], tmp_path, tile_px=256)
     slide, pen = summary.items

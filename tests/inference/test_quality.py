@@ -61,9 +61,9 @@ def test_far_out_of_focus_is_told_from_in_focus_and_from_nothing(shared_data):
 
 
 def test_a_region_of_a_slide_out_of_focus_is_left_out_and_listed(
-    tmp_path, pixel_runtime, monkeypatch
+    tmp_path, pixel_model, monkeypatch
 ):
-    monkeypatch.setattr("histonuc.inference.predict.load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr("histonuc.inference.predict.load_model", lambda *_, **__: pixel_model)
     image = hne((600, 1200))
     image[:, :600] = cv2.GaussianBlur(image[:, :600], (0, 0), 10)
     write_ome(tmp_path / "a.ome.tif", [image, image[::2, ::2]])

@@ -33,11 +33,11 @@ SETTINGS = {"tile_px": 192, "mpp": 0.25}
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from conftest import PixelRuntime
+from conftest import PixelModel
 from histonuc.inference import predict
 from histonuc.inference import results as parts
 parts.PART_TILES = 2
-runtime = PixelRuntime()
+runtime = PixelModel()
 maps, calls = runtime.maps, []
 def some_maps(images):
     calls.append(1)
@@ -45,7 +45,7 @@ def some_maps(images):
         os.kill(os.getpid(), signal.SIGKILL)
     return maps(images)
 runtime.maps = some_maps
-predict.load_runtime = lambda *_, **__: runtime
+predict.load_model = lambda *_, **__: runtime
 import histonuc.inference.run as run; run.num_cores = lambda: 1
 predict.predict([{image!r}], {out!r}, tile_px=192, mpp=0.25)
 """
@@ -54,12 +54,12 @@ predict.predict([{image!r}], {out!r}, tile_px=192, mpp=0.25)
 KILLED_AT = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from conftest import PixelRuntime
+from conftest import PixelModel
 from histonuc import files
 from histonuc.inference import predict
 from histonuc.inference import results as parts
 parts.PART_TILES = 2
-predict.load_runtime = lambda *_, **__: PixelRuntime()
+predict.load_model = lambda *_, **__: PixelModel()
 class Os:
     def __getattr__(self, name):
         return getattr(os, name)
@@ -73,10 +73,10 @@ predict.predict([{image!r}], {out!r}, tile_px=192, mpp=0.25)
 
 
 @pytest.fixture
-def runtime(pixel_runtime, monkeypatch):
-    monkeypatch.setattr(module, "load_runtime", lambda *_, **__: pixel_runtime)
+def runtime(pixel_model, monkeypatch):
+    monkeypatch.setattr(module, "load_model", lambda *_, **__: pixel_model)
     monkeypatch.setattr(parts_module, "PART_TILES", 2)
-    return pixel_runtime
+    return pixel_model
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_mutated_parts_are_done_again_or_read_as_they_were(
     with open_slide(image) as slide:
         plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, tile_px=192, margin_um=12)
     part = make_parts(plan.tiles)[0]
-    store = PartStore(folder.parent, runtime.label_space, 0.25)
+    store = PartStore(folder.parent, runtime.spec.label_space, 0.25)
     file, rng, kept = folder / f"{part.name}.npz", random.Random(0), 0
     content, whole = file.read_bytes(), pickle.dumps(store.load(part))
     assert store.has(part)
@@ -241,7 +241,7 @@ def test_a_mutated_key_of_the_parts_costs_the_parts(runtime, image, tmp_path, mo
     shutil.copytree(folder, tmp_path / "whole")
     content, rng = (folder / "run.json").read_bytes(), random.Random(0)
     key = json.loads(content)
-    store = PartStore(folder.parent, runtime.label_space, 0.25)
+    store = PartStore(folder.parent, runtime.spec.label_space, 0.25)
     for number in range(60):
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "whole", folder)

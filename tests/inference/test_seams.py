@@ -17,7 +17,7 @@ from histonuc.nuclei import Nuclei
 from histonuc.slides import PlainImage
 from histonuc.taxonomy import NUCLEUS
 
-from .conftest import PixelRuntime, draw_blobs, run_slide
+from .conftest import PixelModel, draw_blobs, run_slide
 
 
 def squares(centres, radius=5.0):
@@ -175,14 +175,14 @@ def analyse_blobs(runtime, tile_px, margin_um):
 
 @cache
 def whole_blobs():
-    whole = analyse_blobs(PixelRuntime(), 1000, 8)
+    whole = analyse_blobs(PixelModel(), 1000, 8)
     assert len(whole) == 300
     return whole
 
 
 @given(tiles=TILES)
 def test_tiled_equals_whole(tiles):
-    whole, tiled = whole_blobs(), analyse_blobs(PixelRuntime(), *tiles)
+    whole, tiled = whole_blobs(), analyse_blobs(PixelModel(), *tiles)
     assert len(tiled) == len(whole)
     assert np.allclose(tiled.centroid, whole.centroid, atol=1e-9)
     assert np.array_equal(tiled.class_index, whole.class_index)
@@ -194,7 +194,7 @@ def test_tiled_equals_whole(tiles):
 def test_tiles_that_see_nuclei_elsewhere_lose_none_cut_none_and_keep_none_twice(tiles, seed):
     rng = np.random.default_rng(seed)
 
-    class Jittered(PixelRuntime):
+    class Jittered(PixelModel):
         def maps(self, images):
             return np.roll(super().maps(images), rng.integers(0, 2, 2), axis=(2, 3))
 

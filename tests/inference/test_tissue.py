@@ -127,13 +127,13 @@ def test_blank(blobs):
     assert not is_blank(blobs)
 
 
-def test_nuclei_under_ink_are_not_counted(tmp_path, pixel_runtime, make_blobs, run_on):
+def test_nuclei_under_ink_are_not_counted(tmp_path, pixel_model, make_blobs, run_on):
     image = make_blobs((900, 700), 400)
     image[:, 300:500] = image[:, 300:500] * np.array([0.15, 0.6, 0.35])  # a green stroke
     write_pyramid(tmp_path / "a.tif", [image, image[::2, ::2]])
     with open_slide(tmp_path / "a.tif") as slide:
         _, nuclei, _ = run_on(
-            slide, tmp_path / "a.tif", pixel_runtime, tmp_path / "out", tile_px=200, margin_um=8
+            slide, tmp_path / "a.tif", pixel_model, tmp_path / "out", tile_px=200, margin_um=8
         )
     x = nuclei.centroid[:, 0]
     assert not ((x > 310) & (x < 490)).any()

@@ -14,8 +14,8 @@ from ..slides.conftest import write_pyramid
 
 
 @pytest.fixture(autouse=True)
-def runtime(pixel_runtime, monkeypatch):
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+def runtime(pixel_model, monkeypatch):
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
 
 
 def cut(source, target, share=0.6):

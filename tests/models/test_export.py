@@ -11,7 +11,7 @@ import pytest
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.synthetic import write_synthetic
 from histonuc.models.export import export_model
-from histonuc.models.loading import find_checkpoint, load_runtime
+from histonuc.models.loading import find_checkpoint, load_model
 from histonuc.taxonomy import THREE
 
 pytest.importorskip("torch")
@@ -56,10 +56,10 @@ def test_the_file_agrees_with_the_checkpoint(
     assert parity.max_difference < most
     assert parity.agreement["int8+fp32" if precision == "int8" else "fp32"] > least
     assert min(parity.agreement.values()) > 0.99, "in the processor's own arithmetic"
-    model = load_runtime(str(out))
+    model = load_model(str(out))
     assert model.precision.startswith("int8+") == (precision == "int8")
-    assert model.label_space == THREE
-    assert model.representation == load_runtime(str(run), "cpu").representation
+    assert model.spec.label_space == THREE
+    assert model.representation == load_model(str(run), "cpu").representation
     maps = model.maps(np.zeros((1, 70, 65, 3), np.uint8))
     assert maps.shape == (1, 3 + len(THREE), 70, 65)
     names = {"onnx": {"model.onnx"}, "openvino": {"model.xml", "model.bin"}}[to]

@@ -7,14 +7,15 @@ import pytest
 
 from histonuc import extras
 from histonuc.models import loading as module
-from histonuc.models.engines import GraphRuntime, _choose_precision, openvino_core, pad_to
-from histonuc.models.loading import list_shipped, load_runtime
+from histonuc.models.engines import ExportedModel, _choose_precision, pad_to
+from histonuc.models.exported import openvino_core
+from histonuc.models.loading import list_shipped, load_model
 
 
 def test_an_onnx_model_gives_its_maps(onnx_model):
-    model = GraphRuntime(onnx_model, threads=1, precision="fp32")
-    assert (model.name, model.mpp) == ("red", 0.5)
-    assert model.label_space.classes == ("Nucleus",)
+    model = ExportedModel(onnx_model, threads=1, precision="fp32")
+    assert (model.name, model.spec.mpp) == ("red", 0.5)
+    assert model.spec.label_space.classes == ("Nucleus",)
     assert model.representation.channels == 2
     assert len(model.sha256) == 64
     images = np.random.default_rng(0).integers(0, 256, (2, 20, 31, 3), np.uint8)
@@ -28,12 +29,12 @@ def test_an_onnx_model_gives_its_maps(onnx_model):
 @pytest.mark.parametrize("size", [(1, 1), (3, 20), (7, 7)])
 def test_images_below_the_smallest_size_are_padded_and_cropped(onnx_model, size):
     images = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
-    maps = GraphRuntime(onnx_model, threads=1, precision="fp32").maps(images)
+    maps = ExportedModel(onnx_model, threads=1, precision="fp32").maps(images)
     assert np.allclose(maps[0, 0], images[0, ..., 0] / 255, atol=1e-6)
 
 
 def test_maps_stay_when_the_next_images_come(onnx_model):
-    model = GraphRuntime(onnx_model, threads=1)
+    model = ExportedModel(onnx_model, threads=1)
     images = np.random.default_rng(0).integers(0, 256, (2, 1, 20, 20, 3), np.uint8)
     first = model.maps(images[0])
     before = first.copy()
@@ -59,9 +60,9 @@ def test_files_that_are_no_models_are_refused(tmp_path):
     onnx = pytest.importorskip("onnx")
     (tmp_path / "bad.onnx").write_bytes(b"no")
     with pytest.raises(ValueError, match="damaged"):
-        load_runtime(str(tmp_path / "bad.onnx"))
+        load_model(str(tmp_path / "bad.onnx"))
     with pytest.raises(ValueError, match="no model file"):
-        GraphRuntime(tmp_path / "none.onnx")
+        ExportedModel(tmp_path / "none.onnx")
     value = onnx.helper.make_tensor_value_info("x", 1, [1])
     output = onnx.helper.make_tensor_value_info("y", 1, [1])
     node = onnx.helper.make_node("Identity", ["x"], ["y"])
@@ -73,13 +74,13 @@ def test_files_that_are_no_models_are_refused(tmp_path):
         onnx.helper.set_model_props(other, {key: "{}"})
         onnx.save_model(other, str(tmp_path / f"{name}.onnx"))
         with pytest.raises(ValueError, match="not written by histonuc"):
-            load_runtime(str(tmp_path / f"{name}.onnx"))
+            load_model(str(tmp_path / f"{name}.onnx"))
 
 
 def test_shipped_models_are_found_by_name(onnx_model, monkeypatch):
     monkeypatch.setattr(module, "shipped_files", lambda: {module.DEFAULT_MODEL: onnx_model})
-    assert load_runtime("default").name == module.DEFAULT_MODEL
-    assert load_runtime(module.DEFAULT_MODEL).mpp == 0.5
+    assert load_model("default").name == module.DEFAULT_MODEL
+    assert load_model(module.DEFAULT_MODEL).spec.mpp == 0.5
     (row,) = list_shipped()
     assert row.to_dict() == {
         "name": module.DEFAULT_MODEL,
@@ -90,9 +91,9 @@ def test_shipped_models_are_found_by_name(onnx_model, monkeypatch):
         "classes": ["Nucleus"],
     }
     with pytest.raises(ValueError, match=module.DEFAULT_MODEL):
-        load_runtime("no-such-model")
+        load_model("no-such-model")
     with pytest.raises(ValueError, match="--device cuda:0"):
-        load_runtime("default", "cuda:0")
+        load_model("default", "cuda:0")
 
 
 def test_one_s_own_folder_of_models_is_searched_by_name(onnx_model, tmp_path, monkeypatch):
@@ -104,7 +105,7 @@ def test_one_s_own_folder_of_models_is_searched_by_name(onnx_model, tmp_path, mo
     found = {model.name: model for model in list_shipped()}
     assert found["mine"].trunk == "red"
     assert found[module.DEFAULT_MODEL].trunk == "compact"
-    assert load_runtime("mine").mpp == 0.5
+    assert load_model("mine").spec.mpp == 0.5
     monkeypatch.setenv("HISTONUC_MODELS", str(tmp_path / "none"))
     with pytest.raises(ValueError, match="HISTONUC_MODELS: no folder at"):
         list_shipped()
@@ -115,7 +116,7 @@ def test_a_checkpoint_without_torch_says_which_extra(tmp_path, monkeypatch):
     (tmp_path / "checkpoints" / "best" / "model.safetensors").write_bytes(b"")
     monkeypatch.setattr(extras, "is_installed", lambda _: False)
     with pytest.raises(ValueError, match=r"pip install 'histonuc\[train\]'"):
-        load_runtime(str(tmp_path))
+        load_model(str(tmp_path))
 
 
 def test_predicting_imports_no_torch():
@@ -134,20 +135,20 @@ def checkpoint(tmp_path_factory):
     pytest.importorskip("torch")
     import torch
 
-    from histonuc.models.network import ModelSpec
-    from histonuc.models.zoo import build_model, save_model
+    from histonuc.models.model import ModelSpec
+    from histonuc.models.zoo import build_network, save_network
     from histonuc.taxonomy import NUCLEUS
 
     torch.manual_seed(0)
     spec = ModelSpec(trunk="compact", representation="semantic", label_space=NUCLEUS, mpp=0.5)
     run = tmp_path_factory.mktemp("run")
-    save_model(build_model(spec), run / "checkpoints" / "best")
+    save_network(build_network(spec), run / "checkpoints" / "best")
     return run
 
 
 THREADS_AT_ONCE = """
 import os, sys, threading
-from histonuc.models.engines import openvino_core
+from histonuc.models.exported import openvino_core
 openvino_core()
 import openvino
 sys.setswitchinterval(1e-6)
@@ -174,10 +175,10 @@ def test_a_signal_after_models_came_and_went_kills_nobody(onnx_model):
     code = """
 import faulthandler, os, signal, sys
 from pathlib import Path
-from histonuc.models.engines import GraphRuntime
+from histonuc.models.engines import ExportedModel
 faulthandler.enable()  # a signal stack to put back, as under pytest
-first = GraphRuntime(Path(sys.argv[1]))
-second = GraphRuntime(Path(sys.argv[1]))
+first = ExportedModel(Path(sys.argv[1]))
+second = ExportedModel(Path(sys.argv[1]))
 del first
 del second
 signal.signal(signal.SIGUSR1, lambda *_: print("lived"))
@@ -190,34 +191,34 @@ os.kill(os.getpid(), signal.SIGUSR1)
 
 def test_run_folder_checkpoint_and_file_are_one_model(checkpoint):
     best = checkpoint / "checkpoints" / "best"
-    runtimes = [
-        load_runtime(str(path), "cpu") for path in (checkpoint, best, best / "model.safetensors")
+    models = [
+        load_model(str(path), "cpu") for path in (checkpoint, best, best / "model.safetensors")
     ]
     images = np.random.default_rng(0).integers(0, 256, (1, 70, 45, 3), np.uint8)
-    maps = [runtime.maps(images) for runtime in runtimes]
+    maps = [model.maps(images) for model in models]
     assert maps[0].shape == (1, 2, 70, 45)
     assert np.allclose(maps[0].sum(1), 1, atol=1e-5)
     assert np.array_equal(maps[0], maps[1])
     assert np.array_equal(maps[0], maps[2])
-    assert len({runtime.sha256 for runtime in runtimes}) == 1
-    assert runtimes[0].mpp == 0.5
-    assert load_runtime(str(checkpoint), "auto").maps(images[:, :5, :5]).shape == (1, 2, 5, 5)
+    assert len({model.sha256 for model in models}) == 1
+    assert models[0].spec.mpp == 0.5
+    assert load_model(str(checkpoint), "auto").maps(images[:, :5, :5]).shape == (1, 2, 5, 5)
 
 
 def test_a_checkpoint_runs_in_the_precision_asked_for(checkpoint):
     images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), np.uint8)
-    exact, asked = (load_runtime(str(checkpoint), "cpu", kind) for kind in ("auto", "fp32"))
+    exact, asked = (load_model(str(checkpoint), "cpu", kind) for kind in ("auto", "fp32"))
     assert exact.precision == asked.precision == "fp32"
     assert np.array_equal(exact.maps(images), asked.maps(images))
     with pytest.raises(ValueError, match=r"int8: .* is a checkpoint, which computes in floating"):
-        load_runtime(str(checkpoint), "cpu", "int8")
+        load_model(str(checkpoint), "cpu", "int8")
     if "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        half = load_runtime(str(checkpoint), "cpu", "bf16")
+        half = load_model(str(checkpoint), "cpu", "bf16")
         assert half.precision == "bf16"
         assert 0 < np.abs(half.maps(images) - exact.maps(images)).max() < 0.05
     else:
         with pytest.raises(ValueError, match="no bf16 arithmetic here"):
-            load_runtime(str(checkpoint), "cpu", "bf16")
+            load_model(str(checkpoint), "cpu", "bf16")
 
 
 def test_a_gpu_that_is_not_there_is_refused(checkpoint):
@@ -226,7 +227,7 @@ def test_a_gpu_that_is_not_there_is_refused(checkpoint):
     for kind, device in (("cuda", "cuda:0"), ("mps", "mps")):
         if not getattr(torch, kind).is_available():
             with pytest.raises(ValueError, match=f"--device {device}: .* use --device cpu"):
-                load_runtime(str(checkpoint), device)
+                load_model(str(checkpoint), device)
 
 
 def test_a_shipped_models_int8_version_is_taken_where_it_is_fast(onnx_model, tmp_path, monkeypatch):
@@ -246,4 +247,4 @@ def test_a_shipped_models_int8_version_is_taken_where_it_is_fast(onnx_model, tmp
     quantised.unlink()
     assert module._stored(plain, "int8") == plain  # which is then refused:
     with pytest.raises(ValueError, match=r"--precision int8: .*stored in floating point"):
-        GraphRuntime(plain, precision="int8")
+        ExportedModel(plain, precision="int8")

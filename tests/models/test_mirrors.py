@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from histonuc.models.mirrors import Mirrored
+from histonuc.models.engines import MirroredModel
 from histonuc.nuclei import TileLabels
 from histonuc.representations import build_representation
 
@@ -61,17 +61,16 @@ def test_the_mean_is_over_four_mirrorings(name):
         grey = images[:, None, ..., 0].astype(np.float32) / 255
         return np.repeat(grey, representation.channels, axis=1)
 
-    runtime = SimpleNamespace(
+    model = SimpleNamespace(
         name="n",
         sha256="s",
-        label_space=None,
+        spec=None,
         representation=representation,
-        mpp=0.25,
         precision="fp32",
         maps=maps,
     )
     image = np.random.default_rng(0).integers(0, 256, (1, 9, 13, 3), np.uint8)
-    found = Mirrored(runtime).maps(image)
+    found = MirroredModel(model).maps(image)
     expected = image[0, ..., 0].astype(np.float32) / 255
     np.testing.assert_allclose(found[0, 0], expected, atol=1e-6)
     np.testing.assert_allclose(found[0, -1], expected, atol=1e-6)

@@ -11,9 +11,10 @@ import onnxruntime
 import pytest
 import torch
 
-from histonuc.models.network import ModelSpec, NucleusModel
+from histonuc.models.model import ModelSpec
+from histonuc.models.network import Network
 from histonuc.models.onnx import export_onnx, onnx_difference
-from histonuc.models.zoo import build_model
+from histonuc.models.zoo import build_network
 from histonuc.taxonomy import PANNUKE
 
 # Tracing symbolic shapes is slow, so two trunks that between them hold every kind of layer.
@@ -24,9 +25,9 @@ OPTIONS: dict[str, dict[str, object]] = {
 PRECISION = {"inception_unet": "fp32", "compact": "fp16-weights"}
 
 
-def _model(trunk: str, representation: str = "semantic") -> NucleusModel:
+def _model(trunk: str, representation: str = "semantic") -> Network:
     torch.manual_seed(0)
-    model = build_model(
+    model = build_network(
         ModelSpec(
             trunk=trunk,
             representation=representation,
@@ -49,16 +50,14 @@ def _images(batch: int, height: int, width: int) -> np.ndarray:
 @pytest.fixture(scope="module", params=list(OPTIONS))
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[NucleusModel, Path]:
+) -> tuple[Network, Path]:
     model, path = _model(request.param), tmp_path_factory.mktemp("onnx") / "model.onnx"
     return model, export_onnx(model, path, precision=PRECISION[request.param])
 
 
 # sizes with even and odd halves: the spectral pool has two kinds of them
 @pytest.mark.parametrize("shape", [(1, 64, 64), (3, 70, 65), (2, 100, 133)])
-def test_agrees_with_torch(
-    exported: tuple[NucleusModel, Path], shape: tuple[int, int, int]
-) -> None:
+def test_agrees_with_torch(exported: tuple[Network, Path], shape: tuple[int, int, int]) -> None:
     model, path = exported
     assert model.training
     tolerance = {"fp32": 1e-4, "fp16-weights": 0.02}[PRECISION[model.spec.trunk]]
@@ -82,7 +81,7 @@ def test_every_instance_representation_agrees_with_torch(
     assert maps[:, 0].max() <= 1
 
 
-def test_file_describes_itself(exported: tuple[NucleusModel, Path]) -> None:
+def test_file_describes_itself(exported: tuple[Network, Path]) -> None:
     model, path = exported
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (images,), (maps,) = session.get_inputs(), session.get_outputs()
@@ -96,7 +95,7 @@ def test_file_describes_itself(exported: tuple[NucleusModel, Path]) -> None:
     assert [p.name for p in path.parent.iterdir()] == ["model.onnx"]
 
 
-def test_graph_is_clean(exported: tuple[NucleusModel, Path]) -> None:
+def test_graph_is_clean(exported: tuple[Network, Path]) -> None:
     """Batch norms folded, softmax cheap, and only standard operators of one opset."""
     model, path = exported
     proto = onnx.load(path)
@@ -108,14 +107,14 @@ def test_graph_is_clean(exported: tuple[NucleusModel, Path]) -> None:
     assert not proto.functions
 
 
-def test_maps_are_probabilities(exported: tuple[NucleusModel, Path]) -> None:
+def test_maps_are_probabilities(exported: tuple[Network, Path]) -> None:
     _, path = exported
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (maps,) = session.run(None, {"images": _images(1, 70, 64)})
     np.testing.assert_allclose(maps.sum(1), 1, atol=1e-5)
 
 
-def test_weights_are_stored_in_the_precision(exported: tuple[NucleusModel, Path]) -> None:
+def test_weights_are_stored_in_the_precision(exported: tuple[Network, Path]) -> None:
     model, path = exported
     bytes_each = 2 if PRECISION[model.spec.trunk] == "fp16-weights" else 4
     weights = sum(parameter.numel() for parameter in model.parameters())

@@ -15,8 +15,8 @@ from histonuc.data.folder import prepare_folder
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate_maps, summarise
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
-from histonuc.models.engines import INT8_SUFFIX, openvino_core
-from histonuc.models.loading import DEFAULT_MODEL, list_shipped, load_runtime
+from histonuc.models.exported import INT8_SUFFIX, openvino_core
+from histonuc.models.loading import DEFAULT_MODEL, list_shipped, load_model
 
 WEIGHTS = Path(str(files("histonuc.weights")))
 MODELS = sorted(WEIGHTS.glob("*.onnx"))
@@ -36,7 +36,7 @@ def test_every_model_is_small_and_has_a_card_with_its_checksum(model: Path) -> N
         assert hashlib.sha256(checkpoint.read_bytes()).hexdigest() in card
     for heading in ("Data and licences", "Scores", "Known failures", "How it was made"):
         assert heading in card
-    for label in load_runtime(name).label_space.classes:
+    for label in load_model(name).spec.label_space.classes:
         assert label in card
 
 
@@ -50,14 +50,14 @@ def test_it_scores_on_real_tiles_what_it_scored_when_shipped(
     prepare_folder(
         shared_data, tmp_path / "store", only=["nucls15", "pannuke3"], label_space="three"
     )
-    store, runtime = Store.open(tmp_path / "store"), load_runtime(model)
+    store, runtime = Store.open(tmp_path / "store"), load_model(model)
     evaluation = evaluate_maps(
         store,
         store.select([3]),
         runtime.maps,
         representation=runtime.representation,
-        label_space=runtime.label_space,
-        mpp=runtime.mpp,
+        label_space=runtime.spec.label_space,
+        mpp=runtime.spec.mpp,
     )
     summary = summarise(evaluation)
     assert summary["bpq"] == pytest.approx(bpq, abs=0.012)
@@ -66,8 +66,8 @@ def test_it_scores_on_real_tiles_what_it_scored_when_shipped(
 
 def test_predicting_needs_no_torch() -> None:
     code = (
-        "import sys, numpy as np; from histonuc.models.loading import load_runtime;"
-        "maps = load_runtime('default').maps(np.full((1, 70, 90, 3), 240, np.uint8));"
+        "import sys, numpy as np; from histonuc.models.loading import load_model;"
+        "maps = load_model('default').maps(np.full((1, 70, 90, 3), 240, np.uint8));"
         "assert maps.shape == (1, 6, 70, 90), maps.shape;"
         "assert 'torch' not in sys.modules"
     )
@@ -88,9 +88,9 @@ def test_the_shipped_files_find_what_their_checkpoint_finds(real_store, precisio
         "CPU", "OPTIMIZATION_CAPABILITIES"
     ):
         pytest.skip("this processor has no bf16 arithmetic")
-    shipped = load_runtime(DEFAULT_MODEL, precision=precision)
+    shipped = load_model(DEFAULT_MODEL, precision=precision)
     assert shipped.precision.split("+")[0] == precision
-    trained = load_runtime(str(WEIGHTS / f"{DEFAULT_MODEL}.safetensors"), device="cpu")
+    trained = load_model(str(WEIGHTS / f"{DEFAULT_MODEL}.safetensors"), device="cpu")
     assert trained.representation == shipped.representation
     store, counts = Store.open(real_store), PanopticCounts.zero(0)
     for row in range(len(store.tiles)):

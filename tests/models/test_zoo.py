@@ -10,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from histonuc.models.network import ModelSpec
+from histonuc.models.model import ModelSpec
 from histonuc.models.zoo import (
     TRUNKS,
-    build_model,
+    build_network,
     build_trunk,
-    load_model,
+    load_network,
     measure,
     model_table,
-    save_model,
+    save_network,
 )
 from histonuc.taxonomy import CONSEP, PANNUKE
 
@@ -39,14 +39,14 @@ def test_spec_survives_json() -> None:
 
 
 def test_model_is_made_for_its_classes() -> None:
-    model = build_model(SPEC)
+    model = build_network(SPEC)
     assert model.head.out_channels == 1 + len(CONSEP)
     assert model.representation.min_area_px == 5
 
 
 def test_fresh_logits_are_near_zero() -> None:
     torch.manual_seed(0)
-    logits = build_model(SPEC)(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    logits = build_network(SPEC)(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
     assert logits.abs().max() < 1
 
 
@@ -87,8 +87,8 @@ def test_measuring_needs_no_weights() -> None:
 
 
 def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = build_model(SPEC)
-    file = save_model(model, tmp_path / "m.safetensors")
+    model = build_network(SPEC)
+    file = save_network(model, tmp_path / "m.safetensors")
     before = file.read_bytes()
 
     def disk_full(state: object, path: Path, **kwargs: object) -> None:
@@ -97,31 +97,31 @@ def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("safetensors.torch.save_file", disk_full)
     with pytest.raises(OSError, match="No space left"):
-        save_model(model, file)
+        save_network(model, file)
     assert file.read_bytes() == before
-    assert load_model(file).spec == SPEC
+    assert load_network(file).spec == SPEC
 
 
 def _saved(tmp_path: Path) -> Path:
-    return save_model(build_model(SPEC), tmp_path / "m.safetensors")
+    return save_network(build_network(SPEC), tmp_path / "m.safetensors")
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no model at .*model\.safetensors"):
-        load_model(tmp_path)
+        load_network(tmp_path)
 
 
 def test_truncated_file(tmp_path: Path) -> None:
     file = _saved(tmp_path)
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(ValueError, match="is damaged or no safetensors file"):
-        load_model(file)
+        load_network(file)
 
 
 def test_foreign_file(tmp_path: Path) -> None:
     save_file({"w": torch.zeros(1)}, tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match="was not written by histonuc"):
-        load_model(tmp_path / "m.safetensors")
+        load_network(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -137,12 +137,12 @@ def test_file_that_does_not_fit(tmp_path: Path, change: dict[str, object], messa
     record = json.dumps(SPEC.to_dict() | change)
     save_file(load_file(file), file, metadata={"histonuc": record})
     with pytest.raises(ValueError, match=f"(?s)cannot be loaded by this version.*{message}"):
-        load_model(file)
+        load_network(file)
 
 
 def test_freezing_narrows_the_trainable_parameters() -> None:
     with torch.device("meta"):
-        model = build_model(
+        model = build_network(
             ModelSpec(trunk="compact", representation="semantic", label_space=PANNUKE, mpp=0.5)
         )
     everything = len(model.trainable_parameters())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from ..inference.conftest import make_blobs, pixel_runtime, run_on  # noqa: F401 (fixtures)
+from ..inference.conftest import make_blobs, pixel_model, run_on  # noqa: F401 (fixtures)
 
 
 def coordinate_picture(width, height):

@@ -207,7 +207,7 @@ def test_a_zarr_slide_that_vanishes_is_no_glass(tmp_path, levels, kind):
 
 
 @pytest.fixture
-def losing(tmp_path, pixel_runtime, make_blobs, monkeypatch, request):
+def losing(tmp_path, pixel_model, make_blobs, monkeypatch, request):
     """A slide, and a function that takes it away for the length of a block."""
     kind = request.param
     path = tmp_path / f"a.{kind}"
@@ -256,29 +256,29 @@ def losing(tmp_path, pixel_runtime, make_blobs, monkeypatch, request):
     indirect=["losing"],
 )
 def test_a_slide_that_is_away_for_a_while_costs_no_finished_part(
-    tmp_path, pixel_runtime, monkeypatch, losing, reason
+    tmp_path, pixel_model, monkeypatch, losing, reason
 ):
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")  # it runs the network too
     monkeypatch.setattr(parts, "PART_TILES", 2)
-    (path, lose), maps = losing, pixel_runtime.maps
+    (path, lose), maps = losing, pixel_model.maps
 
     def run(out):
         tile_px = 512 if path.suffix == ".svs" else 256
         return predict_module.predict([path], out, tile_px=tile_px, mpp=0.25)
 
     (whole,) = run(tmp_path / "whole").items
-    pixel_runtime.num_images = 0
+    pixel_model.num_images = 0
     with monkeypatch.context() as patch, ExitStack() as meanwhile:
         lock = threading.Lock()
 
         def maps_and_loss(images):
             with lock:
-                if pixel_runtime.num_images == 12:
+                if pixel_model.num_images == 12:
                     meanwhile.enter_context(lose())
                 return maps(images)
 
-        patch.setattr(pixel_runtime, "maps", maps_and_loss)
+        patch.setattr(pixel_model, "maps", maps_and_loss)
         (failure,) = run(tmp_path / "out").failed
     assert reason in failure["error"]
     (item,) = run(tmp_path / "out").items
@@ -307,9 +307,9 @@ def test_one_bad_sector_is_damage_and_a_drive_that_does_not_answer_is_not(tmp_pa
 
 
 def test_regions_that_can_be_read_again_are_not_left_out_for_ever(
-    tmp_path, pixel_runtime, make_blobs, monkeypatch
+    tmp_path, pixel_model, make_blobs, monkeypatch
 ):
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     image = make_blobs((700, 500), 300)
     path = tmp_path / "a.tif"
     write_pyramid(path, [image, image[::2, ::2]])
@@ -331,21 +331,21 @@ def test_regions_that_can_be_read_again_are_not_left_out_for_ever(
         holed = run(tmp_path / "out")
         assert holed["skipped_regions"]
         assert holed["num_nuclei"] < whole["num_nuclei"]
-        num_images = pixel_runtime.num_images
+        num_images = pixel_model.num_images
         assert run(tmp_path / "out") == holed  # still damaged: finished is finished
-        assert pixel_runtime.num_images == num_images
+        assert pixel_model.num_images == num_images
     mended = run(tmp_path / "out")
     assert not mended["skipped_regions"]
     assert mended["num_nuclei"] == whole["num_nuclei"]
 
 
-def test_a_part_with_holes_is_done_again(tmp_path, pixel_runtime, make_blobs):
+def test_a_part_with_holes_is_done_again(tmp_path, pixel_model, make_blobs):
     path = tmp_path / "a.tif"
     write_pyramid(path, [make_blobs((300, 200), 50)])
     with open_slide(path) as slide:
         settings = {"mpp_xy": (0.25, 0.25), "model_mpp": 0.25, "tile_px": 200, "margin_um": 8}
         part, *_ = parts.make_parts(make_plan(slide, **settings).tiles)
-    store = parts.PartStore(tmp_path / "out", pixel_runtime.label_space, 0.25)
+    store = parts.PartStore(tmp_path / "out", pixel_model.spec.label_space, 0.25)
     store.open({})
     store.save(part, parts.PartResult(tiles=()))
     assert store.has(part)
@@ -355,10 +355,10 @@ def test_a_part_with_holes_is_done_again(tmp_path, pixel_runtime, make_blobs):
 
 
 def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(
-    tmp_path, pixel_runtime, make_blobs, monkeypatch
+    tmp_path, pixel_model, make_blobs, monkeypatch
 ):
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
-    path, maps = tmp_path / "a.tif", pixel_runtime.maps
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
+    path, maps = tmp_path / "a.tif", pixel_model.maps
     image = make_blobs((700, 500), 300)
     write_pyramid(path, [image, image[::2, ::2]])
 
@@ -368,7 +368,7 @@ def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(
         return maps(images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pixel_runtime, "maps", grow)
+        patch.setattr(pixel_model, "maps", grow)
         (failure,) = predict_module.predict([path], tmp_path / "out", mpp=0.25).failed
     assert "was changed while it was analysed" in failure["error"]
     assert not (tmp_path / "out" / "a" / "summary.json").exists()
@@ -377,7 +377,7 @@ def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(
 
 
 def test_the_pipeline_skips_and_reports_what_it_cannot_read(
-    tmp_path, pixel_runtime, make_blobs, run_on
+    tmp_path, pixel_model, make_blobs, run_on
 ):
     image = make_blobs((700, 500), 300)
     write_pyramid(tmp_path / "a.tif", [image, image[::2, ::2]])
@@ -385,7 +385,7 @@ def test_the_pipeline_skips_and_reports_what_it_cannot_read(
     def run():
         path, out = tmp_path / "a.tif", tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
         with open_slide(path) as slide:
-            return run_on(slide, path, pixel_runtime, out, tile_px=200, margin_um=8)
+            return run_on(slide, path, pixel_model, out, tile_px=200, margin_um=8)
 
     _, all_nuclei, none = run()
     assert not none
@@ -396,7 +396,7 @@ def test_the_pipeline_skips_and_reports_what_it_cannot_read(
     assert 0.5 * len(all_nuclei) < len(some_nuclei) < len(all_nuclei)
 
 
-def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, make_blobs, run_on):
+def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_model, make_blobs, run_on):
     write_dicom(tmp_path / "a.dcm", make_blobs((128, 128), 20))
     content = (tmp_path / "a.dcm").read_bytes().replace(b"\xff\x4f\xff\x51", bytes(4))
     (tmp_path / "a.dcm").write_bytes(content)
@@ -404,13 +404,13 @@ def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_runtime, mak
         settings = {"tile_px": 100, "margin_um": 4}
         assert make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, **settings).tiles
         with pytest.raises(ValueError, match="none of the"):
-            run_on(slide, tmp_path / "a.dcm", pixel_runtime, tmp_path / "out", **settings)
+            run_on(slide, tmp_path / "a.dcm", pixel_model, tmp_path / "out", **settings)
 
 
 def test_a_prediction_reports_skipped_regions_and_odd_pixels(
-    tmp_path, pixel_runtime, make_blobs, monkeypatch
+    tmp_path, pixel_model, make_blobs, monkeypatch
 ):
-    monkeypatch.setattr(predict_module, "load_runtime", lambda *_, **__: pixel_runtime)
+    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     image = make_blobs((700, 500), 300)
     for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.6))):
         write_ome(tmp_path / name, [image, image[::2, ::2]], mpp=mpp)

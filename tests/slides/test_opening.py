@@ -177,19 +177,19 @@ def test_tiff_resolution_counts_when_it_is_plausible(tmp_path, pixels, resolutio
     ],
 )
 def test_a_scale_is_assumed_for_small_images_that_are_no_tiff(
-    tmp_path, pixel_runtime, name, size, assumed
+    tmp_path, pixel_model, name, size, assumed
 ):
     path, warnings = tmp_path / name, []
     Image.new("CMYK" if name == "cmyk.tif" else "RGB", size).save(path)
     with open_slide(path) as slide:
-        assert resolve_mpp(slide, path, 0.5, pixel_runtime, []) == ((0.5, 0.5), "given")
+        assert resolve_mpp(slide, path, 0.5, pixel_model, []) == ((0.5, 0.5), "given")
         if assumed:
-            found = resolve_mpp(slide, path, None, pixel_runtime, warnings)
+            found = resolve_mpp(slide, path, None, pixel_model, warnings)
             assert found == ((0.25, 0.25), "assumed")
             assert "--mpp" in warnings[0]
         else:
             with pytest.raises(ValueError, match=rf"{name} does not state.*--mpp 0\.25"):
-                resolve_mpp(slide, path, None, pixel_runtime, warnings)
+                resolve_mpp(slide, path, None, pixel_model, warnings)
 
 
 def test_beyond_the_border_is_white(pixels):

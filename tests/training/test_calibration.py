@@ -12,8 +12,8 @@ import pytest
 from histonuc.data.store import Store
 from histonuc.evaluation import Evaluation, TileSelection, score_lines, score_model
 from histonuc.models.export import export_model
-from histonuc.models.loading import load_runtime
-from histonuc.models.zoo import load_model
+from histonuc.models.loading import load_model
+from histonuc.models.zoo import load_network
 from histonuc.training.config import TrainConfig
 from histonuc.training.crossval import crossval
 from histonuc.training.loop import train
@@ -28,12 +28,12 @@ def uncertain(settings, doubtful) -> Callable[..., TrainConfig]:
 
 
 def temperature(run: Path, which: str = "best") -> float:
-    return load_model(run / "checkpoints" / which).representation.temperature
+    return load_network(run / "checkpoints" / which).representation.temperature
 
 
 def score(model: Path, data: Path, out: Path, fold: int) -> tuple[Evaluation, dict[str, Any]]:
     selection = TileSelection(folds=(fold,))
-    return score_model(load_runtime(str(model)), Store.open(data), selection, out)
+    return score_model(load_model(str(model)), Store.open(data), selection, out)
 
 
 def scored(model: Path, data: Path, fold: int = 2) -> tuple[Evaluation, dict[str, Any]]:
@@ -66,7 +66,7 @@ def test_the_best_checkpoint_holds_the_temperature_that_its_validation_asks_for(
     assert f"ECE of the class {after['ece']:.4f}" in line
     assert f"at {after['temperature']:.3f} times the temperature" in line
     export_model(run, tmp_path / "model.onnx")
-    assert load_runtime(str(tmp_path / "model.onnx")).representation.temperature == fitted
+    assert load_model(str(tmp_path / "model.onnx")).representation.temperature == fitted
 
 
 def test_a_temperature_of_the_user_s_own_stays(uncertain, doubtful) -> None:
@@ -103,4 +103,4 @@ def test_every_instance_representation_trains_and_is_scored(settings, data, repr
     run = train(settings(representation, representation=representation))
     evaluation, _ = scored(run, data)
     assert evaluation.total.num_tiles == 8
-    assert load_model(run / "checkpoints" / "best").spec.representation == representation
+    assert load_network(run / "checkpoints" / "best").spec.representation == representation

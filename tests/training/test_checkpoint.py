@@ -160,13 +160,13 @@ def test_an_occupied_place_is_refused(tmp_path) -> None:
 def test_a_restarted_run_has_its_pretrained_weights(settings, monkeypatch) -> None:
     """`--resume` of a run killed before its first checkpoint once started from random ones."""
     asked: list[bool] = []
-    build = run_module.build_model
+    build = run_module.build_network
 
     def spy(spec: object, *, pretrained: bool = False) -> object:
         asked.append(pretrained)
         return build(spec)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "build_model", spy)
+    monkeypatch.setattr(run_module, "build_network", spy)
     run = settings()
     run.out.mkdir()
     written = yaml.safe_dump(run.to_dict())

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from histonuc.models.network import ModelSpec
-from histonuc.models.zoo import build_model, load_model, save_model, start_from
+from histonuc.models.model import ModelSpec
+from histonuc.models.zoo import build_network, load_network, save_network, start_from
 from histonuc.taxonomy import CONSEP, PANNUKE
 from histonuc.training.loop import train
 
@@ -23,7 +23,7 @@ def _same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 
 
 def test_the_same_kind_of_model_is_taken_whole() -> None:
-    given, model = build_model(SPEC), build_model(SPEC)
+    given, model = build_network(SPEC), build_network(SPEC)
     assert not _same(given, model)
     start_from(model, given)
     assert _same(given, model)
@@ -33,7 +33,7 @@ def test_the_same_kind_of_model_is_taken_whole() -> None:
     "changes", [{"label_space": CONSEP}, {"representation": "hover"}, {"representation": "star"}]
 )
 def test_other_classes_or_maps_keep_the_trunk_and_start_a_new_head(changes: dict) -> None:
-    given, model = build_model(SPEC), build_model(replace(SPEC, **changes))
+    given, model = build_network(SPEC), build_network(replace(SPEC, **changes))
     head = model.head.weight.clone()
     start_from(model, given)
     assert _same(given.trunk, model.trunk)
@@ -42,14 +42,14 @@ def test_other_classes_or_maps_keep_the_trunk_and_start_a_new_head(changes: dict
 
 def test_another_trunk_is_refused() -> None:
     with pytest.raises(ValueError, match="--init: the model given has trunk compact"):
-        start_from(build_model(replace(SPEC, trunk="inception_unet")), build_model(SPEC))
+        start_from(build_network(replace(SPEC, trunk="inception_unet")), build_network(SPEC))
 
 
 def test_another_decoder_starts_anew_behind_the_same_encoder(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    given = build_model(SPEC)
-    model = build_model(replace(SPEC, trunk_options={"widths": (64, 48, 32, 24, 16)}))
+    given = build_network(SPEC)
+    model = build_network(replace(SPEC, trunk_options={"widths": (64, 48, 32, 24, 16)}))
     before = model.trunk.merge[0][0][0].weight.clone()
     start_from(model, given)
     assert _same(given.trunk.encoder, model.trunk.encoder)
@@ -58,13 +58,15 @@ def test_another_decoder_starts_anew_behind_the_same_encoder(
 
 
 def test_options_that_differ_are_named_as_flags(caplog: pytest.LogCaptureFixture) -> None:
-    given = build_model(replace(SPEC, representation_options={"blur_px": 1.5, "temperature": 2.0}))
-    start_from(build_model(SPEC), given)
+    given = build_network(
+        replace(SPEC, representation_options={"blur_px": 1.5, "temperature": 2.0})
+    )
+    start_from(build_network(SPEC), given)
     assert "for the same: --representation-options.blur-px 1.5" in caplog.text
     assert "temperature" not in caplog.text
     caplog.clear()
-    start_from(build_model(replace(SPEC, representation_options={"blur_px": 1.5})), given)
-    start_from(build_model(replace(SPEC, mpp=0.5)), given)  # where pixels are others
+    start_from(build_network(replace(SPEC, representation_options={"blur_px": 1.5})), given)
+    start_from(build_network(replace(SPEC, mpp=0.5)), given)  # where pixels are others
     assert not caplog.text
 
 
@@ -72,8 +74,8 @@ def test_train_starts_from_a_run(settings) -> None:
     first = train(settings("first"))
     # A rate of next to nothing leaves the model where it started.
     tuned = train(settings("tuned", init=str(first), max_lr=1e-9, min_lr=1e-9))
-    before = load_model(first / "checkpoints/best")
-    after = load_model(tuned / "checkpoints/last")
+    before = load_network(first / "checkpoints/best")
+    after = load_network(tuned / "checkpoints/last")
     for x, y in zip(before.parameters(), after.parameters(), strict=True):
         torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
 
@@ -85,8 +87,8 @@ def test_an_unknown_model_is_one_clear_error(settings, tmp_path: Path) -> None:
 
 def test_save_and_load_keep_the_trunk_s_options(tmp_path: Path) -> None:
     options = {"stem_stride": 4, "widths": [32, 24, 16, 16, 16, 8], "shuffle": 2}
-    model = build_model(replace(SPEC, trunk_options=options)).eval()
-    again = load_model(save_model(model, tmp_path))
+    model = build_network(replace(SPEC, trunk_options=options)).eval()
+    again = load_network(save_network(model, tmp_path))
     images = torch.randint(0, 255, (1, 3, 96, 64), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.equal(model(images), again(images))

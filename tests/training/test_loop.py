@@ -15,7 +15,7 @@ from lightning_fabric.plugins.precision import MixedPrecision
 
 from histonuc import cli, extras
 from histonuc.evaluation import Evaluation
-from histonuc.models.zoo import load_model
+from histonuc.models.zoo import load_network
 from histonuc.training import loop, tracking
 from histonuc.training.checkpoint import load_state
 from histonuc.training.loop import _step_seed, _update_average, train
@@ -28,12 +28,15 @@ def rows(run: Path, event: str) -> list[dict]:
 
 def test_checkpoints_are_models_and_hold_the_average(settings) -> None:
     run = train(settings(epochs=2, ema_decay=0.9))
-    model = load_model(run / "checkpoints" / "best")
+    model = load_network(run / "checkpoints" / "best")
     assert (model.spec.trunk, model.spec.representation, model.spec.mpp) == (
         *("tiny", "semantic"),
         0.25,
     )
-    last, state = load_model(run / "checkpoints" / "last"), load_state(run / "checkpoints" / "last")
+    last, state = (
+        load_network(run / "checkpoints" / "last"),
+        load_state(run / "checkpoints" / "last"),
+    )
     for name, value in last.state_dict().items():
         assert torch.equal(value, state.ema[name])
     assert not torch.equal(state.ema["head.weight"], state.model["head.weight"])

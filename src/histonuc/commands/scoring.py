@@ -55,9 +55,9 @@ def evaluate(
             predictions, store, selection, out, type_map=types, binary_only=binary_only
         )
     else:
-        from histonuc.models.loading import load_runtime
+        from histonuc.models.loading import load_model
 
-        runtime = load_runtime(model, device, precision, flips=flips)
+        runtime = load_model(model, device, precision, flips=flips)
         evaluation, scores = score_model(
             runtime, store, selection, out, binary_only=binary_only, flips=flips
         )

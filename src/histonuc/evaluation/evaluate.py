@@ -20,7 +20,7 @@ from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.selection import TileSelection
 from histonuc.evaluation.tile_scores import TileScore, TileScores
 from histonuc.evaluation.truth import TileTruth, TruthReader
-from histonuc.models.loading import Runtime
+from histonuc.models.model import Model
 from histonuc.representations import Representation
 from histonuc.taxonomy import LabelSpace
 
@@ -34,7 +34,7 @@ _POOL = 200
 
 
 def score_model(
-    model: Runtime,
+    model: Model,
     store: Store,
     selection: TileSelection,
     out: Path,
@@ -65,8 +65,8 @@ def score_model(
         selection.find_tiles(store),
         model.maps,
         representation=model.representation,
-        label_space=model.label_space,
-        mpp=model.mpp,
+        label_space=model.spec.label_space,
+        mpp=model.spec.mpp,
         binary_only=binary_only,
         progress=progress,
     )
@@ -74,7 +74,7 @@ def score_model(
         "name": model.name,
         "precision": model.precision,
         "flips": flips,
-        "classes": list(model.label_space.classes),
+        "classes": list(model.spec.label_space.classes),
     }
     return evaluation, write_scores(
         evaluation, out, model=facts, data=_describe_data(store, selection)

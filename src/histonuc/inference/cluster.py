@@ -26,7 +26,8 @@ from histonuc.inference.pipeline import analyse, keep
 from histonuc.inference.plan import Plan
 from histonuc.inference.results import PARTS_FOLDER, RUN_FILE, Part, PartResult, PartStore
 from histonuc.models.engines import Precision, num_cores
-from histonuc.models.loading import Runtime, load_runtime
+from histonuc.models.loading import load_model
+from histonuc.models.model import Model
 from histonuc.slides import Slide, open_slide
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Job:
         fingerprint: items of the source's, so that a later version of it is another job.
         folder: of the result, where every worker can write.
         scene, icc: see `open_slide`.
-        model, device, precision, flips: see `load_runtime`.
-        model_sha256, arithmetic: of the client's model (`Runtime.precision`), which the worker's
+        model, device, precision, flips: see `load_model`.
+        model_sha256, arithmetic: of the client's model (`Model.precision`), which the worker's
             must be.
         batch_size: tiles a forward pass.
     """
@@ -199,7 +200,7 @@ def _unpack(packed: bytes) -> Plan:
 
 
 _lock = threading.Lock()
-_runtimes: dict[tuple[str, str, str, bool, str], Runtime] = {}
+_runtimes: dict[tuple[str, str, str, bool, str], Model] = {}
 _slides: dict[Job, Slide] = {}
 _KEPT = 4
 """Models and open slides that a worker, which may stay for weeks, holds of each."""
@@ -215,7 +216,7 @@ def _work(job: Job, run: str, plan: Plan, part: Part) -> Mapping[str, float]:
     with _lock:
         runtime, slide = _runtime(job), _slide(job)
     clock = Clock()
-    store = PartStore(job.folder, runtime.label_space, plan.mpp)
+    store = PartStore(job.folder, runtime.spec.label_space, plan.mpp)
     if store.has(part):  # of a worker that died before Dask had heard of it
         return clock.seconds
     done = analyse(slide, runtime, plan, [part], batch_size=job.batch_size, threads=1, clock=clock)
@@ -236,7 +237,7 @@ def _run_of(job: Job) -> str:
     return (job.folder / PARTS_FOLDER / RUN_FILE).read_text(encoding="utf-8")
 
 
-def _runtime(job: Job) -> Runtime:
+def _runtime(job: Job) -> Model:
     """This process's model, loaded once; each of its threads is a stream."""
     from distributed import get_worker
 
@@ -244,7 +245,7 @@ def _runtime(job: Job) -> Runtime:
     if key not in _runtimes:
         share_arenas()
         threads = get_worker().state.nthreads
-        runtime = load_runtime(
+        runtime = load_model(
             job.model, job.device, job.precision, threads, threads, flips=job.flips
         )
         if runtime.sha256 != job.model_sha256:  # not kept: the right one may come

@@ -23,7 +23,7 @@ from histonuc.inference.results import Part, PartResult, PartStore
 from histonuc.inference.seams import TileNuclei, own
 from histonuc.inference.tiles import Tile
 from histonuc.inference.tissue import is_blank
-from histonuc.models.loading import Runtime
+from histonuc.models.model import Model
 from histonuc.nuclei import Nuclei
 from histonuc.slides import RegionError, Slide
 
@@ -37,7 +37,7 @@ _THREADS_A_READER = 4
 
 def analyse(
     slide: Slide,
-    runtime: Runtime,
+    runtime: Model,
     plan: Plan,
     parts: Sequence[Part],
     *,
@@ -156,11 +156,11 @@ def _batches(items: Iterable[_Item], batch_size: int) -> Iterator[list[_Item]]:
 
 
 def _work(
-    runtime: Runtime, plan: Plan, batch: list[_Item], clock: Clock
+    runtime: Model, plan: Plan, batch: list[_Item], clock: Clock
 ) -> list[TileNuclei | RegionError | None]:
     """What each item of a batch came to."""
     band_px = plan.margin_px / 2
-    empty = Nuclei.empty(runtime.label_space, plan.mpp, FEATURES)
+    empty = Nuclei.empty(runtime.spec.label_space, plan.mpp, FEATURES)
     items = [
         (
             tile,
@@ -182,18 +182,16 @@ def _work(
     return outcome
 
 
-def _is_left_out(
-    image: NDArray[np.uint8] | RegionError | None, runtime: Runtime, plan: Plan
-) -> bool:
+def _is_left_out(image: NDArray[np.uint8] | RegionError | None, runtime: Model, plan: Plan) -> bool:
     """Whether a tile of a slide is out of focus; single images and drawn regions are wanted."""
     wanted = plan.skip_blank or plan.regions is not None
     if wanted or not isinstance(image, np.ndarray):
         return False
-    return is_defocused(image, runtime.mpp, plan.mpp)
+    return is_defocused(image, runtime.spec.mpp, plan.mpp)
 
 
 def _maps(
-    runtime: Runtime, images: list[NDArray[np.uint8]], clock: Clock
+    runtime: Model, images: list[NDArray[np.uint8]], clock: Clock
 ) -> list[NDArray[np.float32]]:
     """The network's maps of images, those of one shape in one pass."""
     maps: dict[int, NDArray[np.float32]] = {}
@@ -205,7 +203,7 @@ def _maps(
 
 
 def _decode(
-    runtime: Runtime,
+    runtime: Model,
     maps: NDArray[np.float32],
     image: NDArray[np.uint8],
     view: View,
@@ -213,8 +211,8 @@ def _decode(
 ) -> Nuclei:
     """The nuclei of one view in level-0 pixels, measured."""
     instances = runtime.representation.decode(maps)
-    nuclei = Nuclei.from_instances(instances, runtime.label_space)
-    features = measure_features(instances.labels, image, nuclei, runtime.mpp)
+    nuclei = Nuclei.from_instances(instances, runtime.spec.label_space)
+    features = measure_features(instances.labels, image, nuclei, runtime.spec.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales
     # differ by a fraction of a percent when the slide is smaller than a tile.
     scale = np.array(view.box.size) / view.input_px

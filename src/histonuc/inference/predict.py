@@ -29,7 +29,8 @@ from histonuc.inference.summary import (
     PredictSummary,
 )
 from histonuc.models.engines import Precision, num_cores
-from histonuc.models.loading import Runtime, load_runtime
+from histonuc.models.loading import load_model
+from histonuc.models.model import Model
 from histonuc.slides import PLAUSIBLE_MPP
 
 log = logging.getLogger(__name__)
@@ -62,10 +63,10 @@ def predict(
     Args:
         paths: images, slides, and folders that are searched for them.
         out: folder for the results, one folder inside for each input.
-        model: see `load_runtime`.
-        device: see `load_runtime`.
-        precision: see `load_runtime`.
-        flips: see `load_runtime`.
+        model: see `load_model`.
+        device: see `load_model`.
+        precision: see `load_model`.
+        flips: see `load_model`.
         mpp: microns per level-0 pixel of all inputs, instead of what they state.
         tile_px: side of the network's input.
         batch_size: tiles a forward pass.
@@ -82,7 +83,7 @@ def predict(
             among others does not raise: see `PredictSummary.failed`.
     """
     sources, missing = find_inputs(paths)
-    runtime = load_runtime(model, device, precision, streams=num_cores(), flips=flips)
+    runtime = load_model(model, device, precision, streams=num_cores(), flips=flips)
     settings = {
         "flips": flips,
         "mpp": mpp,
@@ -186,7 +187,7 @@ def _read_result(this: Input) -> dict[str, Any] | None:
     return finished
 
 
-def _check(settings: Mapping[str, Any], runtime: Runtime, out: Path) -> None:
+def _check(settings: Mapping[str, Any], runtime: Model, out: Path) -> None:
     """Refuse what no input could be predicted with, before any is touched."""
     mpp, tile_px, margin_um = settings["mpp"], settings["tile_px"], settings["margin_um"]
     low, high = PLAUSIBLE_MPP
@@ -199,11 +200,11 @@ def _check(settings: Mapping[str, Any], runtime: Runtime, out: Path) -> None:
         raise ValueError(f"--batch-size {settings['batch_size']}: expected 1 or more")
     if not (math.isfinite(margin_um) and margin_um >= 0):
         raise ValueError(f"margin_um {margin_um}: expected 0 or more")
-    least_px = max(1, math.ceil(3 * margin_um / runtime.mpp))
+    least_px = max(1, math.ceil(3 * margin_um / runtime.spec.mpp))
     if tile_px < least_px:  # most of every tile would be margin, and the time spent on it
         raise ValueError(
             f"--tile-px {tile_px}: expected {least_px} or more, three times the margin of "
-            f"{margin_um:g} microns around each tile at the model's {runtime.mpp:g} mpp"
+            f"{margin_um:g} microns around each tile at the model's {runtime.spec.mpp:g} mpp"
         )
     if settings["regions"] is not None and not Path(settings["regions"]).exists():
         raise ValueError(f"--regions {settings['regions']}: no such file or folder")

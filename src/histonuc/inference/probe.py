@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from histonuc.inference.plan import Plan
 from histonuc.inference.tiles import Box, Tile
 from histonuc.models.engines import num_cores
-from histonuc.models.loading import Runtime
+from histonuc.models.model import Model
 from histonuc.slides import RegionError, Slide
 
 PROBE_PX = 512
@@ -27,7 +27,7 @@ scale, 1.14 to 1.53 at half of it and 1.01 to 1.25 at twice (benchmarks/bench_sc
 ZOOMS = (0.5, 2.0)
 
 
-def probe_scale(slide: Slide, plan: Plan, runtime: Runtime) -> str | None:
+def probe_scale(slide: Slide, plan: Plan, runtime: Model) -> str | None:
     """A sentence when a slide looks as if its pixels were half or twice as large; empty otherwise.
 
     A network finds most, and is surest, at the scale it was trained for. So some places of tissue
@@ -39,7 +39,7 @@ def probe_scale(slide: Slide, plan: Plan, runtime: Runtime) -> str | None:
 
 
 def probe_after(
-    slide: Slide, plan: Plan, runtime: Runtime, diameter_um: float, num_nuclei: int
+    slide: Slide, plan: Plan, runtime: Model, diameter_um: float, num_nuclei: int
 ) -> str:
     """The same of an image that `probe_scale` was not asked about, after its analysis.
 
@@ -62,7 +62,7 @@ def probe_after(
 
 
 def _likely(
-    slide: Slide, plan: Plan, runtime: Runtime, tiles: Sequence[Tile], zooms: Sequence[float]
+    slide: Slide, plan: Plan, runtime: Model, tiles: Sequence[Tile], zooms: Sequence[float]
 ) -> str:
     """What the middles of some tiles say of the scale."""
 
@@ -85,7 +85,7 @@ def _likely(
 
 
 def measure_gains(
-    image: NDArray[np.uint8], runtime: Runtime, zooms: Sequence[float]
+    image: NDArray[np.uint8], runtime: Model, zooms: Sequence[float]
 ) -> tuple[float, ...] | None:
     """How much better the network does on an image (H, W, 3) that is resized by each of `zooms`.
 
@@ -104,7 +104,7 @@ def measure_gains(
     return tuple(gains)
 
 
-def _success(image: NDArray[np.uint8], runtime: Runtime) -> float:
+def _success(image: NDArray[np.uint8], runtime: Model) -> float:
     found = runtime.representation.decode(runtime.maps(image[None])[0])
     if len(found.score) == 0:
         return 0.0

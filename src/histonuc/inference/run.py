@@ -29,7 +29,7 @@ from histonuc.inference.seams import Seams, TileNuclei
 from histonuc.inference.summary import Tally
 from histonuc.inference.tiles import Box
 from histonuc.models.engines import num_cores
-from histonuc.models.loading import Runtime
+from histonuc.models.model import Model
 from histonuc.nuclei import Nuclei
 from histonuc.slides import RegionError, Slide
 
@@ -55,7 +55,7 @@ class Work:
 
     slide: Slide
     source: Path
-    runtime: Runtime
+    runtime: Model
     plan: Plan
     store: PartStore
     clock: Clock
@@ -111,7 +111,7 @@ def find_nuclei(
         ValueError: no tile can be read.
         OSError: the disk is full, or the slide's file is gone; finished parts are kept.
     """
-    plan, space = work.plan, work.runtime.label_space
+    plan, space = work.plan, work.runtime.spec.label_space
     empty = Nuclei.empty(space, plan.mpp, FEATURES)
     seams = Seams(plan.grid, empty)
     found = Found(tally=Tally(label_space=space, mpp=plan.mpp))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from histonuc.models.loading import Runtime
+from histonuc.models.model import Model
 from histonuc.slides import Slide
 
 SQUARE, FAR_FROM_SQUARE = 1.02, 2.0
@@ -20,7 +20,7 @@ _ENOUGH_NUCLEI = 50
 
 
 def resolve_mpp(
-    slide: Slide, source: Path, given: float | None, runtime: Runtime, warnings: list[str]
+    slide: Slide, source: Path, given: float | None, runtime: Model, warnings: list[str]
 ) -> tuple[tuple[float, float], str]:
     """Microns per level-0 pixel along x and y: ``given``, from the ``file``, or ``assumed``.
 
@@ -28,10 +28,10 @@ def resolve_mpp(
         ValueError: neither is there, and the input is no tile; or pixels are far from square.
     """
     stated = given if given is not None else slide.mpp
-    if stated is not None and stated > COARSE * runtime.mpp:
+    if stated is not None and stated > COARSE * runtime.spec.mpp:
         warnings.append(
-            f"at {stated:.3g} mpp the image is {stated / runtime.mpp:.1f} times coarser than the "
-            f"model's {runtime.mpp:g}: expect nuclei to be missed and merged"
+            f"at {stated:.3g} mpp the image is {stated / runtime.spec.mpp:.1f} times coarser than "
+            f"the model's {runtime.spec.mpp:g}: expect nuclei to be missed and merged"
         )
     if given is not None:
         if slide.mpp is not None and abs(math.log(given / slide.mpp)) > 0.1:
@@ -57,10 +57,10 @@ def resolve_mpp(
             "give --mpp, e.g. --mpp 0.25 for 40x or --mpp 0.5 for 20x"
         )
     warnings.append(
-        f"the image does not state its microns per pixel: assumed the model's {runtime.mpp:g}; "
-        "areas and densities depend on it; give --mpp if you know better"
+        "the image does not state its microns per pixel: assumed the model's "
+        f"{runtime.spec.mpp:g}; areas and densities depend on it; give --mpp if you know better"
     )
-    return (runtime.mpp, runtime.mpp), "assumed"
+    return (runtime.spec.mpp, runtime.spec.mpp), "assumed"
 
 
 def _is_tile(slide: Slide) -> bool:

@@ -28,7 +28,7 @@ from histonuc.inference.run import Found, Work, find_nuclei
 from histonuc.inference.scale import resolve_mpp, scale_warning
 from histonuc.inference.sources import check_unchanged, content_sha256
 from histonuc.inference.summary import SUMMARY_FILE, measure, versions
-from histonuc.models.loading import Runtime
+from histonuc.models.model import Model
 from histonuc.slides import Slide, open_slide
 
 GEOJSON_FILE = "nuclei.geojson"
@@ -52,7 +52,7 @@ class Input:
 
     source: Path
     folder: Path
-    runtime: Runtime
+    runtime: Model
     settings: Mapping[str, Any]
     key: dict[str, Any]
     geojson: bool
@@ -176,7 +176,7 @@ def _plan(this: Input, slide: Slide, mpp_xy: tuple[float, float], warnings: list
     plan = make_plan(
         slide,
         mpp_xy=mpp_xy,
-        model_mpp=this.runtime.mpp,
+        model_mpp=this.runtime.spec.mpp,
         tile_px=this.settings["tile_px"],
         margin_um=this.settings["margin_um"],
         regions=regions,
@@ -188,7 +188,7 @@ def _plan(this: Input, slide: Slide, mpp_xy: tuple[float, float], warnings: list
 
 def _open_store(this: Input, plan: Plan, warnings: list[str]) -> PartStore:
     """The parts of this very analysis; what belongs to another one is removed."""
-    store = PartStore(this.folder, this.runtime.label_space, plan.mpp)
+    store = PartStore(this.folder, this.runtime.spec.label_space, plan.mpp)
     if dropped := store.open(
         {**this.key, "mpp_xy": list(plan.mpp_xy), "version": version("histonuc")}
     ):
@@ -207,7 +207,7 @@ def _quality_warnings(found: Found, plan: Plan) -> Iterator[str]:
 
 
 def _scale_warnings(
-    slide: Slide, plan: Plan, runtime: Runtime, found: Found, *, probe: bool
+    slide: Slide, plan: Plan, runtime: Model, found: Found, *, probe: bool
 ) -> Iterator[str]:
     """What the size of the nuclei says of the scale, and the network if it is to be asked."""
     num = len(found.tally)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,24 +12,17 @@ from numpy.typing import NDArray
 
 from histonuc.extras import require
 from histonuc.files import file_sha256
-from histonuc.representations import Representation, build_representation
-from histonuc.taxonomy import LabelSpace
+from histonuc.models.exported import openvino_core, read_exported
+from histonuc.models.model import Model, ModelSpec
+from histonuc.representations import Representation
 
-SPEC_KEY = "histonuc"
-"""Key of the JSON text of the model's spec in a model file's metadata."""
-MIN_SIZE_KEY = "histonuc_min_size"
-"""Key of the smallest height and width an exported graph takes."""
-GRAPH_SUFFIXES = (".onnx", ".xml")
-"""Exported models: ONNX, and OpenVINO's format (with the weights in a ``.bin`` beside it)."""
-INT8_SUFFIX = ".int8.onnx"
-"""Ending of a shipped model's int8 version, beside its ``.onnx``."""
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 """Arithmetic of a forward pass. ``auto`` means, of an exported model, int8 where a shipped one has
 such a version (on x86) or the file is one, else bf16 where the processor multiplies it natively; of
 a checkpoint fp32, as torch's bf16 loses accuracy (docs/decisions/0009)."""
 
 
-class GraphRuntime:
+class ExportedModel:
     """An exported model on the CPU, through OpenVINO; needs no torch.
 
     Several threads may call `maps` at once; `streams` of them are served at the same time.
@@ -58,11 +48,12 @@ class GraphRuntime:
         streams: int = 1,
     ) -> None:
         core = openvino_core()
-        graph, info = _read_graph(core, path)
-        spec = json.loads(info[SPEC_KEY])
+        exported = read_exported(path)
+        graph = exported.graph
         self.name = name or path.stem
         self.sha256 = file_sha256(path if path.suffix == ".onnx" else path.with_suffix(".bin"))
-        self.label_space, self.representation, self.mpp = read_spec(spec)
+        self.spec: ModelSpec = exported.spec
+        self.representation: Representation = self.spec.build_representation()
         is_int8 = any(node.get_type_name() == "FakeQuantize" for node in graph.get_ordered_ops())
         if precision == "int8" and not is_int8:
             raise ValueError(
@@ -75,7 +66,7 @@ class GraphRuntime:
         )
         # An int8 graph leaves some of its layers in floating point.
         self.precision: str = f"int8+{floating}" if is_int8 else floating
-        self._min_size = int(info.get(MIN_SIZE_KEY, 1))
+        self._min_size = exported.min_size
         # OpenVINO 2026 gives wrong maps where an int8 graph ends without the cropping.
         self._multiple = 1 if is_int8 else _take_off_padding(graph)
         self._compiled = core.compile_model(
@@ -105,7 +96,7 @@ class GraphRuntime:
         return cropped
 
 
-class TorchRuntime:
+class TorchModel:
     """A trained checkpoint through torch, on the CPU or a GPU.
 
     Args:
@@ -124,7 +115,7 @@ class TorchRuntime:
         require("train", f"predicting with the checkpoint {path}")
         import torch
 
-        from histonuc.models.zoo import load_model
+        from histonuc.models.zoo import load_network
 
         if device == "auto":
             kinds = (kind for kind in ("cuda", "mps") if getattr(torch, kind).is_available())
@@ -148,16 +139,14 @@ class TorchRuntime:
             _choose_precision("bf16", capabilities)
         self._device = torch.device(device)
         self._autocast = precision == "bf16"
-        self._model = load_model(path).to(self._device)
-        spec = self._model.spec
+        self._network = load_network(path).to(self._device)
         self.name = name or str(path)
         self.sha256 = file_sha256(path / "model.safetensors" if path.is_dir() else path)
-        self.label_space = spec.label_space
-        self.representation: Representation = self._model.representation
-        self.mpp = spec.mpp
+        self.spec: ModelSpec = self._network.spec
+        self.representation: Representation = self._network.representation
         arithmetic = "bf16" if self._autocast else "fp32"
         self.precision = arithmetic if kind == "cpu" else f"{arithmetic} on {kind}"
-        self._min_size = self._model.trunk.min_size
+        self._min_size = self._network.trunk.min_size
         self._lock = threading.Lock()
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -169,48 +158,35 @@ class TorchRuntime:
         padded = torch.from_numpy(pixels).to(self._device)
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast)
         with self._lock, torch.inference_mode(), autocast:  # one pass fills the device
-            logits = self._model(padded.permute(0, 3, 1, 2))
+            logits = self._network(padded.permute(0, 3, 1, 2))
             maps = self.representation.activate(logits)[..., :height, :width]
         result: NDArray[np.float32] = maps.float().cpu().numpy()
         return result
 
 
-@cache
-def openvino_core() -> Any:
-    """The one `openvino.Core` of this process, never released before it ends.
+class MirroredModel:
+    """A model that runs another on four mirrorings and averages their maps, mirrored back.
 
-    Each `Core` installs a stack for signal handlers and, when it goes, puts back the one it found.
-    Two that go in the order they came leave the process a stack that is gone, and the next signal
-    (Ctrl-C, the end of a child) kills it: OpenVINO 2026.
+    Args:
+        model: any model; it is called four times for each batch.
     """
-    import openvino
 
-    core = openvino.Core()
-    # It fills its tables of element types at their first use and lets other threads run meanwhile:
-    # two that infer for the first time at once can wait for each other for ever.
-    openvino.Type.u8.to_dtype()
-    openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True)
-    return core
+    def __init__(self, model: Model) -> None:
+        self.name, self.sha256, self.precision = model.name, model.sha256, model.precision
+        self.spec, self.representation = model.spec, model.representation
+        self._model = model
 
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """What an exported model says about itself, by `SPEC_KEY` and `MIN_SIZE_KEY`.
-
-    Raises:
-        ValueError: no such file, or none of ours.
-    """
-    return _read_graph(openvino_core(), path)[1]
-
-
-def read_spec(spec: Mapping[str, Any]) -> tuple[LabelSpace, Representation, float]:
-    """Label space, representation and mpp that a model's spec describes."""
-    space = LabelSpace.from_dict(spec["label_space"])
-    options = dict(spec.get("representation_options", {}))
-    return (
-        space,
-        build_representation(spec["representation"], len(space), **options),
-        float(spec["mpp"]),
-    )
+    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
+        total: NDArray[np.float32] | None = None
+        for down in (False, True):
+            for right in (False, True):
+                axes = tuple(axis for axis, flipped in ((1, down), (2, right)) if flipped)
+                maps = self._model.maps(np.ascontiguousarray(np.flip(images, axes)))
+                maps = self.representation.mirror(maps, down=down, right=right)
+                total = maps.copy() if total is None else total + maps
+        assert total is not None
+        return total / np.float32(4)
 
 
 def pad_to(images: NDArray[np.uint8], min_size: int) -> NDArray[np.uint8]:
@@ -227,29 +203,6 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _read_graph(core: Any, path: Path) -> tuple[Any, dict[str, str]]:
-    if not path.is_file():
-        raise ValueError(f"no model file at {path}")
-    # OpenVINO tries all its importers on what it does not know, and they write to standard error.
-    if SPEC_KEY.encode() not in path.read_bytes():
-        raise ValueError(
-            f"{path} is damaged or was not written by histonuc: it has no {SPEC_KEY!r} inside; "
-            "write one with `histonuc export-model RUN --out FILE.onnx`"
-        )
-    try:
-        graph = core.read_model(path)
-    except RuntimeError as error:
-        raise ValueError(f"{path} is damaged: {str(error).strip().splitlines()[-1]}") from None
-    info = {}
-    for key in (SPEC_KEY, MIN_SIZE_KEY):
-        place = ["framework", key] if path.suffix == ".onnx" else [key]
-        if graph.has_rt_info(place):
-            info[key] = str(graph.get_rt_info(place).value)
-    if SPEC_KEY not in info:
-        raise ValueError(f"{path} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
-    return graph, info
 
 
 def _take_off_padding(graph: Any) -> int:

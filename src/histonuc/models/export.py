@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 from histonuc.extras import require
 from histonuc.files import replacing
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
-from histonuc.models.engines import GraphRuntime, TorchRuntime, openvino_core, read_metadata
+from histonuc.models.engines import ExportedModel, TorchModel
+from histonuc.models.exported import describe_model, openvino_core
 from histonuc.models.loading import find_checkpoint
+from histonuc.models.model import Model
 
 if TYPE_CHECKING:
-    from histonuc.models.loading import Runtime
+    from histonuc.models.network import Network
 
 Target = Literal["onnx", "openvino", "safetensors"]
 """Format of the file; all but ``safetensors`` predict without torch."""
@@ -92,7 +94,7 @@ def export_model(
     """
     require("train", "histonuc export-model")
     from histonuc.models.onnx import export_onnx, quantise
-    from histonuc.models.zoo import load_model, save_model
+    from histonuc.models.zoo import load_network, save_network
 
     checkpoint = find_checkpoint(model)
     if checkpoint is None:
@@ -103,13 +105,13 @@ def export_model(
         raise ValueError("--precision int8: expected --data STORE, whose tiles give the ranges")
     if precision == "int8" and to == "safetensors":
         raise ValueError("--to safetensors: expected --precision fp32 or fp16, got int8")
-    network = load_model(checkpoint)
+    network = load_network(checkpoint)
     if representation_options:
         network.set_representation_options(representation_options)
     images = [] if data is None else _tiles(data, folds, network.spec.mpp)
     if to == "safetensors":
-        save_model(network, out, half=precision == "fp16")
-        return _compare(TorchRuntime(checkpoint, "cpu"), out, images)
+        save_network(network, out, half=precision == "fp16")
+        return _compare(TorchModel(checkpoint, "cpu"), out, images)
     half = precision == "fp16" and to == "onnx"
     with tempfile.TemporaryDirectory() as folder:
         graph = Path(folder) / "graph.onnx"
@@ -117,18 +119,18 @@ def export_model(
         if precision == "int8":
             graph = quantise(graph, Path(folder) / "int8.onnx", images)
         if to == "openvino":
-            _write_openvino(graph, out, compress=precision == "fp16")
+            _write_openvino(graph, network, out, compress=precision == "fp16")
         else:
             with replacing(out) as draft:
                 draft.write_bytes(graph.read_bytes())
-    return _compare(TorchRuntime(checkpoint, "cpu"), out, images)
+    return _compare(TorchModel(checkpoint, "cpu"), out, images)
 
 
-def _write_openvino(graph: Path, out: Path, *, compress: bool) -> None:
+def _write_openvino(graph: Path, network: Network, out: Path, *, compress: bool) -> None:
     import openvino
 
     model = openvino_core().read_model(graph)
-    for key, text in read_metadata(graph).items():
+    for key, text in describe_model(network.spec, network.trunk.min_size).items():
         model.set_rt_info(text, [key])
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.xml"
@@ -139,14 +141,14 @@ def _write_openvino(graph: Path, out: Path, *, compress: bool) -> None:
                 target.write_bytes(draft.with_suffix(suffix).read_bytes())
 
 
-def _compare(trained: TorchRuntime, out: Path, images: list[NDArray[np.uint8]]) -> Parity:
+def _compare(trained: TorchModel, out: Path, images: list[NDArray[np.uint8]]) -> Parity:
     is_graph = out.suffix != SUFFIX["safetensors"]
-    exact: Runtime = GraphRuntime(out, precision="fp32") if is_graph else TorchRuntime(out, "cpu")
+    exact: Model = ExportedModel(out, precision="fp32") if is_graph else TorchModel(out, "cpu")
     side = 129  # odd: the padding inside is tested too
     noise = np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
-    engines: dict[str, Runtime] = {exact.precision: exact}
+    engines: dict[str, Model] = {exact.precision: exact}
     if is_graph:  # as it will run; what is int8 is so in both
-        native = GraphRuntime(out)
+        native = ExportedModel(out)
         engines[native.precision] = native
     counts = {name: PanopticCounts.zero(0) for name in engines}
     for image in images:
@@ -160,9 +162,9 @@ def _compare(trained: TorchRuntime, out: Path, images: list[NDArray[np.uint8]]) 
     )
 
 
-def _labels(runtime: Runtime, image: NDArray[np.uint8], decoder: Runtime) -> NDArray[np.int32]:
-    """Both models' maps are decoded alike: the exported file may have other options."""
-    return decoder.representation.decode(runtime.maps(image[None])[0]).labels
+def _labels(model: Model, image: NDArray[np.uint8], decoder: Model) -> NDArray[np.int32]:
+    """Nuclei of one model's maps by another's decoder: the exported file may have other options."""
+    return decoder.representation.decode(model.maps(image[None])[0]).labels
 
 
 def _tiles(data: Path, folds: Sequence[int], mpp: float) -> list[NDArray[np.uint8]]:

@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from histonuc.models.engines import (
-    GRAPH_SUFFIXES,
-    INT8_SUFFIX,
-    SPEC_KEY,
-    GraphRuntime,
-    Precision,
-    TorchRuntime,
-    read_metadata,
-)
-from histonuc.representations import Representation
-from histonuc.taxonomy import LabelSpace
+from histonuc.models.engines import ExportedModel, MirroredModel, Precision, TorchModel
+from histonuc.models.exported import GRAPH_SUFFIXES, INT8_SUFFIX, read_exported
+from histonuc.models.model import Model
 
 _X86 = ("x86_64", "AMD64")
 DEFAULT_MODEL = "compact-offset-4"
 """The shipped model that ``--model default`` means."""
 MODELS_FOLDER = "HISTONUC_MODELS"
 """Environment variable that names a folder of one's own exported models."""
-
-
-class Runtime(Protocol):
-    """A model ready to predict.
-
-    Attributes:
-        name: what the user calls it.
-        sha256: of the file that holds the weights.
-        label_space: its classes.
-        representation: its decoder, built.
-        mpp: microns per pixel of the images it wants.
-        precision: of its arithmetic, ``fp32``, ``bf16`` or ``int8``, and on what if no CPU.
-    """
-
-    name: str
-    sha256: str
-    label_space: LabelSpace
-    representation: Representation
-    mpp: float
-    precision: str
-
-    def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3).
-
-        Several threads may call it at once.
-        """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +44,7 @@ class ShippedModel:
         return asdict(self) | {"classes": list(self.classes)}
 
 
-def load_runtime(
+def load_model(
     model: str = "default",
     device: str = "auto",
     precision: Precision = "auto",
@@ -91,8 +52,8 @@ def load_runtime(
     threads: int = 0,
     *,
     flips: bool = False,
-) -> Runtime:
-    """A runtime for what the user calls a model.
+) -> Model:
+    """The model that the user names, ready to predict.
 
     Args:
         model: a shipped model's name, an exported model (``.onnx``, ``.xml``), a run folder (its
@@ -100,29 +61,27 @@ def load_runtime(
         device: ``auto``, ``cpu``, ``cuda:0`` or ``mps``; exported models always run on the CPU,
             shipped ones by torch (extra ``train``) where another device is asked for.
         precision: of the arithmetic, see `Precision`.
-        streams: forward passes of an exported model at a time, see `GraphRuntime`.
-        threads: of an exported model, see `GraphRuntime`.
+        streams: forward passes of an exported model at a time, see `ExportedModel`.
+        threads: of an exported model, see `ExportedModel`.
         flips: average over four mirrorings of the image, at four times the cost.
 
     Raises:
         ValueError: nothing of that name; the message lists what there is.
     """
     if flips:
-        from histonuc.models.mirrors import Mirrored
-
-        return Mirrored(load_runtime(model, device, precision, streams, threads))
+        return MirroredModel(load_model(model, device, precision, streams, threads))
     shipped = shipped_files()
     name = DEFAULT_MODEL if model == "default" else model
     path = Path(model)
     if name in shipped and (device in ("auto", "cpu") or find_checkpoint(Path(name)) is None):
         _refuse_gpu(name, device)
-        return GraphRuntime(_stored(shipped[name], precision), threads, name, precision, streams)
+        return ExportedModel(_stored(shipped[name], precision), threads, name, precision, streams)
     if path.is_file() and path.suffix in GRAPH_SUFFIXES:
         _refuse_gpu(model, device)
-        return GraphRuntime(path, threads, precision=precision, streams=streams)
+        return ExportedModel(path, threads, precision=precision, streams=streams)
     checkpoint = find_checkpoint(Path(name))
     if checkpoint is not None:
-        return TorchRuntime(checkpoint, device, name, precision)
+        return TorchModel(checkpoint, device, name, precision)
     raise ValueError(
         f"--model {model}: no such model; shipped are {sorted(shipped) or 'none'}, or give a run "
         "folder, a checkpoint folder, a .safetensors or an .onnx file"
@@ -147,18 +106,18 @@ def list_shipped() -> list[ShippedModel]:
     """The models that can be called by name."""
     models = []
     for name, path in sorted(shipped_files().items()):
-        spec = json.loads(read_metadata(path)[SPEC_KEY])
+        spec = read_exported(path).spec
         model = ShippedModel(
             name=name,
-            trunk=spec["trunk"],
-            representation=spec["representation"],
-            mpp=float(spec["mpp"]),
+            trunk=spec.trunk,
+            representation=spec.representation,
+            mpp=spec.mpp,
             size_mb={
                 kind: round(file.stat().st_size / 1e6, 2)
                 for kind in ("onnx", "int8.onnx", "safetensors")
                 if (file := path.with_suffix(f".{kind}")).is_file()
             },
-            classes=tuple(spec["label_space"]["classes"]),
+            classes=spec.label_space.classes,
         )
         models.append(model)
     return models

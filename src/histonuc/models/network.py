@@ -3,70 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from histonuc.representations import build_representation
-from histonuc.taxonomy import LabelSpace
+from histonuc.models.model import ModelSpec
 from histonuc.trunks.base import Trunk, build_head
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """Everything needed to build a model again, apart from its weights.
-
-    Attributes:
-        trunk: a key of `histonuc.models.zoo.TRUNKS`.
-        representation: a key of `histonuc.representations.REPRESENTATIONS`.
-        label_space: the classes it tells apart.
-        mpp: microns per pixel of the images it was trained on.
-        trunk_options: keyword arguments of the trunk.
-        representation_options: keyword arguments of the representation.
-    """
-
-    trunk: str
-    representation: str
-    label_space: LabelSpace
-    mpp: float
-    trunk_options: Mapping[str, Any] = field(default_factory=dict)
-    representation_options: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dict for JSON and YAML; `from_dict` reads it back."""
-        return {
-            "trunk": self.trunk,
-            "representation": self.representation,
-            "label_space": self.label_space.to_dict(),
-            "mpp": self.mpp,
-            "trunk_options": dict(self.trunk_options),
-            "representation_options": dict(self.representation_options),
-        }
-
-    @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> ModelSpec:
-        """Inverse of `to_dict`.
-
-        Raises:
-            ValueError: a key is missing.
-        """
-        missing = {"trunk", "representation", "label_space", "mpp"} - set(record)
-        if missing:
-            raise ValueError(f"model description without {sorted(missing)}: got {sorted(record)}")
-        return cls(
-            trunk=str(record["trunk"]),
-            representation=str(record["representation"]),
-            label_space=LabelSpace.from_dict(record["label_space"]),
-            mpp=float(record["mpp"]),
-            trunk_options=dict(record.get("trunk_options", {})),
-            representation_options=dict(record.get("representation_options", {})),
-        )
-
-
-class NucleusModel(nn.Module):
+class Network(nn.Module):
     """A trunk, a 1x1 head that gives a representation's channels, and all that inputs need.
 
     Attributes:
@@ -82,9 +30,7 @@ class NucleusModel(nn.Module):
     def __init__(self, spec: ModelSpec, trunk: Trunk) -> None:
         super().__init__()
         self.spec = spec
-        self.representation = build_representation(
-            spec.representation, len(spec.label_space), **spec.representation_options
-        )
+        self.representation = spec.build_representation()
         self.trunk = trunk
         channels, aux_channels = self.representation.channels, trunk.aux_channels
         self.head = build_head(trunk.out_channels, channels * trunk.shuffle**2)
@@ -129,10 +75,8 @@ class NucleusModel(nn.Module):
             ValueError: an unknown option or a bad value.
         """
         merged = {**self.spec.representation_options, **options}
-        self.representation = build_representation(
-            self.spec.representation, len(self.spec.label_space), **merged
-        )
-        self.spec = replace(self.spec, representation_options=merged)
+        spec = replace(self.spec, representation_options=merged)
+        self.spec, self.representation = spec, spec.build_representation()
 
     def trainable_parameters(self) -> list[nn.Parameter]:
         """Parameters that an optimiser is to step."""

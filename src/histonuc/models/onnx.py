@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,27 +14,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from histonuc.files import replacing
+from histonuc.models.exported import describe_model
 
 if TYPE_CHECKING:
-    from histonuc.models.network import NucleusModel
+    from histonuc.models.network import Network
 
-SPEC_KEY = "histonuc"
-"""Key of the JSON text of the model's spec in the file's metadata."""
-MIN_SIZE_KEY = "histonuc_min_size"
-"""Key of the smallest height and width the graph takes."""
 PRECISIONS = ("fp32", "fp16-weights")
 OPSET = 18
 
 
-def export_onnx(model: NucleusModel, path: Path, *, precision: str = "fp32") -> Path:
-    """Write `model` as one ONNX file; the file appears whole or not at all.
+def export_onnx(network: Network, path: Path, *, precision: str = "fp32") -> Path:
+    """Write `network` as one ONNX file; the file appears whole or not at all.
 
     The graph takes ``images`` uint8 (B, H, W, 3) of any batch and any size from the trunk's
     smallest up, and gives ``maps`` float32 (B, C, H, W): padding, normalisation, cropping and the
     representation's activation are inside.
 
     Args:
-        model: the model; exported in evaluation mode, left as it is.
+        network: the model; exported in evaluation mode, left as it is.
         path: the file to write.
         precision: ``fp32``, or ``fp16-weights``: weights are stored as float16, half the file, and
             the runtime widens them when it loads; all arithmetic stays float32.
@@ -47,27 +43,23 @@ def export_onnx(model: NucleusModel, path: Path, *, precision: str = "fp32") -> 
 
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; choose from {list(PRECISIONS)}")
-    proto = _export_padded(model)
-    _add_padding(proto, model.trunk.size_multiple)
+    proto = _export_padded(network)
+    _add_padding(proto, network.trunk.size_multiple)
     _spell_out_softmax(proto)
     if precision == "fp16-weights":
         _halve_weights(proto)
-    metadata = {
-        SPEC_KEY: json.dumps(model.spec.to_dict()),
-        MIN_SIZE_KEY: str(model.trunk.min_size),
-    }
-    onnx.helper.set_model_props(proto, metadata)
+    onnx.helper.set_model_props(proto, describe_model(network.spec, network.trunk.min_size))
     onnx.checker.check_model(proto)
     with replacing(path) as draft:
         onnx.save_model(proto, str(draft), format="protobuf")
     return path
 
 
-def onnx_difference(model: NucleusModel, path: Path, images: NDArray[np.uint8]) -> float:
-    """Largest absolute difference between the maps of `model` and of its exported file.
+def onnx_difference(network: Network, path: Path, images: NDArray[np.uint8]) -> float:
+    """Largest absolute difference between the maps of `network` and of its exported file.
 
     Args:
-        model: what was exported; run in evaluation mode on the CPU.
+        network: what was exported; run in evaluation mode on the CPU.
         path: the ONNX file.
         images: RGB (B, H, W, 3).
     """
@@ -75,12 +67,12 @@ def onnx_difference(model: NucleusModel, path: Path, images: NDArray[np.uint8]) 
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     (exported,) = session.run(["maps"], {"images": images})
-    training = model.training
-    model.eval()
+    training = network.training
+    network.eval()
     with torch.no_grad():
-        logits = model(torch.from_numpy(images).permute(0, 3, 1, 2))
-        maps = model.representation.activate(logits).numpy()
-    model.train(training)
+        logits = network(torch.from_numpy(images).permute(0, 3, 1, 2))
+        maps = network.representation.activate(logits).numpy()
+    network.train(training)
     return float(np.abs(maps - exported).max())
 
 
@@ -144,26 +136,26 @@ class _Images:
 class _Padded(nn.Module):
     """What the exported graph computes, for sizes that are multiples of the trunk's."""
 
-    def __init__(self, model: NucleusModel) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).eval()
-        self.model.trunk = model.trunk.for_inference()
+        self.network = copy.deepcopy(network).eval()
+        self.network.trunk = network.trunk.for_inference()
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = self.model.forward_padded(images.permute(0, 3, 1, 2))
-        return self.model.representation.activate(logits)
+        logits = self.network.forward_padded(images.permute(0, 3, 1, 2))
+        return self.network.representation.activate(logits)
 
 
-def _export_padded(model: NucleusModel) -> Any:
+def _export_padded(network: Network) -> Any:
     """Graph from ``padded`` to ``padded_maps``, batch norms folded into the convolutions."""
-    multiple, smallest = model.trunk.size_multiple, model.trunk.min_size
+    multiple, smallest = network.trunk.size_multiple, network.trunk.min_size
     # Sizes as multiples of a symbol: torch can then prove that up-sampled features meet the skips.
     steps = [torch.export.Dim(name, min=smallest // multiple) for name in ("rows", "columns")]
     batch = torch.export.Dim("batch", min=1)
     example = torch.zeros(2, 2 * smallest, 3 * smallest, 3, dtype=torch.uint8)
     program = torch.onnx.export(
-        _Padded(model).eval(),
-        (example.to(model.mean.device),),
+        _Padded(network).eval(),
+        (example.to(network.mean.device),),
         dynamo=True,
         dynamic_shapes={"images": {0: batch, 1: multiple * steps[0], 2: multiple * steps[1]}},
         input_names=["padded"],

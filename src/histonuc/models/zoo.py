@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -15,7 +14,8 @@ import torch
 from torch import Tensor
 
 from histonuc.files import replacing
-from histonuc.models.network import ModelSpec, NucleusModel
+from histonuc.models.model import SPEC_KEY, ModelSpec
+from histonuc.models.network import Network
 from histonuc.taxonomy import LabelSpace
 from histonuc.trunks.base import Trunk
 from histonuc.trunks.compact import Compact
@@ -38,8 +38,6 @@ TRUNKS: dict[str, Callable[..., Trunk]] = {
 }
 """Builders by name: ``TRUNKS[name](pretrained=..., **options)``."""
 
-SPEC_KEY = "histonuc"
-"""Key of the JSON text of the `ModelSpec` in the metadata of a model file."""
 MODEL_FILE = "model.safetensors"
 """Name of the model's file inside a checkpoint folder."""
 
@@ -61,22 +59,22 @@ def build_trunk(name: str, *, pretrained: bool = False, **options: Any) -> Trunk
     return builder(pretrained=pretrained, **options)
 
 
-def build_model(spec: ModelSpec, *, pretrained: bool = False) -> NucleusModel:
+def build_network(spec: ModelSpec, *, pretrained: bool = False) -> Network:
     """A model with fresh weights, those of its encoder pretrained if asked for."""
-    return NucleusModel(spec, build_trunk(spec.trunk, pretrained=pretrained, **spec.trunk_options))
+    return Network(spec, build_trunk(spec.trunk, pretrained=pretrained, **spec.trunk_options))
 
 
-def save_model(
-    model: NucleusModel, path: Path, *, half: bool = False, spec: ModelSpec | None = None
+def save_network(
+    network: Network, path: Path, *, half: bool = False, spec: ModelSpec | None = None
 ) -> Path:
     """Write weights and spec as safetensors; the file appears whole or not at all.
 
     Args:
-        model: the model; its weights may be on any device.
+        network: the model; its weights may be on any device.
         path: the file (``*.safetensors``), or a folder that shall hold ``model.safetensors``.
         half: round weights to float16, for half the size.
-        spec: what the file says of the model, e.g. with options of the decoder that were fitted to
-            it; the model's own without.
+        spec: what the file says of the network, e.g. with options of the decoder that were fitted
+            to it; the network's own without.
 
     Returns:
         The file written.
@@ -84,16 +82,16 @@ def save_model(
     from safetensors.torch import save_file
 
     file = _model_file(path)
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    described = json.dumps((spec or model.spec).to_dict())
+    described = (spec or network.spec).to_json()
     with replacing(file) as draft:
         save_file(state, draft, metadata={SPEC_KEY: described})
     return file
 
 
-def load_model(path: Path) -> NucleusModel:
+def load_network(path: Path) -> Network:
     """The model of a file or checkpoint folder, on the CPU, in evaluation mode.
 
     Raises:
@@ -113,13 +111,13 @@ def load_model(path: Path) -> NucleusModel:
     if SPEC_KEY not in metadata:
         raise ValueError(f"{file} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
     try:
-        spec = ModelSpec.from_dict(json.loads(metadata[SPEC_KEY]))
+        spec = ModelSpec.from_json(metadata[SPEC_KEY])
         with torch.device("meta"):  # no time spent on weights that are replaced at once
-            model = build_model(spec)
-        model.load_state_dict(state, assign=True)
+            network = build_network(spec)
+        network.load_state_dict(state, assign=True)
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"{file} cannot be loaded by this version of histonuc: {error}") from None
-    return model.eval()
+    return network.eval()
 
 
 def _full(tensor: Tensor) -> Tensor:
@@ -127,7 +125,7 @@ def _full(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
 
 
-def start_from(model: NucleusModel, other: NucleusModel) -> None:
+def start_from(network: Network, other: Network) -> None:
     """Copy another model's weights: the trunk's always, the heads' where the classes are the same.
 
     Tensors whose name or shape differs, as those of a decoder of another width, stay as they are,
@@ -137,12 +135,12 @@ def start_from(model: NucleusModel, other: NucleusModel) -> None:
     Raises:
         ValueError: another kind of trunk, or no tensor that fits.
     """
-    spec, given = model.spec, other.spec
+    spec, given = network.spec, other.spec
     same_heads = (spec.representation, spec.label_space.classes) == (
         given.representation,
         given.label_space.classes,
     )
-    ours, theirs = model.state_dict(), other.state_dict()
+    ours, theirs = network.state_dict(), other.state_dict()
     wanted = [name for name in ours if same_heads or name.startswith("trunk.")]
     fitting = {
         name: theirs[name]
@@ -160,19 +158,19 @@ def start_from(model: NucleusModel, other: NucleusModel) -> None:
             len(wanted) - len(fitting),
             len(wanted),
         )
-    model.load_state_dict(fitting, strict=False)
+    network.load_state_dict(fitting, strict=False)
     if (spec.representation, spec.mpp) == (given.representation, given.mpp):
-        _warn_of_options(model, other)
+        _warn_of_options(network, other)
 
 
-def _warn_of_options(model: NucleusModel, other: NucleusModel) -> None:
+def _warn_of_options(network: Network, other: Network) -> None:
     """Name the options of the other's representation that this one's differ from."""
     of_data = {"num_classes", "class_weights", "temperature"}
     differing = {
         field.name: getattr(other.representation, field.name)
         for field in fields(other.representation)  # type: ignore[arg-type]
         if field.name not in of_data
-        and getattr(other.representation, field.name) != getattr(model.representation, field.name)
+        and getattr(other.representation, field.name) != getattr(network.representation, field.name)
     }
     if differing:
         logger.warning(
@@ -214,17 +212,17 @@ def model_table(representation: str = "semantic", num_classes: int = 5) -> list[
 
 
 def measure(spec: ModelSpec, size_px: int = 256) -> ModelRow:
-    """Size and cost of one model."""
+    """Size and cost of one network."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        model = build_model(spec).eval()
+        network = build_network(spec).eval()
         images = torch.zeros(1, 3, size_px, size_px)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        model(images)
-    training_only = ("aux_head.", *(f"trunk.{name}." for name in model.trunk.training_only))
-    used = (p for name, p in model.named_parameters() if not name.startswith(training_only))
+        network(images)
+    training_only = ("aux_head.", *(f"trunk.{name}." for name in network.trunk.training_only))
+    used = (p for name, p in network.named_parameters() if not name.startswith(training_only))
     return ModelRow(
         trunk=spec.trunk,
         num_parameters=sum(p.numel() for p in used),

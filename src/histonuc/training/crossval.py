@@ -26,7 +26,7 @@ from histonuc.evaluation.rotations import (
     write_summary,
 )
 from histonuc.files import reading, write_text
-from histonuc.models.loading import load_runtime
+from histonuc.models.loading import load_model
 from histonuc.training.checkpoint import MAY_CHANGE, refuse_changes
 from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train
@@ -95,7 +95,7 @@ def _rotate(config: TrainConfig, rotation: Rotation) -> dict[str, Any]:
         )
     )
     evaluation, scores = score_model(
-        load_runtime(str(run), config.accelerator),
+        load_model(str(run), config.accelerator),
         Store.open(config.data),
         TileSelection(folds=(rotation.test,), sources=config.sources),
         file.parent,

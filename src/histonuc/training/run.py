@@ -14,8 +14,9 @@ from lightning_fabric import Fabric
 from histonuc.data.dataset import TileDataset
 from histonuc.data.store import Store
 from histonuc.models.loading import find_checkpoint
-from histonuc.models.network import ModelSpec, NucleusModel
-from histonuc.models.zoo import build_model, load_model, save_model, start_from
+from histonuc.models.model import ModelSpec
+from histonuc.models.network import Network
+from histonuc.models.zoo import build_network, load_network, save_network, start_from
 from histonuc.schedules import CosineRestarts
 from histonuc.training.checkpoint import (
     Progress,
@@ -39,9 +40,9 @@ class Run:
     config: TrainConfig
     fabric: Fabric
     store: Store
-    model: Any  # NucleusModel, wrapped by Fabric
-    bare: NucleusModel
-    average: NucleusModel | None
+    model: Any  # Network, wrapped by Fabric
+    bare: Network
+    average: Network | None
     optimizer: Any
     schedule: CosineRestarts
     dataset: TileDataset
@@ -52,7 +53,7 @@ class Run:
     saved: float
 
     @property
-    def judged(self) -> NucleusModel:
+    def judged(self) -> Network:
         """The weights that are validated and saved: the average where there is one."""
         return self.average if self.average is not None else self.bare
 
@@ -136,11 +137,11 @@ def save_last(run: Run) -> None:
         ),
         folder,
     )
-    save_model(run.judged, folder)
+    save_network(run.judged, folder)
 
 
-def _model(config: TrainConfig, store: Store) -> NucleusModel:
-    model = build_model(
+def _model(config: TrainConfig, store: Store) -> Network:
+    model = build_network(
         ModelSpec(
             trunk=config.trunk,
             representation=config.representation,
@@ -152,14 +153,14 @@ def _model(config: TrainConfig, store: Store) -> NucleusModel:
         pretrained=config.pretrained and not config.init and not can_resume(config),
     )
     if config.init and not can_resume(config):
-        start_from(model, load_model(find_checkpoint(Path(config.init)) or Path(config.init)))
+        start_from(model, load_network(find_checkpoint(Path(config.init)) or Path(config.init)))
     if config.freeze:
         model.freeze_encoder()
     return model
 
 
 def _dataset(
-    fabric: Fabric, config: TrainConfig, store: Store, model: NucleusModel
+    fabric: Fabric, config: TrainConfig, store: Store, model: Network
 ) -> tuple[TileDataset, int]:
     """The training crops and the optimiser steps an epoch of them makes."""
     sources = config.sources or None
@@ -222,7 +223,7 @@ def _open_on_first(fabric: Fabric, config: TrainConfig) -> TrainState | None:
     return state
 
 
-def _optimizer(config: TrainConfig, model: NucleusModel) -> Optimizer:
+def _optimizer(config: TrainConfig, model: Network) -> Optimizer:
     kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
     return kind(model.trainable_parameters(), lr=config.max_lr, weight_decay=config.weight_decay)
 
@@ -240,13 +241,11 @@ def _schedule(config: TrainConfig, steps_per_epoch: int) -> CosineRestarts:
     )
 
 
-def _average(
-    config: TrainConfig, model: NucleusModel, state: TrainState | None
-) -> NucleusModel | None:
+def _average(config: TrainConfig, model: Network, state: TrainState | None) -> Network | None:
     """The model whose weights will be the moving average, if one is wanted."""
     if not config.ema_decay:
         return None
-    average = build_model(model.spec)
+    average = build_network(model.spec)
     average.load_state_dict(model.state_dict() if state is None else state.ema)
     average.to(memory_format=torch.channels_last)
     return average.eval().requires_grad_(False)

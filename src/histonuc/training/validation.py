@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from histonuc.evaluation import Evaluation, evaluate_maps, summarise
 from histonuc.evaluation.nucleus_tables import number
 from histonuc.metrics.calibration import LOG2_TEMPERATURES, CalibrationCounts
-from histonuc.models.network import ModelSpec
-from histonuc.models.zoo import save_model
+from histonuc.models.model import ModelSpec
+from histonuc.models.zoo import save_network
 from histonuc.training.run import Run, save_last
 from histonuc.training.samples import save_samples
 
@@ -55,7 +55,7 @@ def validate(run: Run) -> None:
     best = run.config.out / "checkpoints" / "best"
     # A run has a best checkpoint even where its score is never defined (no nuclei in the truth).
     if run.fabric.is_global_zero and (better or not (best / "model.safetensors").is_file()):
-        save_model(run.judged, best, spec=spec)
+        save_network(run.judged, best, spec=spec)
         save_samples(evaluation, run.config.out / "samples")
     progress.due = False
     save_last(run)

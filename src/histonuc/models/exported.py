@@ -1,0 +1,97 @@
+"""Exported model files: OpenVINO, and what the files say about themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from histonuc.models.model import SPEC_KEY, ModelSpec
+
+MIN_SIZE_KEY = "histonuc_min_size"
+"""Key of the smallest height and width an exported graph takes."""
+GRAPH_SUFFIXES = (".onnx", ".xml")
+"""Exported models: ONNX, and OpenVINO's format (with the weights in a ``.bin`` beside it)."""
+INT8_SUFFIX = ".int8.onnx"
+"""Ending of a shipped model's int8 version, beside its ``.onnx``."""
+
+
+@cache
+def openvino_core() -> Any:
+    """The one `openvino.Core` of this process, never released before it ends.
+
+    Each `Core` installs a stack for signal handlers and, when it goes, puts back the one it found.
+    Two that go in the order they came leave the process a stack that is gone, and the next signal
+    (Ctrl-C, the end of a child) kills it: OpenVINO 2026.
+    """
+    import openvino
+
+    core = openvino.Core()
+    # It fills its tables of element types at their first use and lets other threads run meanwhile:
+    # two that infer for the first time at once can wait for each other for ever.
+    openvino.Type.u8.to_dtype()
+    openvino.Tensor(np.zeros(1, np.uint8), shared_memory=True)
+    return core
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An exported model as it was read from its file.
+
+    Attributes:
+        graph: the `openvino.Model`, from ``images`` to ``maps``.
+        spec: what the model was built from.
+        min_size: smallest height and width that the graph takes, in pixels.
+    """
+
+    graph: Any
+    spec: ModelSpec
+    min_size: int
+
+
+def describe_model(spec: ModelSpec, min_size: int) -> dict[str, str]:
+    """The metadata that an exported file carries, as `read_exported` takes it back.
+
+    Args:
+        spec: what the model was built from.
+        min_size: smallest height and width that the graph takes, in pixels.
+    """
+    return {SPEC_KEY: spec.to_json(), MIN_SIZE_KEY: str(min_size)}
+
+
+def read_exported(path: Path) -> Exported:
+    """Read an exported model, whose graph can then be compiled.
+
+    Args:
+        path: ONNX or OpenVINO file with the model's spec in its metadata.
+
+    Raises:
+        ValueError: no such file, a damaged one, or one that histonuc did not write.
+    """
+    if not path.is_file():
+        raise ValueError(f"no model file at {path}")
+    # OpenVINO tries all its importers on what it does not know, and they write to standard error.
+    if SPEC_KEY.encode() not in path.read_bytes():
+        raise ValueError(
+            f"{path} is damaged or was not written by histonuc: it has no {SPEC_KEY!r} inside; "
+            "write one with `histonuc export-model RUN --out FILE.onnx`"
+        )
+    try:
+        graph = openvino_core().read_model(path)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is damaged: {str(error).strip().splitlines()[-1]}") from None
+    info = {}
+    for key in (SPEC_KEY, MIN_SIZE_KEY):
+        place = ["framework", key] if path.suffix == ".onnx" else [key]
+        if graph.has_rt_info(place):
+            info[key] = str(graph.get_rt_info(place).value)
+    if SPEC_KEY not in info:
+        raise ValueError(f"{path} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
+    return Exported(
+        graph=graph,
+        spec=ModelSpec.from_json(info[SPEC_KEY]),
+        min_size=int(info.get(MIN_SIZE_KEY, 1)),
+    )
