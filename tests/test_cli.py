@@ -104,11 +104,33 @@ def test_a_config_file_stands_below_the_flags(capsys, tmp_path, monkeypatch) -> 
     (config,) = seen
     assert (config.trunk, config.epochs, config.folds) == ("compact", 9, (3,))
     assert config.augment.blur == 0.5
-    file.write_text("trunk: compact\nepohcs: 7\n")
-    with pytest.raises(SystemExit) as stop:
-        cli.run(["train", *arguments])
-    assert stop.value.code == 2
-    assert "epohcs" in capsys.readouterr().err
+    for text, message in (
+        ("trunk: compact\nepohcs: 7\n", "epohcs (did you mean epochs?); known are accelerator, "),
+        ("trunk: compact\nepochs: [1\nfolds: : 3\n", "line 3, column 6"),
+        ("- trunk\n", "holds no settings by name"),
+        ("plugin: [mine.py]\n", "unknown settings in"),
+    ):
+        file.write_text(text)
+        assert cli.run(["train", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert "my.yaml" in error
+
+
+def test_a_flag_replaces_one_option_of_a_config_file_and_leaves_the_others(
+    tmp_path, monkeypatch
+) -> None:
+    seen = []
+    monkeypatch.setattr("histonuc.training.loop.train", lambda c: seen.append(c) or c.out)
+    file = tmp_path / "my.yaml"
+    file.write_text(
+        "trunk_options: {widths: [128, 96], up: linear, rate: 1.0e-5}\naugment: {blur: 0.5}\n"
+    )
+    words = ["--config", str(file), "--data", "D", "--out", "R", "--augment.jpeg", "0.25"]
+    assert cli.run(["train", *words, "--trunk-options.up", "[4, 2]"]) == 0
+    (config,) = seen
+    assert config.trunk_options == {"widths": [128, 96], "up": [4, 2], "rate": 1e-5}
+    assert (config.augment.blur, config.augment.jpeg) == (0.5, 0.25)
 
 
 def test_a_missing_extra_is_named(monkeypatch, capsys) -> None:

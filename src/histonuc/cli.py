@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cyclopts import App, Parameter
-from cyclopts.config import Yaml
 
 from histonuc import commands
 from histonuc._version import __version__
+from histonuc.commands.config_file import PRINTED_BY, read_config
 
 app = App(
     name="histonuc",
@@ -93,9 +93,6 @@ def _with_config(tokens: list[str]) -> list[str]:
         return tokens
     at = tokens.index("--config")
     if at + 1 >= len(tokens):
-        raise ValueError("--config needs a YAML file; `histonuc config train` prints one")
-    path = Path(tokens[at + 1])
-    if not path.is_file():
-        raise ValueError(f"--config: no file at {path}; `histonuc config train` prints one")
-    app.config = (Yaml(path, must_exist=True, use_commands_as_keys=False),)
+        raise ValueError(f"--config needs a YAML file; {PRINTED_BY}")
+    app.config = (read_config(Path(tokens[at + 1])),)
     return tokens[:at] + tokens[at + 2 :]

@@ -1,9 +1,10 @@
-"""Types and names of settings, checked in the words that the user typed."""
+"""Types and names of settings, read and checked in the words that the user typed."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -18,6 +19,37 @@ def flag(name: str) -> str:
     '--tile-px'
     """
     return "--" + name.replace("_", "-")
+
+
+def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a part of the model, whose names carry dashes and whose values are text.
+
+    A command line has nothing else, and what it takes from a YAML file has become text as well,
+    in lists too. Text that JSON reads is what JSON says; any other stays text.
+
+    >>> read_options({"min-area-px": "24", "widths": ["128", "96"], "up": "linear", "iou": "1e-5"})
+    {'min_area_px': 24, 'widths': [128, 96], 'up': 'linear', 'iou': 1e-05}
+    """
+    return {str(name).replace("-", "_"): _read(value) for name, value in given.items()}
+
+
+_PYTHON_WORDS = {"True": True, "False": False, "None": None}
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return read_options(value)
+    if isinstance(value, list | tuple):
+        return [_read(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if value in _PYTHON_WORDS:
+        return _PYTHON_WORDS[value]
+    is_short = value.startswith((".", "-."))  # .5 is no JSON
+    try:
+        return json.loads(value.replace(".", "0.", 1) if is_short else value)
+    except (ValueError, RecursionError):
+        return value
 
 
 def check_types(settings: Any, prefix: str = "") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from histonuc.commands.outcome import Outcome
-from histonuc.training.config import read_options
+from histonuc.field_checks import read_options
 
 
 def list_models() -> Outcome:

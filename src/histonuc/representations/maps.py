@@ -92,7 +92,7 @@ class Nuclear(ABC):
 
 
 def check_options(representation: DataclassInstance, num_weights: int, order: str = "") -> None:
-    """Refuse options that are not what their annotations say; make `class_weights` a tuple.
+    """Refuse options that are not what their annotations say; make `class_weights` floats.
 
     Args:
         representation: a frozen dataclass with the field `class_weights`, and `temperature`.
@@ -106,6 +106,7 @@ def check_options(representation: DataclassInstance, num_weights: int, order: st
     weights = tuple(given) if isinstance(given, list | tuple) else (given,)  # YAML has lists
     object.__setattr__(representation, "class_weights", weights)
     check_types(representation, "representation_options.")
+    object.__setattr__(representation, "class_weights", tuple(map(float, weights)))
     if weights and len(weights) != num_weights:
         raise ValueError(
             f"class_weights: expected {num_weights} weights{order}, got {len(weights)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from histonuc.data.augment import AugmentConfig
-from histonuc.field_checks import check_types, flag, refuse_unknown
+from histonuc.field_checks import check_types, flag, read_options, refuse_unknown
 
 _POSITIVE = (
     *("tile_px", "epochs", "batch_size", "accumulate", "devices", "num_nodes"),
@@ -214,16 +214,6 @@ class TrainConfig:
             except TypeError as error:  # text where it compares numbers
                 raise ValueError(f"augmentation settings: {error}") from None
         return TrainConfig(**values)
-
-
-def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as YAML would read them: flags carry dashes in names and text for numbers."""
-    import yaml
-
-    return {
-        key.replace("-", "_"): yaml.safe_load(value) if isinstance(value, str) else value
-        for key, value in given.items()
-    }
 
 
 def _plain(value: Any) -> Any:
