@@ -17,11 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openvino
-from openvino import opset13
 
 from histonuc.models.engines import ExportedModel, num_cores
-from histonuc.models.exported import INT8_SUFFIX, openvino_core
+from histonuc.models.exported import INT8_SUFFIX, load_openvino, openvino_core
 from histonuc.models.loading import DEFAULT_MODEL, shipped_files
 
 SIDE = 1024
@@ -55,6 +53,8 @@ def median_seconds(call: Callable[[], object], runs: int = 7) -> float:
 
 def peak_rate(precision: str) -> float:
     """Multiply-adds a second of a square matrix product through the same engine."""
+    openvino = load_openvino()
+    opset13 = openvino.opset13
     left = opset13.parameter([PRODUCT, PRODUCT], np.float32)
     right = opset13.constant(np.random.default_rng(0).random((PRODUCT, PRODUCT), np.float32))
     if precision == "int8":

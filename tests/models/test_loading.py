@@ -148,9 +148,9 @@ def checkpoint(tmp_path_factory):
 
 THREADS_AT_ONCE = """
 import os, sys, threading
-from histonuc.models.exported import openvino_core
+from histonuc.models.exported import load_openvino, openvino_core
 openvino_core()
-import openvino
+openvino = load_openvino()
 sys.setswitchinterval(1e-6)
 start = threading.Barrier(8)
 threads = [

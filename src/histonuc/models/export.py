@@ -15,7 +15,7 @@ from histonuc.extras import require
 from histonuc.files import replacing
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
 from histonuc.models.engines import ExportedModel, TorchModel
-from histonuc.models.exported import describe_model, openvino_core
+from histonuc.models.exported import describe_model, load_openvino, openvino_core
 from histonuc.models.loading import find_checkpoint
 from histonuc.models.model import Model
 
@@ -127,14 +127,12 @@ def export_model(
 
 
 def _write_openvino(graph: Path, network: Network, out: Path, *, compress: bool) -> None:
-    import openvino
-
     model = openvino_core().read_model(graph)
     for key, text in describe_model(network.spec, network.trunk.min_size).items():
         model.set_rt_info(text, [key])
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.xml"
-        openvino.save_model(model, str(draft), compress_to_fp16=compress)
+        load_openvino().save_model(model, str(draft), compress_to_fp16=compress)
         # The .xml comes last: where it is, its weights are.
         for suffix in (".bin", ".xml"):
             with replacing(out.with_suffix(suffix)) as target:

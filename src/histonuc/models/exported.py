@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,17 @@ INT8_SUFFIX = ".int8.onnx"
 
 
 @cache
+def load_openvino() -> Any:
+    """The `openvino` package, which is imported here and nowhere else: it would phone home.
+
+    Its import posts an event to an analytics host, writes a client id into the home folder and
+    forks a process for it, unless its package `openvino_telemetry` cannot be imported.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    return import_module("openvino")
+
+
+@cache
 def openvino_core() -> Any:
     """The one `openvino.Core` of this process, never released before it ends.
 
@@ -27,8 +40,7 @@ def openvino_core() -> Any:
     Two that go in the order they came leave the process a stack that is gone, and the next signal
     (Ctrl-C, the end of a child) kills it: OpenVINO 2026.
     """
-    import openvino
-
+    openvino = load_openvino()
     core = openvino.Core()
     # It fills its tables of element types at their first use and lets other threads run meanwhile:
     # two that infer for the first time at once can wait for each other for ever.

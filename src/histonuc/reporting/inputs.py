@@ -13,6 +13,7 @@ from histonuc.evaluation.folder import PANELS_FILE, SCORES_FILE, read_head
 from histonuc.evaluation.rotations import CROSSVAL_FILE, read_summary
 from histonuc.files import read_json, reading
 from histonuc.taxonomy import LabelSpace
+from histonuc.yaml_reader import read_yaml
 
 _LAST_STEP = 10**9
 """Beyond it a log is damaged: ticks and curves would take memory for every step."""
@@ -151,20 +152,15 @@ def _load_run(folder: Path, name: str) -> Run:
     return Run(
         name=name,
         path=folder,
-        config=_read_settings(config) if config.is_file() else {},
+        config=flatten(read_yaml(config, "settings of `histonuc train`"))
+        if config.is_file()
+        else {},
         environment=flatten(read_json(environment, "environment of a run"))
         if environment.is_file()
         else {},
         steps=[row for row in rows if row.get("event") == "step"],
         epochs=[row for row in rows if row.get("event") == "epoch"],
     )
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    import yaml
-
-    with reading(path, "settings of `histonuc train`"):
-        return flatten(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
 
 
 def _read_log(path: Path) -> list[dict[str, Any]]:

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from histonuc.files import DRAFT_PREFIX, replacing, write_text
 from histonuc.training.config import TrainConfig
+from histonuc.yaml_reader import read_yaml
 
 MAY_CHANGE = (
     *("epochs", "minutes", "resume", "out", "data", "log_every", "checkpoint_minutes"),
@@ -188,7 +189,7 @@ def _remove_drafts(run: Path) -> None:
 
 
 def _check_same(config: TrainConfig, file: Path) -> None:
-    before = TrainConfig.from_dict(yaml.safe_load(file.read_text())).to_dict()
+    before = TrainConfig.from_dict(read_yaml(file, "training settings")).to_dict()
     refuse_changes(before, config.to_dict(), file)
 
 

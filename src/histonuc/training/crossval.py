@@ -30,6 +30,7 @@ from histonuc.models.loading import load_model
 from histonuc.training.checkpoint import MAY_CHANGE, refuse_changes
 from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train
+from histonuc.yaml_reader import read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -115,11 +116,8 @@ def _open(config: TrainConfig, symmetric: bool) -> None:
         return
     if not config.resume:
         raise ValueError(f"{out} is not empty: give --resume to go on, or another --out")
-    before = {}
-    if file.is_file():
-        with reading(file, "settings of `histonuc crossval`"):
-            before = yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(before, dict) or "symmetric" not in before:
+    before = read_yaml(file, "settings of `histonuc crossval`") if file.is_file() else {}
+    if "symmetric" not in before:
         raise ValueError(f"--resume: {out} is no folder of `histonuc crossval`; give another --out")
     was_symmetric = before.pop("symmetric")
     with reading(file, "settings of `histonuc crossval`"):
