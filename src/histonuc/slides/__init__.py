@@ -2,9 +2,9 @@
 
 from histonuc.slides.dicom_reader import series_uid
 from histonuc.slides.opening import KNOWN_SUFFIXES, is_slide_folder, open_slide
-from histonuc.slides.pixels import PLAUSIBLE_MPP
 from histonuc.slides.protocol import RegionError, Slide
 from histonuc.slides.pyramid import PlainImage, fit
+from histonuc.slides.resolution import PLAUSIBLE_MPP
 
 __all__ = [
     "KNOWN_SUFFIXES",

@@ -52,6 +52,8 @@ def find_spans(stream: BinaryIO, facts: Any) -> Spans:
     explicit = stream.read(6)[4:6].isalpha()  # the tag, then OB or OW, two bytes, four of length
     header = 12 if explicit else 8
     num = int(facts.get("NumberOfFrames", 1))
+    if num > stream.seek(0, 2):
+        raise ValueError(f"a file too small for {num} frames")
     if facts.file_meta.TransferSyntaxUID in UNCOMPRESSED:
         length = int(facts.Rows) * int(facts.Columns) * int(facts.SamplesPerPixel)
         offsets = start + header + np.arange(num, dtype=np.int64) * length
@@ -118,13 +120,12 @@ def find_places(facts: Any) -> NDArray[np.int64]:
             ],
             np.int64,
         )
-    columns = range(0, int(facts.TotalPixelMatrixColumns), int(facts.Columns))
-    rows = range(0, int(facts.TotalPixelMatrixRows), int(facts.Rows))
-    places = np.array([(x, y) for y in rows for x in columns], np.int64)
-    num = int(facts.get("NumberOfFrames", 1))
+    num_x = -(-int(facts.TotalPixelMatrixColumns) // int(facts.Columns))
+    num_y = -(-int(facts.TotalPixelMatrixRows) // int(facts.Rows))
+    num, start = int(facts.get("NumberOfFrames", 1)), 0
     if "ConcatenationUID" in facts:  # the frames go on where those of the file before end
         start = int(facts.get("ConcatenationFrameOffsetNumber", 0))
-        return places[start : start + num]
-    if len(places) > num:
+    elif num_x * num_y > num:
         raise ValueError("fewer frames than the picture needs")
-    return places
+    row, column = np.divmod(np.arange(start, min(start + num, num_x * num_y)), max(num_x, 1))
+    return np.stack([column * int(facts.Columns), row * int(facts.Rows)], axis=1)

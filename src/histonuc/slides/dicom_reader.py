@@ -19,8 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.slides.dicom_frames import UNCOMPRESSED, Spans, find_places, find_spans
-from histonuc.slides.pixels import BRIGHT_FIELD, EIGHT_BITS, plausible_mpp, to_rgb
+from histonuc.slides.dicom_header import date_notes, read_objective, read_scale
+from histonuc.slides.limits import MAX_TEXT_BYTES, check_piece, check_whole
+from histonuc.slides.pixels import BRIGHT_FIELD, EIGHT_BITS, scaled, to_rgb
 from histonuc.slides.protocol import RGB, Contents, Level, RefusedError
+from histonuc.slides.resolution import Scale
 
 _WSI = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _BESIDE = ("LABEL", "OVERVIEW", "LOCALIZER", "THUMBNAIL")
@@ -34,11 +37,15 @@ class _Instance:
         kind: VOLUME for tissue, or the picture beside it.
         size: width and height of the whole picture.
         frame: rows, columns and samples of every frame.
+        bits: of a sample.
         syntax: UID of the compression.
         is_rgb: the frames are stored as RGB, as far as the attributes say.
         is_planar: samples of uncompressed frames come one plane after another.
         spans: of each frame in the file.
         places: left and top (n, 2) of each frame in the whole picture.
+        scale: of its pixels.
+        objective: nominal magnification.
+        notes: what is odd about it.
         reference: UID of the frame of reference; empty when none is stated.
         icc_profile: colour profile of its optical path.
         concatenation: UID that the files share whose frames make one picture; empty without.
@@ -48,12 +55,15 @@ class _Instance:
     kind: str
     size: tuple[int, int]
     frame: tuple[int, int, int]
+    bits: int
     syntax: str
     is_rgb: bool
     is_planar: bool
     spans: Spans
     places: NDArray[np.int64]
-    mpp_xy: tuple[float, float] | None
+    scale: Scale | None
+    objective: float | None
+    notes: tuple[str, ...]
     reference: str
     icc_profile: bytes | None
     concatenation: str
@@ -111,13 +121,16 @@ def _contents(
     beside: Mapping[str, _Instance],
     close: Callable[[], None],
 ) -> Contents:
+    first = levels[0][0]
     return Contents(
         levels=tuple(Level(size=parts[0].size, read=partial(_window, parts)) for parts in levels),
         reader="pydicom",
-        mpp_xy=levels[0][0].mpp_xy,
-        properties=levels[0][0].properties,
-        associated={name: partial(_window, [one], 0, 0, *one.size) for name, one in beside.items()},
-        icc_profile=levels[0][0].icc_profile,
+        scale=first.scale,
+        objective=first.objective,
+        notes=first.notes + date_notes(first.properties),
+        properties=first.properties,
+        associated={name: partial(_picture, one) for name, one in beside.items()},
+        icc_profile=first.icc_profile,
         close=close,
     )
 
@@ -128,7 +141,7 @@ def _open(path: Path, stack: contextlib.ExitStack) -> _Instance:
     stream = stack.enter_context(path.open("rb"))
     with warnings.catch_warnings(), config.disable_value_validation():  # names too long and such
         warnings.simplefilter("ignore")
-        facts = dcmread(stream, stop_before_pixels=True)
+        facts = dcmread(stream, stop_before_pixels=True, defer_size=MAX_TEXT_BYTES)
         if str(facts.get("SOPClassUID")) != _WSI:
             raise RefusedError("no DICOM whole-slide image")
         _check_kind(facts)
@@ -156,22 +169,28 @@ def _instance(facts: Any, stream: BinaryIO) -> _Instance:
     frame = (int(facts.Rows), int(facts.Columns), int(facts.SamplesPerPixel))
     if min(frame) < 1:
         raise ValueError("frames without pixels")
+    check_piece(frame[1], frame[0], "frame")
     spans, places = find_spans(stream, facts), find_places(facts)
     if len(places) > len(spans):
         raise ValueError(f"expected {len(places)} frames, got {len(spans)}")
     image_type = [str(part).upper() for part in facts.get("ImageType", ())]
     paths = facts.get("OpticalPathSequence")
-    named = ("Manufacturer", "ManufacturerModelName", "StudyDate", "SeriesInstanceUID")
+    scale, notes = read_scale(facts)
+    named = ["Manufacturer", "ManufacturerModelName", "SeriesInstanceUID"]
+    named += [element.keyword for element in facts if element.VR == "DA"]
     return _Instance(
         kind=image_type[2] if len(image_type) > 2 else "VOLUME",
         size=(int(facts.TotalPixelMatrixColumns), int(facts.TotalPixelMatrixRows)),
         frame=frame,
+        bits=int(facts.get("BitsStored", 8)),
         syntax=str(facts.file_meta.TransferSyntaxUID),
         is_rgb=facts.PhotometricInterpretation == "RGB",
         is_planar=facts.get("PlanarConfiguration", 0) == 1,
         spans=spans,
         places=places,
-        mpp_xy=_mpp(facts),
+        scale=scale,
+        objective=read_objective(paths),
+        notes=notes,
         reference=str(facts.get("FrameOfReferenceUID", "")),
         icc_profile=paths[0].get("ICCProfile") if paths else None,
         concatenation=str(facts.get("ConcatenationUID", "")),
@@ -187,7 +206,8 @@ def _siblings(path: Path) -> list[Path]:
     series = series_uid(path)
     if series is None:
         return []
-    others = sorted(path.parent.glob("*.dcm" if path.suffix == ".dcm" else "*"))
+    suffix = ".dcm" if path.suffix.lower() == ".dcm" else ""
+    others = sorted(one for one in path.parent.iterdir() if one.name.lower().endswith(suffix))
     return [
         file for file in others if file != path and is_dicom(file) and series_uid(file) == series
     ]
@@ -238,6 +258,8 @@ def _decode(one: _Instance, index: int) -> RGB:
     with one.lock:
         content = one.spans.read(one.stream, index)
     rows, columns, samples = one.frame
+    # Decoders compare this with what the frame says before they make room for it.
+    out = np.empty((rows, columns) if samples == 1 else one.frame, np.uint8)
     if one.syntax in UNCOMPRESSED:
         pixels = np.frombuffer(content, np.uint8)
         if one.is_planar:
@@ -246,20 +268,14 @@ def _decode(one: _Instance, index: int) -> RGB:
         # A JFIF or Adobe header decides whatever the attributes say; without one they do.
         marked = b"JFIF" in content[:32] or b"Adobe" in content[:64]
         colours = "RGB" if one.is_rgb and not marked and samples == 3 else None
-        pixels = imagecodecs.jpeg8_decode(content, colorspace=colours)
+        pixels = imagecodecs.jpeg8_decode(content, colorspace=colours, out=out)
     else:
-        pixels = imagecodecs.jpeg2k_decode(content)
-    return to_rgb(np.asarray(pixels, np.uint8).reshape(one.frame))
+        pixels = imagecodecs.jpeg2k_decode(content, out=out)
+    return to_rgb(scaled(np.asarray(pixels, np.uint8).reshape(one.frame), one.bits))
 
 
-def _mpp(facts: Any) -> tuple[float, float] | None:
-    """Microns per pixel from the pixel spacing, which is in mm, rows first.
-
-    The imaged volume's size would give it too, but converters that leave out the spacing write
-    placeholders there.
-    """
-    shared = facts.get("SharedFunctionalGroupsSequence")
-    if not shared or "PixelMeasuresSequence" not in shared[0]:
-        return None
-    y, x = (1e3 * float(value) for value in shared[0].PixelMeasuresSequence[0].PixelSpacing)
-    return plausible_mpp(x, y)
+def _picture(one: _Instance) -> RGB:
+    """A file that is a picture beside the tissue."""
+    width, height = one.size
+    check_whole(4 * width * height, f"the {one.kind.lower()} of {width} x {height} pixels")
+    return _window([one], 0, 0, width, height)

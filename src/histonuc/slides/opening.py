@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from histonuc.extras import is_installed, require
@@ -9,6 +10,7 @@ from histonuc.files import one_line
 from histonuc.slides.colour import with_srgb
 from histonuc.slides.dicom_reader import is_dicom, open_dicom
 from histonuc.slides.image_reader import open_image
+from histonuc.slides.limits import check_regular
 from histonuc.slides.openslide_reader import open_with_openslide
 from histonuc.slides.pixels import pick_scene
 from histonuc.slides.protocol import Contents, RefusedError, Slide
@@ -29,7 +31,9 @@ _TIFF_IN_NAME_ONLY = frozenset((".vsi",))
 """Begin like a TIFF and hold a small picture as one; the slide's pixels lie in files beside."""
 
 
-def open_slide(path: Path, *, scene: int | None = None, icc: bool = False) -> Slide:
+def open_slide(
+    path: str | os.PathLike[str], *, scene: int | None = None, icc: bool = False, lazy: bool = False
+) -> Slide:
     """Open a slide or image by its kind.
 
     Args:
@@ -37,11 +41,18 @@ def open_slide(path: Path, *, scene: int | None = None, icc: bool = False) -> Sl
             PNG, JPEG, JPEG 2000 or BMP. DICOM and TIFF may have any name.
         scene: which picture of a file that holds several.
         icc: turn colours into sRGB by the profile inside the file.
+        lazy: leave the pixels of an image that is held in memory until they are asked for; by
+            default they are decoded now, so that damage shows now.
+
+    Returns:
+        The slide, to be closed when it is no longer needed: use it in a ``with`` statement.
 
     Raises:
         ValueError: missing, empty, damaged, of an unknown kind, of 16 bits, fluorescence, several
-            scenes and none chosen, or too large for one image.
+            scenes and none chosen, or what can only be decoded as a whole is too large for that.
+            The message names the file and says what to do.
     """
+    path = Path(path)
     if not path.exists():
         raise ValueError(f"no file at {path}")
     if is_slide_folder(path):
@@ -49,7 +60,10 @@ def open_slide(path: Path, *, scene: int | None = None, icc: bool = False) -> Sl
     try:
         contents = _open(path, scene)
         try:
-            return Pyramid(with_srgb(contents) if icc else contents)
+            slide = Pyramid(with_srgb(contents) if icc else contents)
+            if contents.load is not None and not lazy:
+                contents.load()
+            return slide
         except BaseException:
             contents.close()
             raise
@@ -69,18 +83,22 @@ def is_slide_folder(path: Path) -> bool:
 def _open(path: Path, scene: int | None) -> Contents:
     if is_slide_folder(path):
         return open_zarr(path, scene)
-    if not path.is_file():
+    check_regular(path)
+    if path.is_dir():
         raise RefusedError("a folder, expected a slide or image")
     if path.stat().st_size == 0:
         raise ValueError("it is empty (0 bytes)")
-    suffix = _suffix(path)
+    suffix = _kind(path)
     if suffix in TIFF_SUFFIXES:
         return open_tiff(path, scene)
     pick_scene([path.name], scene)
-    if suffix in SLIDE_SUFFIXES:
-        return open_with_openslide(path)
     if suffix in DICOM_SUFFIXES:
         return _open_dicom(path)
+    if suffix == ".mrxs":
+        data = path.with_suffix("")
+        return open_with_openslide(path, data if data.is_dir() else None)
+    if suffix in SLIDE_SUFFIXES:
+        return open_with_openslide(path, path.parent)
     if suffix in IMAGE_SUFFIXES:
         return open_image(path)
     raise RefusedError(
@@ -89,12 +107,15 @@ def _open(path: Path, scene: int | None) -> Contents:
     )
 
 
-def _suffix(path: Path) -> str:
-    """A file's suffix in lower case; where it is an unknown one, that of its content."""
+def _kind(path: Path) -> str:
+    """A suffix, in lower case, that tells the kind of a file: by its content, or else its name.
+
+    Every scanner's TIFF has a suffix of its own, and programs give those to TIFFs of any kind.
+    """
     suffix = path.suffix.lower()
-    if suffix in KNOWN_SUFFIXES | _TIFF_IN_NAME_ONLY:
+    if suffix in _TIFF_IN_NAME_ONLY:
         return suffix
-    if is_dicom(path):
+    if suffix not in TIFF_SUFFIXES and is_dicom(path):  # a file may be both
         return ".dcm"
     with path.open("rb") as stream:
         return ".tif" if stream.read(4) in _TIFF_STARTS else suffix
@@ -105,8 +126,8 @@ def _open_dicom(path: Path) -> Contents:
     from openslide import OpenSlideError
 
     try:
-        return open_with_openslide(path)
-    except OpenSlideError as error:
+        return open_with_openslide(path, path.parent)
+    except (OpenSlideError, RefusedError) as error:
         if not is_installed("dicom"):
             raise RefusedError(
                 f"OpenSlide cannot open it ({error}); pydicom may: pip install 'histonuc[dicom]'"

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import math
 import threading
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from histonuc.slides.pixels import flatten, plausible_mpp
+from histonuc.slides.limits import check_folder, check_piece, check_whole
+from histonuc.slides.pixels import flatten
 from histonuc.slides.protocol import RGB, Contents, Level
+from histonuc.slides.resolution import Scale, plausible_scale, unit_um
+
+_ASSOCIATED_BYTES = 11
+"""Memory a pixel of a picture beside the tissue takes: RGBA twice, and RGB."""
 
 
-def open_with_openslide(path: Path) -> Contents:
+def open_with_openslide(path: Path, folder: Path | None = None) -> Contents:
     """Open a slide.
+
+    Args:
+        path: of the slide.
+        folder: of which OpenSlide opens whatever it takes for a part of the slide; None where it
+            keeps to the one file.
 
     Raises:
         OpenSlideError: OpenSlide does not know the file, or it is damaged.
+        RefusedError: its tiles take too much memory, or a pipe lies among its files.
     """
+    if folder is not None:
+        check_folder(folder)
     handle = _Handle(path)
     properties = dict(handle.slide.properties)
-    profile = handle.slide.color_profile
+    for index in range(handle.slide.level_count):
+        width, height = (_tile_side(properties, index, side) for side in ("width", "height"))
+        check_piece(width, height, "tile")
     return Contents(
         levels=tuple(
             Level(size=size, read=partial(handle.read, index, downsample))
@@ -30,12 +47,14 @@ def open_with_openslide(path: Path) -> Contents:
             )
         ),
         reader="OpenSlide",
-        mpp_xy=plausible_mpp(*(_number(properties, f"openslide.mpp-{axis}") for axis in "xy")),
+        scale=_scale(properties),
+        bounds_xyxy=_bounds(properties, handle.slide.dimensions),
+        objective=_number(properties, "openslide.objective-power"),
         properties=properties,
         associated={
             name: partial(handle.read_associated, name) for name in handle.slide.associated_images
         },
-        icc_profile=profile.tobytes() if profile is not None else None,
+        icc_profile=_profile(handle.slide),
         close=handle.close,
     )
 
@@ -70,7 +89,11 @@ class _Handle:
         return flatten(np.asarray(region))
 
     def read_associated(self, name: str) -> RGB:
-        return flatten(np.asarray(self._open().associated_images[name]))
+        slide = self._open()
+        sides = (f"openslide.associated.{name}.{side}" for side in ("width", "height"))
+        width, height = (int(slide.properties.get(side, 0)) for side in sides)
+        check_whole(_ASSOCIATED_BYTES * width * height, f"the {name} of {width} x {height} pixels")
+        return flatten(np.asarray(slide.associated_images[name]))
 
     def close(self) -> None:
         self.slide.close()
@@ -88,8 +111,49 @@ class _Handle:
                 self.slide = fresh
 
 
-def _number(properties: dict[str, str], name: str) -> float | None:
+def _profile(slide: Any) -> bytes | None:
+    """The ICC profile; empty where it is damaged, which matters only to who asks for colours."""
+    from PIL import ImageCms
+
     try:
-        return float(properties[name])
+        profile = slide.color_profile
+        return None if profile is None else bytes(profile.tobytes())
+    except (ImageCms.PyCMSError, OSError):
+        return b""
+
+
+def _scale(properties: Mapping[str, str]) -> Scale | None:
+    """What OpenSlide gives, or else the resolution that the file's TIFF tags state."""
+    names = ("openslide.mpp-x", "openslide.mpp-y")
+    stated = plausible_scale([_number(properties, name) for name in names], " and ".join(names))
+    if stated is not None:
+        return stated
+    unit = unit_um(properties.get("tiff.ResolutionUnit", ""))
+    density = [_number(properties, f"tiff.{axis}Resolution") for axis in "XY"]
+    sides = [unit / dots if unit and dots and dots > 0 else None for dots in density]
+    return plausible_scale(sides, "TIFF tags: XResolution and YResolution")
+
+
+def _bounds(
+    properties: Mapping[str, str], size: tuple[int, int]
+) -> tuple[int, int, int, int] | None:
+    """Where the scanner has been, in level-0 pixels; None where the file does not say."""
+    names = (f"openslide.bounds-{name}" for name in ("x", "y", "width", "height"))
+    x, y, width, height = (_number(properties, name) for name in names)
+    if x is None or y is None or width is None or height is None:
+        return None
+    x0, y0 = max(int(x), 0), max(int(y), 0)
+    x1, y1 = min(int(x + width), size[0]), min(int(y + height), size[1])
+    return (x0, y0, x1, y1) if x0 < x1 and y0 < y1 else None
+
+
+def _tile_side(properties: Mapping[str, str], level: int, side: str) -> int:
+    return int(properties.get(f"openslide.level[{level}].tile-{side}", 0))
+
+
+def _number(properties: Mapping[str, str], name: str) -> float | None:
+    try:
+        value = float(properties[name])
     except (KeyError, ValueError):
         return None
+    return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Pixels and resolutions as files hold them, turned into RGB of 8 bits and plausible microns."""
+"""Pixels as files hold them, turned into RGB of 8 bits, and what is refused for its pixels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from histonuc.slides.protocol import RGB, RefusedError
 
-PLAUSIBLE_MPP = (0.05, 10.0)
-MAX_PLAIN_PIXELS = 1 << 30
-"""Largest image held in memory at once (3 GB of RGB)."""
 EIGHT_BITS = (
     "the models know 8-bit bright-field RGB only, and the right scaling of more bits depends on "
     "the scanner; convert the image to 8 bits first"
@@ -59,10 +56,41 @@ def to_rgb(
     return np.asarray(np.minimum(lit, 255), np.uint8)  # a file may contradict itself
 
 
-def check_depth(dtype: np.dtype[np.generic]) -> None:
-    """Refuse pixels of more than 8 bits."""
-    if dtype not in (np.dtype(np.uint8), np.dtype(bool)):
-        raise RefusedError(f"it holds {dtype} pixels, expected uint8: {EIGHT_BITS}")
+def scaled(samples: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Samples of 1 to 8 bits, the largest of which is white, as samples of 8 bits.
+
+    >>> scaled(np.array([0, 1, 2, 3], np.uint8), 2).tolist()
+    [0, 85, 170, 255]
+    """
+    if bits >= 8:
+        return samples
+    top = (1 << bits) - 1
+    return np.rint(np.minimum(np.arange(256), top) * (255 / top)).astype(np.uint8)[samples]
+
+
+def cmyk_rgb(samples: NDArray[np.uint8]) -> RGB:
+    """RGB (H, W, 3) of cyan, magenta, yellow and black (H, W, 4), 255 being all of the ink.
+
+    A plain reckoning without colour profiles, the same as Pillow's.
+    """
+    light = 255 - samples.astype(np.uint16)
+    return ((light[..., :3] * light[..., 3:] + 127) // 255).astype(np.uint8)
+
+
+def lab_rgb(samples: NDArray[np.uint8]) -> RGB:
+    """RGB (H, W, 3) of CIE L*a*b* (H, W, 3) as TIFF stores it, a* and b* being signed."""
+    from PIL import Image
+
+    height, width = samples.shape[:2]
+    lab = Image.frombytes("LAB", (width, height), samples.tobytes())
+    return np.asarray(lab.convert("RGB"))
+
+
+def check_depth(dtype: np.dtype[np.generic] | None) -> None:
+    """Refuse pixels of more than 8 bits, and of a kind (None) that the reader does not know."""
+    if dtype is None or dtype not in (np.dtype(np.uint8), np.dtype(bool)):
+        kind = "unknown" if dtype is None else dtype
+        raise RefusedError(f"it holds {kind} pixels, expected uint8: {EIGHT_BITS}")
 
 
 def check_channels(num: int, names: Sequence[str], colours: Sequence[str]) -> None:
@@ -96,18 +124,6 @@ def _may_be_rgb(names: Sequence[str]) -> bool:
     said = [name.strip().lower() for name in names if not _NO_NAME.fullmatch(name.strip())]
     letters = "".join(_RGB_NAMES.get(name, "?") for name in said)
     return re.fullmatch("r?g?b?", letters) is not None
-
-
-def plausible_mpp(x: float | None, y: float | None) -> tuple[float, float] | None:
-    """Microns per pixel along x and y when both are likely; editors write 72 dpi and know nothing.
-
-    >>> plausible_mpp(0.25, 0.25), plausible_mpp(352.8, 352.8), plausible_mpp(0.5, None)
-    ((0.25, 0.25), None, None)
-    """
-    low, high = PLAUSIBLE_MPP
-    if x is None or y is None or not (low <= x <= high and low <= y <= high):
-        return None
-    return float(x), float(y)
 
 
 def pick_scene(names: Sequence[str], scene: int | None) -> int:

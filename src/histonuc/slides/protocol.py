@@ -9,6 +9,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.slides.resolution import Scale
+
 RGB = NDArray[np.uint8]
 """Pixels (H, W, 3)."""
 
@@ -36,6 +38,13 @@ class Slide(Protocol):
         size: width and height at level 0.
         mpp: microns per level-0 pixel; None when the file does not say.
         mpp_xy: the same along x and y; `mpp` is their geometric mean, which keeps areas right.
+        mpp_source: where the file states it, for people ("OME-XML: PhysicalSizeX and
+            PhysicalSizeY"); empty when it does not.
+        bounds_xyxy: left, top, right and bottom, in level-0 pixels, of the part that the scanner
+            visited; the whole slide where the file does not say. QuPath shows this part only and
+            counts pixels from its corner.
+        objective: nominal magnification of the objective; None when the file does not say.
+        notes: what is odd about the file though it can be read, each a sentence for people.
         is_plain: a single image rather than a whole slide.
         levels: width and height of every pyramid level, the finest first.
         downsamples: level-0 pixels per pixel of every level.
@@ -47,6 +56,10 @@ class Slide(Protocol):
     size: tuple[int, int]
     mpp: float | None
     mpp_xy: tuple[float, float] | None
+    mpp_source: str
+    bounds_xyxy: tuple[int, int, int, int]
+    objective: float | None
+    notes: tuple[str, ...]
     is_plain: bool
     levels: tuple[tuple[int, int], ...]
     downsamples: tuple[float, ...]
@@ -116,15 +129,23 @@ class Contents:
 
     Attributes:
         levels: the finest first.
+        scale: microns per level-0 pixel and where the file states them; None when it does not.
+        bounds_xyxy: None for the whole slide.
         associated: readers of the pictures beside the tissue, by name.
+        icc_profile: empty where there is one that cannot be read.
+        load: decodes a picture that is held in memory, so that damage shows; None for others.
         close: lets go of the file.
     """
 
     levels: tuple[Level, ...]
     reader: str
-    mpp_xy: tuple[float, float] | None = None
+    scale: Scale | None = None
+    bounds_xyxy: tuple[int, int, int, int] | None = None
+    objective: float | None = None
+    notes: tuple[str, ...] = ()
     is_plain: bool = False
     properties: Mapping[str, str] = field(default_factory=dict)
     associated: Mapping[str, Callable[[], RGB]] = field(default_factory=dict)
     icc_profile: bytes | None = None
+    load: Callable[[], object] | None = None
     close: Callable[[], None] = _nothing

@@ -17,6 +17,7 @@ import numpy as np
 from histonuc.data.resampling import resample
 from histonuc.files import STORAGE_ERRORS, one_line
 from histonuc.slides.protocol import RGB, Contents, Level, RegionError
+from histonuc.slides.resolution import Scale
 
 STRIP_PIXELS = 1 << 24
 """Thumbnails are read in strips of so many pixels of a level."""
@@ -43,8 +44,13 @@ class Pyramid:
         self.size: Size = self.levels[0]
         self._scales = tuple(level_scale(self.size, size) for size in self.levels)
         self.downsamples: tuple[float, ...] = tuple(sum(scale) / 2 for scale in self._scales)
-        self.mpp_xy = contents.mpp_xy
+        scale = contents.scale
+        self.mpp_xy = None if scale is None else scale.mpp_xy
         self.mpp: float | None = math.sqrt(math.prod(self.mpp_xy)) if self.mpp_xy else None
+        self.mpp_source = "" if scale is None else scale.source
+        self.bounds_xyxy = contents.bounds_xyxy or (0, 0, *self.size)
+        self.objective = contents.objective
+        self.notes = contents.notes
         self.is_plain = contents.is_plain
         self.reader = contents.reader
         self.properties = contents.properties
@@ -156,9 +162,9 @@ class PlainImage(Pyramid):
     """
 
     def __init__(self, pixels: RGB, mpp: float | None = None) -> None:
-        mpp_xy = None if mpp is None else (mpp, mpp)
+        scale = None if mpp is None else Scale(mpp_xy=(mpp, mpp), source="the caller")
         level = array_level(pixels)
-        super().__init__(Contents(levels=(level,), reader="memory", mpp_xy=mpp_xy, is_plain=True))
+        super().__init__(Contents(levels=(level,), reader="memory", scale=scale, is_plain=True))
 
 
 def array_level(pixels: RGB) -> Level:

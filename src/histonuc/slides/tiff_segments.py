@@ -1,48 +1,59 @@
-"""One TIFF image read by windows: only the tiles or strips it needs, the last ones kept."""
+"""The tiles and strips of TIFF pages, decoded one by one, the last ones kept."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.slides.pixels import BRIGHT_FIELD, Opacity, check_depth, to_rgb
-from histonuc.slides.protocol import RGB, Level, RefusedError
+from histonuc.slides.limits import LARGE_PIECE_PIXELS
 
 CACHE_BYTES = 1 << 27
-"""Decoded tiles kept of one file, so that overlapping windows do not decode them twice."""
-MAX_SEGMENT_PIXELS = 1 << 26
-"""Tiles and strips larger than this cannot be read by windows."""
-_OPACITY: dict[int, Opacity] = {1: "premultiplied", 2: "straight"}
-"""Values of tag 338, ExtraSamples, that are an opacity."""
-_TURN_INTO_RGB = (6, 7, 33007, 34892, 50001, 50002, 52546)
-"""Compressions whose decoders turn YCbCr into RGB: JPEG's kinds, WebP, JPEG XL's."""
+"""Decoded tiles kept of one slide, so that overlapping windows do not decode them twice."""
+JPEG = (6, 7, 33007, 34892)
+"""Values of tag 259, Compression, that are JPEG."""
+_SIZED_BY_FILE = (22610, 33003, 33004, 33005, 34712, 34887, 34933, 34934, 50001, 50002, 52546)
+"""Compressions that say themselves how large their picture is: JPEG XR, JPEG 2000, LERC, PNG, WebP
+and JPEG XL."""
+_WEBP = 50001
 _INDEX_TAGS = (273, 279, 324, 325)  # offsets and byte counts of strips and tiles
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Index:
-    """Where the tiles or strips of one page lie in the file: offset and length (n,) of each."""
+    """Where the tiles or strips of one page lie: offset and length (n,) of each in its file.
 
+    Attributes:
+        jpeg: what decoding JPEG needs besides, by the names that tifffile has for it.
+    """
+
+    stream: BinaryIO
+    size: int
     offsets: NDArray[np.unsignedinteger[Any]]
     lengths: NDArray[np.unsignedinteger[Any]]
+    jpeg: dict[str, bytes]
 
 
 class SegmentReader:
-    """Decodes tiles and strips of one open file, from any thread."""
+    """Decodes tiles and strips of the pages of one slide, from any thread.
 
-    def __init__(self, filehandle: Any) -> None:
-        self._file = filehandle
-        self._size = int(filehandle.size)
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[int, int], NDArray[np.uint8] | None] = OrderedDict()
+    The pages may lie in several files; each is opened here, and closed by `close`.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._large = threading.Lock(), threading.Lock()
+        self._cache: OrderedDict[tuple[str, int, int], NDArray[np.uint8] | None] = OrderedDict()
         self._cached_bytes = 0
-        self._indexes: dict[int, _Index] = {}
+        self._files = contextlib.ExitStack()
+        self._streams: dict[str, BinaryIO] = {}
+        self._indexes: dict[tuple[str, int], _Index] = {}
 
     def take_index(self, page: Any) -> None:
         """Keep where the tiles of a page lie, and let tifffile forget it.
@@ -50,10 +61,20 @@ class SegmentReader:
         It holds a Python integer for every offset and length, some 80 bytes a tile, of which a
         slide of 64 gigapixels has a million. Here it is 8 to 16.
         """
-        if page.offset in self._indexes:  # several channels may share a page
+        key = _key(page)
+        if key in self._indexes:  # several channels may share a page
             return
-        self._indexes[page.offset] = _Index(
-            offsets=_packed(page.dataoffsets), lengths=_packed(page.databytecounts)
+        if key[0] not in self._streams:
+            files: contextlib.ExitStack = self._files
+            self._streams[key[0]] = files.enter_context(Path(key[0]).open("rb"))
+        stream = self._streams[key[0]]
+        jpeg = {"jpegtables": page.jpegtables, "jpegheader": page.keyframe.jpegheader}
+        self._indexes[key] = _Index(
+            stream=stream,
+            size=stream.seek(0, 2),
+            offsets=_packed(page.dataoffsets),
+            lengths=_packed(page.databytecounts),
+            jpeg={name: content for name, content in jpeg.items() if content is not None},
         )
         page.dataoffsets = page.databytecounts = ()
         tags = getattr(page, "tags", {})  # pages like the one before them have none of their own
@@ -62,18 +83,39 @@ class SegmentReader:
                 del tags[code]
 
     def segment(self, page: Any, index: int) -> NDArray[np.uint8] | None:
-        """Pixels (h, w, samples) of a tile or strip; None where the file leaves it out.
+        """Samples (h, w, samples) of a tile or strip; None where the file leaves it out.
 
         Args:
             page: one whose index was taken.
             index: of the tile or strip.
         """
-        key = (int(page.offset), index)
+        key = (*_key(page), index)
         with self._lock:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-        pixels = self._decode(page, index)
+        width, height = segment_size(page.keyframe)
+        if width * height <= LARGE_PIECE_PIXELS:
+            return self._keep(key, self._decode(page, index))
+        with self._large:  # so that many threads do not hold many of them
+            with self._lock:
+                if key in self._cache:  # decoded while this thread waited
+                    return self._cache[key]
+            return self._keep(key, self._decode(page, index))
+
+    def forget(self) -> None:
+        """Let go of the decoded tiles."""
+        with self._lock:
+            self._cache.clear()
+            self._cached_bytes = 0
+
+    def close(self) -> None:
+        """Close the files."""
+        self._files.close()
+
+    def _keep(
+        self, key: tuple[str, int, int], pixels: NDArray[np.uint8] | None
+    ) -> NDArray[np.uint8] | None:
         with self._lock:
             if key not in self._cache:  # another thread may have been faster
                 self._cache[key] = pixels
@@ -84,125 +126,86 @@ class SegmentReader:
         return pixels
 
     def _decode(self, page: Any, index: int) -> NDArray[np.uint8] | None:
-        where = self._indexes[int(page.offset)]
+        where = self._indexes[_key(page)]
         offset, num_bytes = int(where.offsets[index]), int(where.lengths[index])
         if not num_bytes:
             return None
-        if offset + num_bytes > self._size:
+        if offset + num_bytes > where.size:
             raise ValueError("the file ends before this tile")
         with self._lock:
-            self._file.seek(offset)
-            content = self._file.read(num_bytes)
+            where.stream.seek(offset)
+            content = where.stream.read(num_bytes)
         keyframe = page.keyframe
-        tables = {"jpegtables": page.jpegtables, "jpegheader": keyframe.jpegheader}
-        given = {name: value for name, value in tables.items() if value is not None}
-        data, _, _ = keyframe.decode(content, index, **given)
-        return None if data is None else _eight_bits(data[0])
+        if keyframe.compression in _SIZED_BY_FILE:
+            return _decode_image(content, keyframe)
+        if keyframe.compression in JPEG:
+            _check_jpeg(content, keyframe)
+        data, _, _ = keyframe.decode(content, index, **where.jpeg)
+        return None if data is None else np.asarray(data[0]).view(np.uint8)
 
 
-def can_window(page: Any) -> bool:
-    """Whether the page comes in tiles or strips small enough to be read one by one.
-
-    Raises:
-        ValueError: the table of its tiles does not fit its size.
-    """
-    keyframe = page.keyframe
-    width, height = _segment_size(keyframe)
-    if width < 1 or height < 1:
-        raise ValueError("tiles without pixels")
-    num = -(-keyframe.imagewidth // width) * -(-keyframe.imagelength // height)
-    num *= keyframe.shaped[0]
-    if min(len(page.dataoffsets), len(page.databytecounts)) < num:
-        raise ValueError(f"expected {num} tiles or strips, got {len(page.dataoffsets)}")
-    return bool(keyframe.imagedepth == 1 and width * height <= MAX_SEGMENT_PIXELS)
-
-
-def check_samples(pages: Sequence[Any]) -> None:
-    """Refuse a level whose pixels are other than grey or RGB, and an opacity.
-
-    Args:
-        pages: the one of the level, or one for each of its channels.
-    """
-    for page in pages:
-        frame = page.keyframe
-        num, is_colour = int(frame.samplesperpixel), frame.photometric in (2, 6)  # RGB, YCbCr
-        check_colours(frame)
-        is_known = num in (1, 3, 4) if is_colour else num == 1 or _is_grey_with_opacity(frame)
-        if not is_known or (num > 1 and len(pages) > 1):
-            kind = "" if is_colour else " that it does not call RGB"
-            raise RefusedError(
-                f"it has {num * len(pages)} samples a pixel{kind}, as fluorescence and "
-                "multispectral images do, expected 1 of grey, or 3 of RGB and at most 1 of "
-                f"opacity: {BRIGHT_FIELD}"
-            )
-
-
-def check_colours(frame: Any) -> None:
-    """Refuse a page whose colours would be shown wrong."""
-    if frame.photometric == 6 and frame.compression not in _TURN_INTO_RGB:
-        raise RefusedError(
-            f"its colours are YCbCr in {frame.compression.name} compression, which is not turned "
-            "into RGB when read, as JPEG is: convert it to RGB"
-        )
-
-
-def _is_grey_with_opacity(frame: Any) -> bool:
-    """Only where black is zero: nobody seems to write the other kind."""
-    says_so = any(kind in _OPACITY for kind in frame.extrasamples)
-    return bool(frame.samplesperpixel == 2 and frame.photometric == 1 and says_so)
-
-
-def page_rgb(page: Any, samples: NDArray[np.uint8]) -> RGB:
-    """Samples (h, w, 1 to 4) of a page, or of one for each channel, as RGB on white."""
-    frame = page.keyframe
-    # Without the tag, which the standard demands, a fourth sample is mostly an opacity.
-    opacity = _OPACITY.get(frame.extrasamples[0], "ignored") if frame.extrasamples else "straight"
-    return to_rgb(samples, inverted=frame.photometric == 0, opacity=opacity)
-
-
-def tiff_level(pages: Sequence[Any], reader: SegmentReader) -> Level:
-    """A level out of one page, or of one page for each of red, green and blue."""
-    keyframe = pages[0].keyframe
-    check_depth(keyframe.dtype)
-    planes = [(page, plane) for page in pages for plane in range(keyframe.shaped[0])]
-    for page in pages:
-        reader.take_index(page)
-
-    def read(x: int, y: int, w: int, h: int) -> RGB:
-        parts = [_window(reader, page, plane, (x, y, w, h)) for page, plane in planes]
-        return page_rgb(keyframe, np.concatenate(parts, -1) if len(parts) > 1 else parts[0])
-
-    return Level(size=(keyframe.imagewidth, keyframe.imagelength), read=read)
-
-
-def _window(
-    reader: SegmentReader, page: Any, plane: int, window: tuple[int, int, int, int]
-) -> NDArray[np.uint8]:
-    """Samples (h, w, samples) of one page or plane; tiles the file leaves out are white."""
-    x, y, w, h = window
-    keyframe = page.keyframe
-    seg_w, seg_h = _segment_size(keyframe)
-    num_x, num_y = -(-keyframe.imagewidth // seg_w), -(-keyframe.imagelength // seg_h)
-    white = 0 if keyframe.photometric == 0 else 255
-    out = np.full((h, w, keyframe.shaped[-1]), white, np.uint8)
-    for row in range(y // seg_h, (y + h - 1) // seg_h + 1):
-        for column in range(x // seg_w, (x + w - 1) // seg_w + 1):
-            pixels = reader.segment(page, (plane * num_y + row) * num_x + column)
-            if pixels is None:
-                continue
-            left, top = column * seg_w, row * seg_h
-            x0, y0 = max(x, left), max(y, top)
-            x1, y1 = min(x + w, left + seg_w), min(y + h, top + seg_h)
-            out[y0 - y : y1 - y, x0 - x : x1 - x] = pixels[
-                y0 - top : y1 - top, x0 - left : x1 - left
-            ]
-    return out
-
-
-def _segment_size(keyframe: Any) -> tuple[int, int]:
+def segment_size(keyframe: Any) -> tuple[int, int]:
+    """Width and height of a page's tiles, or of its strips."""
     if keyframe.is_tiled:
         return int(keyframe.tilewidth), int(keyframe.tilelength)
     return int(keyframe.imagewidth), int(min(keyframe.rowsperstrip, keyframe.imagelength))
+
+
+def _decode_image(content: bytes, keyframe: Any) -> NDArray[np.uint8]:
+    """A tile or strip that is a picture file in itself, if it has the size that it ought to have.
+
+    The decoders compare sizes before they make room for any pixel.
+    """
+    import tifffile
+
+    width, height = segment_size(keyframe)
+    samples = keyframe.shaped[-1]
+    decode = tifffile.TIFF.DECOMPRESSORS[keyframe.compression]
+    options = {"hasalpha": True} if keyframe.compression == _WEBP and samples == 4 else {}
+    error: Exception | None = None
+    # Those at the border may be cut to what is left of the page.
+    for h in dict.fromkeys((height, keyframe.imagelength % height or height)):
+        for w in dict.fromkeys((width, keyframe.imagewidth % width or width)):
+            out = np.empty((h, w) if samples == 1 else (h, w, samples), np.uint8)
+            try:
+                decode(content, out=out, **options)
+            except ValueError as mismatch:
+                error = mismatch
+            else:
+                return out.reshape(h, w, samples)
+    raise ValueError(f"a tile does not hold {width} x {height} pixels: {error}")
+
+
+def _check_jpeg(content: bytes, keyframe: Any) -> None:
+    """Refuse a tile whose JPEG is larger than the tile: decoding it takes what JPEG says."""
+    width, height = segment_size(keyframe)
+    found = jpeg_size(content)
+    if found is not None and found[0] * found[1] > 2 * width * height:  # strips may be too high
+        raise ValueError(f"a tile of {width} x {height} pixels holds {found[0]} x {found[1]}")
+
+
+def jpeg_size(content: bytes) -> tuple[int, int] | None:
+    """Width and height that a JPEG says it has; None where it does not say before its pixels.
+
+    >>> jpeg_size(bytes.fromhex("ffd8 ffe0 0004 0000 ffc0 000b 08 0002 0003 01 01 11 00"))
+    (3, 2)
+    """
+    place = 2
+    while place + 9 <= len(content) and content[place] == 0xFF:
+        marker = content[place + 1]
+        if marker == 0xDA:  # pixels follow
+            return None
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height = int.from_bytes(content[place + 5 : place + 7], "big")
+            return int.from_bytes(content[place + 7 : place + 9], "big"), height
+        is_bare = marker == 0xFF or 0xD0 <= marker <= 0xD8  # fill bytes and markers alone
+        place += 1 if marker == 0xFF else 2
+        place += 0 if is_bare else int.from_bytes(content[place : place + 2], "big")
+    return None
+
+
+def _key(page: Any) -> tuple[str, int]:
+    return str(page.parent.filehandle.path), int(page.offset)
 
 
 def _packed(values: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:
@@ -213,7 +216,3 @@ def _packed(values: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:
 
 def _num_bytes(pixels: NDArray[np.uint8] | None) -> int:
     return 0 if pixels is None else pixels.nbytes
-
-
-def _eight_bits(pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
-    return pixels.astype(np.uint8) * 255 if pixels.dtype == bool else np.asarray(pixels, np.uint8)

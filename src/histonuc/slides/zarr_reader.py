@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+import itertools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from histonuc.slides.pixels import (
-    check_channels,
-    check_depth,
-    pick_scene,
-    plausible_mpp,
-    to_rgb,
-)
+from histonuc.slides.limits import LARGE_PIECE_PIXELS
+from histonuc.slides.pixels import check_channels, check_depth, pick_scene, to_rgb
 from histonuc.slides.protocol import RGB, Contents, Level, RefusedError
-
-_UNIT_UM = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "centimeter": 1e4}
+from histonuc.slides.resolution import Scale, plausible_scale, unit_um
 
 
 def is_zarr(path: Path) -> bool:
@@ -31,33 +25,45 @@ def open_zarr(path: Path, scene: int | None = None) -> Contents:
     """Open an OME-Zarr folder, or one with several scenes as bioformats2raw writes them.
 
     Raises:
-        RefusedError: several scenes and none chosen, or no bright-field RGB of 8 bits.
+        RefusedError: several scenes and none chosen, no bright-field RGB of 8 bits, or arrays that
+            are not safe to read.
     """
-    import zarr
+    from histonuc.slides.zarr_arrays import check_array, open_array, read_attributes
 
-    root = zarr.open_group(str(path), mode="r")
-    groups = _pictures(root)
-    names = [str(_multiscales(group).get("name") or group.name) for group in groups]
-    if not groups:
+    folders = _pictures(path)
+    if not folders:
         raise RefusedError("no OME-Zarr picture: it has no 'multiscales'")
-    group = groups[pick_scene(names, scene)]
-    image = _multiscales(group)
-    arrays = [group[entry["path"]] for entry in image["datasets"]]
+    images = [read_attributes(folder)["multiscales"][0] for folder in folders]
+    names = [
+        str(one.get("name") or folder.name) for one, folder in zip(images, folders, strict=True)
+    ]
+    index = pick_scene(names, scene)
+    folder, image = folders[index], images[index]
+    paths = [_inside(str(entry["path"])) for entry in image["datasets"]]
+    # All of them before any is opened: what a description says may run code.
+    chunks = [check_array(folder / one) for one in paths]
+    arrays = [open_array(folder, *one) for one in zip(paths, chunks, strict=True)]
     axes = [axis["name"] if isinstance(axis, dict) else axis for axis in image["axes"]]
     sizes = [dict(zip(axes, array.shape, strict=True)) for array in arrays]
-    _check(arrays[0].dtype, sizes[0], _attributes(group).get("omero", {}).get("channels", []))
+    channels = read_attributes(folder).get("omero", {}).get("channels", [])
+    for array, size in zip(arrays, sizes, strict=True):
+        _check(array.dtype, size, channels)
+    lock = threading.Lock()
     levels = tuple(
         Level(
             size=(int(size["x"]), int(size["y"])),
-            read=partial(_read, _white_where_absent(array), path / array.path, axes),
+            read=_Reader(array, folder / name, axes, cut.shape, lock).read,
         )
-        for array, size in zip(arrays, sizes, strict=True)
+        for array, size, name, cut in zip(arrays, sizes, paths, chunks, strict=True)
     )
     return Contents(
         levels=levels,
         reader="zarr",
-        mpp_xy=_mpp(image),
-        properties={"zarr.format": str(root.metadata.zarr_format), "zarr.axes": "".join(axes)},
+        scale=_scale(image),
+        properties={
+            "zarr.format": "3" if (folder / "zarr.json").is_file() else "2",
+            "zarr.axes": "".join(axes),
+        },
     )
 
 
@@ -73,52 +79,80 @@ def _check(dtype: np.dtype[Any], size: Mapping[str, int], channels: Sequence[Any
     check_depth(dtype)
 
 
-def _white_where_absent(array: Any) -> Any:
-    """The array, its absent chunks white as in other readers, where it has them black (or unset).
+class _Reader:
+    """Reads windows of one array.
 
-    Writers leave out what the scanner did not visit; black would look like tissue.
+    Args:
+        array: a `zarr.Array`.
+        folder: that it lies in.
+        axes: their names.
+        chunk: the shape of what is unpacked at once.
+        lock: of the slide, for chunks so large that one at a time is enough.
     """
-    import zarr
 
-    if array.fill_value:  # the writer chose a background
-        return array
-    metadata = replace(array.metadata, fill_value=array.dtype.type(255))
-    return zarr.Array(zarr.AsyncArray(metadata=metadata, store_path=array.store_path))
+    def __init__(
+        self,
+        array: Any,
+        folder: Path,
+        axes: Sequence[str],
+        chunk: Sequence[int],
+        lock: threading.Lock,
+    ) -> None:
+        self._array, self._folder, self._axes, self._lock = array, folder, axes, lock
+        sides = dict(zip(axes, chunk, strict=True))
+        self._chunk_px = (int(sides["x"]), int(sides["y"]))
+        self._is_large = int(np.prod(chunk)) > LARGE_PIECE_PIXELS
+
+    def read(self, x: int, y: int, w: int, h: int) -> RGB:
+        """See `Level`."""
+        if not self._is_large:
+            return self._read(x, y, w, h)
+        out = np.empty((h, w, 3), np.uint8)
+        with self._lock:
+            for left, right in _cells(x, x + w, self._chunk_px[0]):
+                for top, bottom in _cells(y, y + h, self._chunk_px[1]):
+                    part = self._read(left, top, right - left, bottom - top)
+                    out[top - y : bottom - y, left - x : right - x] = part
+        return out
+
+    def _read(self, x: int, y: int, w: int, h: int) -> RGB:
+        window = {"x": slice(x, x + w), "y": slice(y, y + h), "c": slice(None)}
+        pixels = np.asarray(self._array[tuple(window.get(axis, 0) for axis in self._axes)])
+        # Looked for after reading: of a store that is gone, unmounted say, all chunks are absent.
+        if not self._folder.is_dir():
+            raise FileNotFoundError(f"no folder at {self._folder} any more")
+        if pixels.dtype == bool:
+            pixels = pixels.astype(np.uint8) * 255
+        kept = [axis for axis in self._axes if axis in "cyx"]
+        order = [kept.index(axis) for axis in "yxc" if axis in kept]
+        pixels = pixels.transpose(order)
+        return to_rgb(pixels if pixels.ndim == 3 else pixels[..., None])
 
 
-def _read(array: Any, folder: Path, axes: Sequence[str], x: int, y: int, w: int, h: int) -> RGB:
-    window = {"x": slice(x, x + w), "y": slice(y, y + h), "c": slice(None)}
-    pixels = np.asarray(array[tuple(window.get(axis, 0) for axis in axes)])
-    # Looked for after reading: of a store that is gone, unmounted say, all chunks are absent.
-    if not folder.is_dir():
-        raise FileNotFoundError(f"no folder at {folder} any more")
-    if pixels.ndim == 2:
-        return to_rgb(pixels[..., None])
-    return to_rgb(pixels.transpose([[a for a in axes if a in "cyx"].index(a) for a in "yxc"]))
+def _cells(start: int, end: int, side: int) -> Iterator[tuple[int, int]]:
+    """A range cut at the multiples of `side`."""
+    inner = range((start // side + 1) * side, end, side)
+    return itertools.pairwise((start, *inner, end))
 
 
-def _attributes(group: Any) -> Mapping[str, Any]:
-    attributes = group.attrs.asdict()
-    found: Mapping[str, Any] = attributes.get("ome", attributes)
-    return found
+def _inside(path: str) -> str:
+    """The path of an array in its group, if it is inside."""
+    if path.startswith("/") or ".." in Path(path).parts:
+        raise RefusedError(f"its pixels are said to lie at {path!r}: expected a folder inside")
+    return path
 
 
-def _multiscales(group: Any) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = _attributes(group)["multiscales"][0]
-    return found
+def _pictures(path: Path) -> list[Path]:
+    """The folders that hold a picture: the path itself, or its numbered children."""
+    from histonuc.slides.zarr_arrays import read_attributes
+
+    if "multiscales" in read_attributes(path):
+        return [path]
+    numbered = itertools.takewhile(is_zarr, (path / str(i) for i in itertools.count()))
+    return [folder for folder in numbered if "multiscales" in read_attributes(folder)]
 
 
-def _pictures(root: Any) -> list[Any]:
-    """The groups that hold a picture: the root, or its numbered children."""
-    if "multiscales" in _attributes(root):
-        return [root]
-    children: list[Any] = []
-    while str(len(children)) in root:
-        children.append(root[str(len(children))])
-    return [child for child in children if "multiscales" in _attributes(child)]
-
-
-def _mpp(image: Mapping[str, Any]) -> tuple[float, float] | None:
+def _scale(image: Mapping[str, Any]) -> Scale | None:
     """Microns per pixel of the first level: its scale, where the axes have a unit of length."""
     scale = [1.0] * len(image["axes"])
     steps = [image.get("coordinateTransformations", [])]
@@ -127,7 +161,7 @@ def _mpp(image: Mapping[str, Any]) -> tuple[float, float] | None:
         scale = [a * float(b) for a, b in zip(scale, step["scale"], strict=True)]
     found: dict[str, float] = {}
     for axis, size in zip(image["axes"], scale, strict=True):
-        unit_um = _UNIT_UM.get(axis.get("unit", "")) if isinstance(axis, dict) else None
-        if unit_um is not None:
-            found[axis["name"]] = size * unit_um
-    return plausible_mpp(found.get("x"), found.get("y"))
+        unit = unit_um(str(axis.get("unit", ""))) if isinstance(axis, dict) else None
+        if unit is not None:
+            found[axis["name"]] = size * unit
+    return plausible_scale((found.get("x"), found.get("y")), "OME-NGFF: scale of the first level")
