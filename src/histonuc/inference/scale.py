@@ -22,7 +22,9 @@ _ENOUGH_NUCLEI = 50
 def resolve_mpp(
     slide: Slide, source: Path, given: float | None, runtime: Model, warnings: list[str]
 ) -> tuple[tuple[float, float], str]:
-    """Microns per level-0 pixel along x and y: ``given``, from the ``file``, or ``assumed``.
+    """Microns per level-0 pixel along x and y, and their source.
+
+    It is ``given``, ``assumed``, or what in the file states them, see `Slide.mpp_source`.
 
     Raises:
         ValueError: neither is there, and the input is no tile; or pixels are far from square.
@@ -50,7 +52,7 @@ def resolve_mpp(
                 f"pixels of {both} microns are made square for the network: "
                 "give --mpp if one of the two is wrong"
             )
-        return slide.mpp_xy, "file"
+        return slide.mpp_xy, slide.mpp_source
     if not _is_tile(slide):
         raise ValueError(
             f"{source.name} does not state its microns per pixel: "

@@ -105,7 +105,7 @@ def _open_source(this: Input) -> Slide:
 def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str, Any]:
     """Find the nuclei of an open slide and write everything but the summary: its facts."""
     source, folder, runtime = this.source, this.folder, this.runtime
-    warnings: list[str] = []
+    warnings: list[str] = list(slide.notes)
     mpp_xy, mpp_source = resolve_mpp(slide, source, this.settings["mpp"], runtime, warnings)
     with clock.part("plan"):
         plan = _plan(this, slide, mpp_xy, warnings)

@@ -76,7 +76,7 @@ def check_directories(path: Path) -> None:
 
 
 def _directories(stream: BinaryIO, layout: _Layout) -> Iterator[NDArray[np.void]]:
-    """The entries of each directory of a file that stands where the first one's place is written."""
+    """The entries of each directory; the file stands where the place of the first is written."""
     seen: set[int] = set()
     while offset := layout.number(stream, layout.offset):
         if offset in seen:

@@ -65,8 +65,8 @@ class SegmentReader:
         if key in self._indexes:  # several channels may share a page
             return
         if key[0] not in self._streams:
-            files: contextlib.ExitStack = self._files
-            self._streams[key[0]] = files.enter_context(Path(key[0]).open("rb"))
+            path = Path(key[0])
+            self._streams[key[0]] = self._files.enter_context(path.open("rb"))
         stream = self._streams[key[0]]
         jpeg = {"jpegtables": page.jpegtables, "jpegheader": page.keyframe.jpegheader}
         self._indexes[key] = _Index(
