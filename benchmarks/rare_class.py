@@ -151,10 +151,12 @@ def line(name: str, found: list[dict]) -> str:
         return f"{statistics.median(values):.3f}" if values else "–"
 
     classes = [
-        median(lambda s, c=c: s["per_class"][c]["pq"]) for c in PANNUKE.classes if c != "Dead"
+        median(lambda s, c=c: s["per_class"][c]["pq_pooled"])
+        for c in PANNUKE.classes
+        if c != "Dead"
     ]
     dead = [s["per_class"]["Dead"] for s in found]
-    pq = sorted(d["pq"] or 0.0 for d in dead)
+    pq = sorted(d["pq_pooled"] or 0.0 for d in dead)
     cells = [
         name,
         median(lambda s: s["overall"]["bpq"]),
@@ -182,8 +184,8 @@ def main() -> None:
     others = [c for c in PANNUKE.classes if c != "Dead"]
     lines = [
         "| help | bPQ | "
-        + " | ".join(f"PQ {c}" for c in others)
-        + " | PQ Dead | Dead recall | Dead precision | pooled mPQ |",
+        + " | ".join(f"pooled PQ {c}" for c in others)
+        + " | pooled PQ Dead | Dead recall | Dead precision | pooled mPQ |",
         "|---" * (len(others) + 6) + "|",
     ]
     for number in args.rows:

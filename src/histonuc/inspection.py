@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from histonuc.evaluation.rotations import CROSSVAL_FILE, SHOWN, spread_text
+from histonuc.evaluation.glossary import CROSSVAL
+from histonuc.evaluation.rotations import CROSSVAL_FILE, spread_text
 from histonuc.files import is_sealed, reading
 
 
@@ -89,7 +90,7 @@ def _crossval(path: Path) -> dict[str, Any]:
         "kind": "cross-validation",
         "scheme": summary["scheme"],
         "rotations": [row["folder"] for row in summary["rotations"]],
-        **{name: spread_text(summary["overall"][name]) for name in SHOWN},
+        **{name: spread_text(summary["overall"][name]) for name in CROSSVAL},
     }
 
 

@@ -60,7 +60,7 @@ def write(folder: Path, **changes: Any) -> Path:
             rows.numbers[name] = values
     folder.mkdir(parents=True)
     write_tile_scores(rows, classes, folder)
-    write_head({"format": 3, "label_space": {"name": "own", "classes": classes}}, folder)
+    write_head({"format": 4, "label_space": {"name": "own", "classes": classes}}, folder)
     return folder
 
 
@@ -80,9 +80,9 @@ def test_differences_of_all_scores_there_are(tmp_path) -> None:
     )
     result = compare([first, second])
     (comparison,) = result["comparisons"]
-    assert list(comparison["overall"]) == ["bpq", "mpq", "f1"]
-    assert comparison["overall"]["f1"]["first"] == 0.5
-    assert comparison["overall"]["f1"]["second"] == pytest.approx(0.4)
+    assert list(comparison["overall"]) == ["bpq", "mpq", "f1_images"]
+    assert comparison["overall"]["f1_images"]["first"] == 0.5
+    assert comparison["overall"]["f1_images"]["second"] == pytest.approx(0.4)
     bpq = comparison["overall"]["bpq"]
     assert bpq["first"] == pytest.approx((BPQ[:6].mean() + BPQ[6:].mean()) / 2)
     assert bpq["difference"] == pytest.approx(0.1)
@@ -109,12 +109,12 @@ def test_differences_of_all_scores_there_are(tmp_path) -> None:
 
 def test_every_later_model_is_compared_with_the_first(tmp_path) -> None:
     folders = [write(tmp_path / name, bpq=BPQ + add) for name, add in (("a", 0), ("b", 0.1))]
-    folders.append(write(tmp_path / "c", bpq=BPQ - 0.1, dice=BPQ))
+    folders.append(write(tmp_path / "c", bpq=BPQ - 0.1, foreground_dice=BPQ))
     one, two = compare(folders)["comparisons"]
     assert (one["first"], one["second"]) == (str(folders[0]), str(folders[1]))
     assert two["second"] == str(folders[2])
     assert two["overall"]["bpq"]["difference"] == pytest.approx(-0.1)
-    assert two["not_compared"] == ["dice"]
+    assert two["not_compared"] == ["foreground_dice_images"]
     assert one["not_compared"] == []
 
 
@@ -165,7 +165,7 @@ def test_folders_without_scores_are_refused(tmp_path) -> None:
         compare([first, tmp_path])
     second = write(tmp_path / "b")
     (second / "scores.json").write_text('{"format": 1}')
-    with pytest.raises(ValueError, match=r"has format 1, this version reads 3"):
+    with pytest.raises(ValueError, match=r"has format 1, this version reads 4"):
         compare([first, second])
     (second / "scores.json").write_text("{")
     with pytest.raises(ValueError, match=r"scores\.json is damaged or no scores"):
@@ -219,4 +219,5 @@ def test_the_command_prints_tables_and_writes_them_with_a_figure(tmp_path, capsy
         "compare.json",
         "compare.png",
         "compare.svg",
+        "tables",
     ]

@@ -135,7 +135,7 @@ def test_a_model_that_finds_nothing_scores_zero() -> None:
     assert summarise(evaluation)["bpq"] == 0
     assert summarise(evaluation)["mpq"] == 0
     assert evaluation.total.panoptic.tp[0] == 0
-    assert "0 found" in score_lines(evaluation)[0]
+    assert "0 found" in score_lines(score_tables(evaluation))[0]
 
 
 def test_official_averages_weigh_tissues_alike() -> None:
@@ -226,7 +226,7 @@ def test_other_classes_are_refused_or_scored_binary() -> None:
     assert scores["overall"]["mpq"] is None
     assert scores["overall"]["dice"] is None
     assert "the model knows Nucleus" in scores["no_classes"]
-    assert "no class scores" in score_lines(evaluation)[-1]
+    assert "no class scores" in score_lines(score_tables(evaluation))[-1]
     json.dumps(scores, allow_nan=False)
 
 
@@ -324,7 +324,7 @@ def test_written_scores_are_read_back(tmp_path: Path) -> None:
     panels = load_panels(out / "panels.npz")
     assert repr([p.record for p in panels]) == repr([p.record for p in evaluation.panels])  # NaN
     np.testing.assert_array_equal(panels[0].prediction, evaluation.panels[0].prediction)
-    files = ["counts.npz", "panels.npz", "scores.json", "tiles.parquet"]
+    files = ["counts.npz", "panels.npz", "scores.json", "tables", "tiles.parquet"]
     assert sorted(p.name for p in out.iterdir()) == files
 
 
@@ -352,7 +352,7 @@ def _score(tile: int, bpq: float, tissue: str = "Breast", num_truth: int = 20) -
         mpq=bpq,
         bpq_strict=bpq,
         mpq_strict=bpq,
-        dice=bpq,
+        foreground_dice=bpq,
         aji=bpq,
         aji_plus=bpq,
         dice_ensemble=bpq,

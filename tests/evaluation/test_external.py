@@ -214,7 +214,7 @@ def test_the_command_writes_scores_and_the_columns_of_a_comparison(
     )
     assert outcome.data["model"]["name"] == "p"
     table = pq.read_table(tmp_path / "s" / "tiles.parquet")
-    names = ["name", "source", "tissue", "fold", "bpq", "mpq", "dice", "aji"]
+    names = ["name", "source", "tissue", "fold", "bpq", "mpq", "foreground_dice", "aji"]
     names += [f"pq/{name}" for name in store.label_space.classes]
     assert set(names) <= set(table.column_names)
     held = np.array([store.official_mask(tile)[..., :5].any((0, 1)) for tile in tiles])

@@ -13,7 +13,7 @@ from histonuc.evaluation.rotations import (
 )
 
 TISSUE = {"bpq": 0.5, "mpq": None, "foreground_dice": 0.75, "dice_per_class": {"Dead": 0.25}}
-CLASS = {"pq_images": 0.5, "pq": 0.25, "dice": None}
+CLASS = {"pq": 0.5, "pq_pooled": 0.25, "dice": None}
 
 
 def scores(bpq: float, **tissues: object) -> dict[str, object]:

@@ -62,3 +62,18 @@ def test_every_curve_has_the_scores_numbers(draw):
     np.testing.assert_array_equal(diagonal.get_xydata(), [[0, 0], [1, 1]])
     np.testing.assert_array_equal(curve.get_xydata(), [[0.45, 0.4], [0.85, 0.7]])
     assert curve.get_label() == "class probability, ECE 0.125"
+
+
+def test_no_legend_covers_what_is_drawn(draw):
+    for axes in draw(SCORES):
+        figure = axes.figure
+        figure.canvas.draw()
+        legend = axes.get_legend().get_window_extent()
+        assert legend.y1 < axes.get_window_extent().y0, axes.get_title("left")
+
+
+def test_predictions_without_probabilities_have_no_curve_and_that_is_said(draw):
+    nothing = {"ece": None, "confidence": [], "accuracy": [], "count": []}
+    *_, calibration = draw({**SCORES, "calibration": {"class": nothing, "score": nothing}})
+    assert calibration.get_legend() is None
+    assert "no probabilities" in calibration.texts[0].get_text()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from histonuc.data.store import Store
-from histonuc.evaluation import Evaluation, TileSelection, score_lines, score_model
+from histonuc.evaluation import Evaluation, TileSelection, score_lines, score_model, score_tables
 from histonuc.models.export import export_model
 from histonuc.models.loading import load_model
 from histonuc.models.zoo import load_network
@@ -62,7 +62,9 @@ def test_the_best_checkpoint_holds_the_temperature_that_its_validation_asks_for(
     evaluation, after = scored(run, doubtful)
     assert after["temperature"] == pytest.approx(1, abs=0.02), "the file's was not used"
     assert after["nll"] == pytest.approx(after["nll_fitted"], abs=1e-3)
-    line = next(line for line in score_lines(evaluation) if "ECE of the class" in line)
+    line = next(
+        line for line in score_lines(score_tables(evaluation)) if "ECE of the class" in line
+    )
     assert f"ECE of the class {after['ece']:.4f}" in line
     assert f"at {after['temperature']:.3f} times the temperature" in line
     export_model(run, tmp_path / "model.onnx")

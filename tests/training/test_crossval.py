@@ -55,7 +55,7 @@ def test_every_rotation_is_trained_and_tested_on_its_folds(rotated, caplog) -> N
         assert summary["overall"][name]["mean"] == pytest.approx(statistics.mean(values))
         assert summary["overall"][name]["sd"] == pytest.approx(statistics.stdev(values))
     assert set(summary["per_tissue"]) == {"Breast", "Colon"}
-    assert len(summary["per_class"]["Neoplastic"]["pq_images"]["values"]) == 3
+    assert len(summary["per_class"]["Neoplastic"]["pq"]["values"]) == 3
 
 
 def test_an_interrupted_one_goes_on_and_ends_the_same(rotated, monkeypatch) -> None:

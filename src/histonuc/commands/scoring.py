@@ -51,17 +51,17 @@ def evaluate(
     store = Store.open(data)
     selection = TileSelection(folds=folds, sources=sources, part=part)
     if predictions is not None:
-        evaluation, scores = score_files(
+        _, scores = score_files(
             predictions, store, selection, out, type_map=types, binary_only=binary_only
         )
     else:
         from histonuc.models.loading import load_model
 
-        runtime = load_model(model, device, precision, flips=flips)
-        evaluation, scores = score_model(
-            runtime, store, selection, out, binary_only=binary_only, flips=flips
+        loaded = load_model(model, device, precision, flips=flips)
+        _, scores = score_model(
+            loaded, store, selection, out, binary_only=binary_only, flips=flips
         )
-    return Outcome(lines=[*score_lines(evaluation), f"wrote {out}/scores.json"], data=scores)
+    return Outcome(lines=[*score_lines(scores), f"wrote {out}/scores.json"], data=scores)
 
 
 def merge_scores(scores: tuple[Path, ...], *, out: Path) -> Outcome:
@@ -73,8 +73,8 @@ def merge_scores(scores: tuple[Path, ...], *, out: Path) -> Outcome:
     """
     from histonuc.evaluation import pieces, score_lines
 
-    evaluation, merged = pieces.merge_scores(scores, out)
-    return Outcome(lines=[*score_lines(evaluation), f"wrote {out}/scores.json"], data=merged)
+    _, merged = pieces.merge_scores(scores, out)
+    return Outcome(lines=[*score_lines(merged), f"wrote {out}/scores.json"], data=merged)
 
 
 def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0) -> Outcome:
@@ -92,12 +92,17 @@ def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0)
     result = comparison.compare(scores, seed=seed)
     lines = comparison.comparison_lines(result)
     if out is not None:
+        from histonuc.evaluation.table_files import write_tables
         from histonuc.files import write_json
         from histonuc.reporting.forest import write_forest_plot
 
         figures = write_forest_plot(result, out)
+        tables = write_tables(comparison.comparison_tables(result), out)
         write_json(result, out / comparison.COMPARISON_FILE)
-        lines += ["", *(f"wrote {path}" for path in (*figures, out / comparison.COMPARISON_FILE))]
+        lines += [
+            "",
+            *(f"wrote {path}" for path in (*figures, *tables, out / comparison.COMPARISON_FILE)),
+        ]
     return Outcome(lines=lines, data=result)
 
 

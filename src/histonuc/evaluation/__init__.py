@@ -9,9 +9,10 @@ from histonuc.evaluation.evaluate import (
 from histonuc.evaluation.folder import load_scores, write_scores
 from histonuc.evaluation.panels import Panel, load_panels
 from histonuc.evaluation.pieces import merge_scores
+from histonuc.evaluation.printed import score_lines
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.selection import TileSelection
-from histonuc.evaluation.tables import score_lines, score_tables, summarise
+from histonuc.evaluation.tables import score_tables, summarise
 from histonuc.evaluation.tile_scores import TileScore, TileScores
 
 __all__ = [

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc._version import __version__
+from histonuc.evaluation.glossary import COMPARE, name_score
 from histonuc.evaluation.model_scores import (
     CLASS_PREFIX,
-    SCORE_NAMES,
     ModelScores,
     check_same_tiles,
     load_model_scores,
@@ -25,17 +25,21 @@ from histonuc.evaluation.paired import (
     compare_paired,
     holm,
 )
+from histonuc.evaluation.table_files import Column, Table, Value
 from histonuc.metrics.bootstrap import LEVEL
 
 COMPARISON_FILE = "compare.json"
+OVER_TISSUES = ("bpq", "mpq")
+"""Scores that are averaged over the images of a tissue and then over tissues."""
 
 CONVENTIONS = {
     "difference": "second minus first, paired by tile; a tile counts where both models have the "
     "score, num_one_sided tells how many were left out because only one has it",
-    "overall": "mean over the images of a tissue, then over tissues, as PanNuke's bPQ and mPQ",
+    "scores": "those of the same name in scores.json, over the images where both models have them",
+    "overall": "bpq and mpq: mean over the images of a tissue, then over tissues, as PanNuke's; "
+    "all others: mean over images",
     "per_tissue": "mean over the images of the tissue",
-    "per_class": "PQ of the class, mean over the images that hold it, as PanNuke's class PQ",
-    "dice, aji": "of each tile, averaged in the same way; not the pooled ones of scores.json",
+    "per_class": "PQ of the class, mean over the images that hold it, as PanNuke's",
     "low, high": "95 % percentile bootstrap interval (Efron 1979), n - 1 of a tissue's n images "
     "drawn with replacement (Rao & Wu 1988); none for a single image",
     "p": "two-sided paired permutation test: signs of the images' differences flipped at random",
@@ -45,6 +49,21 @@ CONVENTIONS = {
     "intervals and p too small. Neither covers the luck of training: train with several seeds",
     "crossval folders": "a tile that several rotations test has the mean of its scores",
 }
+
+
+_COLUMNS = (
+    Column(key="name", name="score"),
+    Column(key="second_model", name="", in_latex=False),
+    Column(key="score", name="", in_latex=False),
+    Column(key="group", name="", in_latex=False),
+    Column(key="first", name="first"),
+    Column(key="second", name="second"),
+    Column(key="difference", name="difference", parts=("", "_low", "_high")),
+    Column(key="p", name="p", digits=4),
+    Column(key="p_holm", name="p (Holm)", digits=4),
+    Column(key="num_images", name="images"),
+)
+"""Of the tables of a comparison."""
 
 
 def compare(folders: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
@@ -101,14 +120,52 @@ def comparison_blocks(
 ) -> Iterator[tuple[str, Mapping[str, Mapping[str, Any]]]]:
     """Title and rows of each table of one comparison: overall, classes, then tissues by score."""
     names = comparison["overall"]
-    yield "all tissues", {SCORE_NAMES[name]: row for name, row in names.items()}
+    yield "all tiles", {name_score(name): row for name, row in names.items()}
     if comparison["per_class"]:
-        yield "PQ of class", comparison["per_class"]
+        yield f"{name_score('pq')} of class", comparison["per_class"]
     tissues = comparison["per_tissue"]
     if len(tissues) > 1:
         for name in names:
             rows = {tissue or "unknown": row[name] for tissue, row in tissues.items()}
-            yield f"{SCORE_NAMES[name]} of tissue", rows
+            yield f"{name_score(name)} of tissue", rows
+
+
+def comparison_tables(result: Mapping[str, Any]) -> list[Table]:
+    """All differences as tables: over all tiles, by class and by tissue.
+
+    Args:
+        result: what `compare` made.
+    """
+    tables: dict[str, list[tuple[tuple[Value, ...], ...]]] = {"overall": [], "classes": []}
+    tables["tissues"] = []
+    for comparison in result["comparisons"]:
+        second = comparison["second"]
+        for key, row in comparison["overall"].items():
+            tables["overall"].append(_list_cells(second, key, "", row))
+        for name, row in comparison["per_class"].items():
+            tables["classes"].append(_list_cells(second, "pq", name, row))
+        for tissue, rows in comparison["per_tissue"].items():
+            for key, row in rows.items():
+                tables["tissues"].append(_list_cells(second, key, tissue or "unknown", row))
+    return [Table(name=name, columns=_COLUMNS, rows=rows) for name, rows in tables.items()]
+
+
+def _list_cells(
+    second: str, key: str, group: str, row: Mapping[str, Any]
+) -> tuple[tuple[Value, ...], ...]:
+    """A row of a table, in the order of `_COLUMNS`."""
+    return (
+        (f"{name_score(key)} {group}".strip(),),
+        (second,),
+        (key,),
+        (group,),
+        (row["first"],),
+        (row["second"],),
+        (row["difference"], row["low"], row["high"]),
+        (row["p"],),
+        (row.get("p_holm"),),
+        (row["num_images"],),
+    )
 
 
 def _compare(first: ModelScores, second: ModelScores, seed: int) -> dict[str, Any]:
@@ -129,21 +186,24 @@ def _compare(first: ModelScores, second: ModelScores, seed: int) -> dict[str, An
         seed=seed,
     )
     num_tissues = len(statistics.strata)
-    own = [k for k, name in enumerate(columns) if name in SCORE_NAMES]
+    scores = [k for k, name in enumerate(columns) if name in COMPARE]
     classes = [k for k, name in enumerate(columns) if name.startswith(CLASS_PREFIX)]
     class_p = holm(statistics.p_value[num_tissues + 1, classes])
-    tissue_p = {k: holm(statistics.p_value[:num_tissues, k]) for k in own}
+    tissue_p = {k: holm(statistics.p_value[:num_tissues, k]) for k in scores}
     return {
         "first": str(first.folder),
         "second": str(second.folder),
         "not_compared": [name for name in scored if name not in columns],
-        "overall": {columns[k]: _row(statistics, num_tissues, k) for k in own},
+        "overall": {
+            columns[k]: _row(statistics, num_tissues + (columns[k] not in OVER_TISSUES), k)
+            for k in scores
+        },
         "per_class": {
             columns[k].removeprefix(CLASS_PREFIX): _row(statistics, num_tissues + 1, k, adjusted)
             for k, adjusted in zip(classes, class_p, strict=True)
         },
         "per_tissue": {
-            tissue: {columns[k]: _row(statistics, t, k, tissue_p[k][t]) for k in own}
+            tissue: {columns[k]: _row(statistics, t, k, tissue_p[k][t]) for k in scores}
             for t, tissue in enumerate(statistics.strata)
         },
     }

@@ -154,7 +154,7 @@ def summarise_tile(truth: TileTruth, counts: GroupCounts) -> TileScore:
         mpq=nuclei.image_mpq,
         bpq_strict=float(nuclei.strict_pq[0]),
         mpq_strict=nuclei.strict_mpq,
-        dice=counts.pixels.foreground_dice,
+        foreground_dice=counts.pixels.foreground_dice,
         aji=aji,
         aji_plus=aji_plus,
         dice_ensemble=dice_ensemble,

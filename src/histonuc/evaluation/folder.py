@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from histonuc._version import __version__
 from histonuc.evaluation.counting import GroupCounts
 from histonuc.evaluation.panels import load_panels, opening_npz, save_panels
+from histonuc.evaluation.printed import list_tables
 from histonuc.evaluation.results import Evaluation
+from histonuc.evaluation.table_files import write_tables
 from histonuc.evaluation.tables import score_tables
 from histonuc.evaluation.tile_scores import TILES_FILE, read_tile_scores, write_tile_scores
 from histonuc.files import (
@@ -36,7 +38,7 @@ SCORES_FILE = "scores.json"
 COUNTS_FILE = "counts.npz"
 PANELS_FILE = "panels.npz"
 
-_FORMAT = 3
+_FORMAT = 4
 _COUNTS_FORMAT = 1
 _SUMS = "files_sha256"
 """Key of the checksums of the files beside scores.json."""
@@ -50,7 +52,7 @@ def write_scores(
     model: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write ``scores.json``, a table of the tiles, the sums and the pictures into a folder.
+    """Write ``scores.json``, tables, the sums and the pictures into a folder.
 
     Args:
         evaluation: what to write.
@@ -83,6 +85,7 @@ def write_scores(
     with replacing(out_dir / PANELS_FILE) as draft:
         save_panels(evaluation.panels, draft)
     write_tile_scores(evaluation.tiles, evaluation.label_space.classes, out_dir)
+    write_tables(list_tables(scores), out_dir)
     return write_head(scores, out_dir)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.evaluation.tile_scores import TileScores
-from histonuc.metrics.aggregate import AGGREGATES
 from histonuc.metrics.bootstrap import (
     LEVEL,
     group_averages,
@@ -23,8 +22,6 @@ from histonuc.metrics.formulas import formula_terms
 REPEATS = 1000
 OFFICIAL = ("bpq", "mpq", "bpq_strict", "mpq_strict")
 """Means over the images of a tissue, and then over tissues; all else is of all images together."""
-POOLED = {"pq": "bpq_pooled", "dq": "dq", "sq": "sq"}
-"""What a formula's score of all nuclei is called in scores.json, where that is not its own name."""
 BY_OVERLAP = ("pq", "dq", "sq", "f1", "precision", "recall")
 """Formulas of nuclei that are matched by overlap, of all nuclei and of those of each class."""
 BY_CENTROID = ("f1", "precision", "recall")
@@ -74,14 +71,15 @@ class ImageSums:
     """What all scores are ratios of sums of: of single images, or of images drawn together.
 
     Attributes:
-        images: float64 (..., S), scores of single images, 0 where an image has none: `OFFICIAL`,
-            `AGGREGATES`, then the PQ of each class.
+        names: keys of the S scores of single images.
+        images: float64 (..., S), these scores, 0 where an image has none.
         counts: float64 (..., S), number of images that have the score.
         overlap: float64 (..., 1 + C, 4), what the formulas take, by kind, of nuclei matched by
             overlap.
         centroid: float64 (..., 4), the same of nuclei of any class that are paired by centroid.
     """
 
+    names: tuple[Key, ...]
     images: Floats
     counts: Floats
     overlap: Floats
@@ -95,9 +93,12 @@ class ImageSums:
             tiles: scores of N tiles.
             num_classes: number of the classes to take, 0 for none.
         """
-        scores = [tiles.numbers[name] for name in (*OFFICIAL, *AGGREGATES)]
-        values = np.stack([*scores, *tiles.numbers["pq"].T[:num_classes]], axis=1)
+        scores: dict[Key, Floats] = {(name, 0): tiles.numbers[name] for name in OFFICIAL}
+        scores |= {(name, 0): values for name, values in tiles.image_scores().items()}
+        scores |= {("pq", 1 + j): tiles.numbers["pq"][:, j] for j in range(num_classes)}
+        values = np.stack(list(scores.values()), axis=1)
         return cls(
+            names=tuple(scores),
             images=_round(np.nan_to_num(values)),
             counts=1.0 - np.isnan(values),
             overlap=_round(tiles.sums_by_overlap()[:, : 1 + num_classes]),
@@ -124,20 +125,27 @@ class ImageSums:
         ends = np.cumsum([num_scores, num_scores, 4 * num_kinds])
         images, counts, flat, centroid = np.split(columns, ends, axis=-1)
         overlap = flat.reshape(*columns.shape[:-1], num_kinds, 4)
-        return ImageSums(images=images, counts=counts, overlap=overlap, centroid=centroid)
+        return replace(self, images=images, counts=counts, overlap=overlap, centroid=centroid)
 
     def list_terms(self) -> Iterator[tuple[Key, tuple[Floats, Floats]]]:
         """Numerator and denominator of every score, each (...)."""
-        names: list[Key] = [(name, 0) for name in (*OFFICIAL, *AGGREGATES)]
-        names += [("pq_images", 1 + j) for j in range(self.num_classes)]
-        for column, key in enumerate(names):
+        for column, key in enumerate(self.names):
             yield key, (self.images[..., column], self.counts[..., column])
         for kind in range(1 + self.num_classes):
             for name in BY_OVERLAP:
-                key = (name if kind else POOLED.get(name, name), kind)
-                yield key, formula_terms(name, self.overlap[..., kind, :])
+                yield (
+                    (_name_pooled(name, kind), kind),
+                    formula_terms(name, self.overlap[..., kind, :]),
+                )
         for name in BY_CENTROID:
             yield (f"{name}_centroid", 0), formula_terms(name, self.centroid)
+
+
+def _name_pooled(formula: str, kind: int) -> str:
+    """What a formula's score of all nuclei together, or of all of a class, is called."""
+    if formula not in ("pq", "dq", "sq"):
+        return formula
+    return "bpq_pooled" if formula == "pq" and kind == 0 else f"{formula}_pooled"
 
 
 def _bound_source(
@@ -196,6 +204,8 @@ def _average_classes(averages: dict[Key, Floats], kinds: Sequence[int]) -> Float
 
     It is no ratio of two sums, as all other scores are.
     """
-    pq = [np.where(np.isnan(averages["recall", k]), np.nan, averages["pq", k]) for k in kinds]
+    pq = [
+        np.where(np.isnan(averages["recall", k]), np.nan, averages["pq_pooled", k]) for k in kinds
+    ]
     pq.append(np.full_like(averages["bpq_pooled", 0], np.nan))  # where there are no classes
     return ratio(np.nansum(pq, axis=0), (~np.isnan(np.stack(pq))).sum(axis=0))

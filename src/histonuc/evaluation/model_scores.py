@@ -11,21 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.evaluation.folder import SCORES_FILE, read_head, read_label_space
+from histonuc.evaluation.glossary import COMPARE
 from histonuc.evaluation.rotations import CROSSVAL_FILE, SCORES_FOLDER, read_summary
 from histonuc.evaluation.tile_scores import TILES_FILE, TileScores, read_tile_scores
 from histonuc.metrics.counts import ratio
-from histonuc.metrics.formulas import compute_score
 from histonuc.taxonomy import LabelSpace
 
-SCORE_NAMES = {
-    "bpq": "bPQ",
-    "mpq": "mPQ",
-    "dice": "nucleus Dice",
-    "aji": "AJI",
-    "aji_plus": "AJI+",
-    "f1": "F1 at IoU 0.5",
-}
-"""Scores of a tile that are compared, and what people call them."""
 CLASS_PREFIX = "pq/"
 """Scores ``pq/<class>`` are the tile's PQ of a class."""
 
@@ -42,7 +33,7 @@ class ModelScores:
         tiles: source and name of each tile.
         tissues: tissue of each tile; empty where unknown.
         num_truth: true nuclei of each tile, int64 (N,).
-        columns: float64 (N,) by name, those of `SCORE_NAMES` and of `CLASS_PREFIX`; NaN where a
+        columns: float64 (N,) by name, those in `COMPARE` and those of `CLASS_PREFIX`; NaN where a
             tile has no such score.
     """
 
@@ -133,8 +124,8 @@ def _merge_rows(folder: Path, table: TileScores, classes: Sequence[str]) -> Mode
     place = {tile: row for row, tile in enumerate(tiles)}
     rows = np.array([place[key] for key in keys])
     first = np.unique(rows, return_index=True)[1]
-    columns = {name: table.numbers[name] for name in SCORE_NAMES if name != "f1"}
-    columns["f1"] = compute_score("f1", table.sums_by_overlap()[:, 0])
+    scores = {**{name: table.numbers[name] for name in ("bpq", "mpq")}, **table.image_scores()}
+    columns = {name: scores[name] for name in COMPARE}
     columns |= {
         f"{CLASS_PREFIX}{name}": table.numbers["pq"][:, j] for j, name in enumerate(classes)
     }

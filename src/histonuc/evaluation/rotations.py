@@ -8,6 +8,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from histonuc.evaluation.glossary import (
+    CROSSVAL,
+    CROSSVAL_CLASS,
+    CROSSVAL_TISSUE,
+    SCORES,
+    name_score,
+)
+from histonuc.evaluation.table_files import Column, Table
 from histonuc.files import check_seal, read_json, seal, write_json
 
 CROSSVAL_FILE = "crossval.json"
@@ -22,11 +30,17 @@ CONVENTIONS = {
     "symmetric": "every fold trains, validates and tests once",
 }
 
+_SPREAD = ("_mean", "_sd")
+_TABLES = (
+    ("classes", "class", "per_class", CROSSVAL_CLASS),
+    ("tissues", "tissue", "per_tissue", CROSSVAL_TISSUE),
+    ("sources", "source", "per_source", CROSSVAL_TISSUE),
+)
+"""Tables in CSV and LaTeX: file, what a row is, section of the summary, scores in LaTeX."""
 _SECTIONS = ("overall", "per_class", "per_tissue", "per_source")
-SHOWN = {"bpq": "bPQ", "mpq": "mPQ", "dice": "Dice", "foreground_dice": "nucleus Dice"}
 SHOWN_BY = (
-    ("class", "per_class", ("pq_images", "pq", "dice")),
-    ("tissue", "per_tissue", ("bpq", "mpq", "foreground_dice")),
+    ("class", "per_class", CROSSVAL_CLASS),
+    ("tissue", "per_tissue", CROSSVAL_TISSUE),
 )
 """Tables for people: what a row is, the section of the summary, its scores."""
 
@@ -75,7 +89,7 @@ def summarise_rotations(
     Returns:
         JSON-able tables shaped as in scores.json, with ``{"mean", "sd", "values"}`` for a number.
     """
-    tables = {section: spread([own[section] for own in scores]) for section in _SECTIONS}
+    tables = {section: spread([content[section] for content in scores]) for section in _SECTIONS}
     for section in ("per_tissue", "per_source"):  # the folds name them in different orders
         tables[section] = dict(sorted(tables[section].items()))
     return {
@@ -137,18 +151,63 @@ def rotation_lines(summary: Mapping[str, Any]) -> list[str]:
     overall = summary["overall"]
     lines = [
         f"train/validate/test {rotations}: mean ± sd",
-        "   ".join(f"{label} {spread_text(overall[name])}" for name, label in SHOWN.items()),
+        "   ".join(f"{name_score(name)} {spread_text(overall[name])}" for name in CROSSVAL),
     ]
     for title, section, names in SHOWN_BY:
         if section == "per_class" and summary["no_classes"]:
             lines.append(f"no class scores: {summary['no_classes']}")
             continue
-        lines.append(f"{title:<26}" + "".join(f"{name:>18}" for name in names))
+        lines.append(f"{title:<26}" + "".join(f"{name_score(name):>18}" for name in names))
         lines += [
             f"{key or 'unknown':<26}" + "".join(f"{spread_text(row[name]):>18}" for name in names)
             for key, row in summary[section].items()
         ]
     return lines
+
+
+def rotation_tables(summary: Mapping[str, Any]) -> list[Table]:
+    """All scores with their spread as tables: over all tiles, by class, tissue and data set.
+
+    Args:
+        summary: what `summarise_rotations` made.
+    """
+    overall = summary["overall"]
+    tables = [
+        Table(
+            name="overall",
+            columns=(
+                Column(key="name", name="score"),
+                Column(key="score", name="", in_latex=False),
+                Column(key="value", name="mean ± sd", parts=_SPREAD),
+            ),
+            rows=[
+                ((name_score(key),), (key,), _list_spread(overall[key]))
+                for key in SCORES
+                if key in overall
+            ],
+        )
+    ]
+    for name, first, section, in_latex in _TABLES:
+        if section == "per_class" and summary["no_classes"]:
+            continue
+        rows = summary[section]
+        keys = [key for key in SCORES if any(key in row for row in rows.values())]
+        columns = [
+            Column(key=key, name=name_score(key), parts=_SPREAD, in_latex=key in in_latex)
+            for key in keys
+        ]
+        cells = [
+            ((title or "unknown",), *(_list_spread(row.get(key)) for key in keys))
+            for title, row in rows.items()
+        ]
+        first_column = Column(key=first, name=first)
+        tables.append(Table(name=name, columns=(first_column, *columns), rows=cells))
+    return tables
+
+
+def _list_spread(score: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
+    """Mean and standard deviation, None where not defined."""
+    return (score["mean"], score["sd"]) if score else (None, None)
 
 
 def spread_text(score: Mapping[str, Any]) -> str:

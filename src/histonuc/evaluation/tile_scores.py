@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.files import reading, replacing
-from histonuc.metrics.formulas import nucleus_sums
+from histonuc.metrics.formulas import compute_score, nucleus_sums
 from histonuc.taxonomy import LabelSpace
 
 TILES_FILE = "tiles.parquet"
@@ -35,7 +35,7 @@ NUMBERS: Mapping[str, type[np.generic]] = {
     "mpq": np.float64,
     "bpq_strict": np.float64,
     "mpq_strict": np.float64,
-    "dice": np.float64,
+    "foreground_dice": np.float64,
     "aji": np.float64,
     "aji_plus": np.float64,
     "dice_ensemble": np.float64,
@@ -71,7 +71,7 @@ class TileScore:
         mpq: mean PQ over the classes that the tile holds; NaN without nuclei of known class.
         bpq_strict: as `bpq`, but 0 where only the prediction has nuclei.
         mpq_strict: as `mpq`, but a class that only the prediction has counts as 0.
-        dice: Dice of nucleus against background; NaN when neither side has a nucleus.
+        foreground_dice: Dice of nucleus against background; NaN when neither side has a nucleus.
         aji: aggregated Jaccard index; NaN when neither side has a nucleus.
         aji_plus: AJI with one-to-one pairs; NaN when neither side has a nucleus.
         dice_ensemble: ensemble Dice; NaN when no two nuclei overlap.
@@ -96,7 +96,7 @@ class TileScore:
     mpq: float
     bpq_strict: float
     mpq_strict: float
-    dice: float
+    foreground_dice: float
     aji: float
     aji_plus: float
     dice_ensemble: float
@@ -165,6 +165,19 @@ class TileScores:
             texts={name: [texts[i] for i in order] for name, texts in self.texts.items()},
             numbers=self.numbers[order],
         )
+
+    def image_scores(self) -> dict[str, NDArray[np.float64]]:
+        """Scores of single images (N,) by what their mean over images is called.
+
+        NaN where an image has no such score.
+        """
+        return {
+            "foreground_dice_images": self.numbers["foreground_dice"],
+            "f1_images": compute_score("f1", self.sums_by_overlap()[:, 0]),
+            "aji": self.numbers["aji"],
+            "aji_plus": self.numbers["aji_plus"],
+            "dice_ensemble": self.numbers["dice_ensemble"],
+        }
 
     def sums_by_overlap(self) -> NDArray[np.float64]:
         """What the formulas take, of nuclei matched by overlap, float64 (N, 1 + C, 4).

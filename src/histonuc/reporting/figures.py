@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histonuc.evaluation.glossary import EVALUATE_CLASS, name_score
 from histonuc.reporting.inputs import Run, ScoreSet
 
 if TYPE_CHECKING:
@@ -32,14 +33,8 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
 }
 """matplotlib settings of every figure."""
-_SCORE_NAMES = {
-    "bpq": "bPQ",
-    "mpq": "mPQ",
-    "dice": "Dice",
-    "iou": "IoU",
-    "foreground_dice": "nucleus Dice",
-    "pixel_accuracy": "pixel accuracy",
-}
+_VALIDATION = ("bpq", "mpq", "dice", "iou", "foreground_dice", "pixel_accuracy")
+"""Scores whose course over the epochs is drawn."""
 
 
 def draw_learning_curves(run: Run, closed_form: Callable[[int], float] | None) -> str:
@@ -63,14 +58,13 @@ def draw_learning_curves(run: Run, closed_form: Callable[[int], float] | None) -
 
 def draw_class_bars(score_set: ScoreSet) -> str:
     """Nucleus and pixel scores of each class."""
-    keys = {"pq": "PQ", "dq": "DQ", "sq": "SQ", "dice": "Dice", "iou": "IoU"}
     per_class = score_set.scores["per_class"]
-    values = {label: [row[key] for row in per_class.values()] for key, label in keys.items()}
+    values = {name_score(key): [row[key] for row in per_class.values()] for key in EVALUATE_CLASS}
     return _grouped_bars(list(per_class), values, width=12.4, height=3.0)
 
 
 def draw_comparison_bars(score_sets: Sequence[ScoreSet]) -> str:
-    """PQ of each class, and binary and mean PQ, of several score sets side by side."""
+    """bPQ, mPQ and the PQ of each class, of several score sets side by side."""
     classes = list(score_sets[0].scores["per_class"])
     values = {
         item.name: [
@@ -99,7 +93,7 @@ def draw_tissue_bars(score_set: ScoreSet) -> str:
                 _drawable(values),
                 0.38,
                 color=colour,
-                label=f"{_SCORE_NAMES[key]}, mean {_text(overall[key])}",
+                label=f"{name_score(key)}, mean {_text(overall[key])}",
             )
             axes.bar_label(bars, [_text(value) for value in values], padding=3, fontsize=8)
             if overall[key] is not None:
@@ -138,8 +132,8 @@ def _draw_loss(axes: Axes, run: Run) -> None:
 
 def _draw_validation(axes: Axes, run: Run) -> None:
     axes.set_title("Validation", loc="left")
-    for (key, label), colour in zip(_SCORE_NAMES.items(), OKABE_ITO, strict=False):
-        _plot_epochs(axes, run, f"val.{key}", label, colour)
+    for key, colour in zip(_VALIDATION, OKABE_ITO, strict=False):
+        _plot_epochs(axes, run, f"val.{key}", name_score(key), colour)
     axes.set_ylim(0, 1)
     _legend(axes)
 

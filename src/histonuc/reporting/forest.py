@@ -58,7 +58,7 @@ def _panels(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[st
     panels: dict[str, tuple[list[str], list[Any]]] = {}
     for number, comparison in enumerate(comparisons):
         for title, rows in comparison_blocks(comparison):
-            panel = title if title.endswith("of tissue") else "all tissues, PQ of class"
+            panel = title if title.endswith("of tissue") else "all tiles, PQ of class"
             names, series = panels.setdefault(panel, ([], [{} for _ in comparisons]))
             names += [name for name in rows if name not in names]
             series[number] |= rows

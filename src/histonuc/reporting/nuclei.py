@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from histonuc.evaluation.glossary import name_score
 from histonuc.reporting.figures import OKABE_ITO, draw_figure
 from histonuc.reporting.inputs import ScoreSet
 
@@ -14,23 +15,30 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_HEADLINES = {
-    "bpq": "bPQ, official",
-    "mpq": "mPQ, official",
-    "bpq_strict": "bPQ, strict",
-    "mpq_strict": "mPQ, strict",
-    "bpq_images": "bPQ, mean over images",
-    "bpq_pooled": "bPQ, all nuclei pooled",
-    "mpq_pooled": "mPQ+, all nuclei pooled",
-    "aji": "AJI",
-    "aji_plus": "AJI+",
-    "dice_ensemble": "ensemble Dice",
-    "f1": "F1 at IoU 0.5",
-    "f1_centroid": "F1 by centroids",
-    "hausdorff_um": "Hausdorff distance of pairs, µm",
-    "count_mae": "error of the count an image",
-    "count_r2": "R² of the count an image",
-}
+_HEADLINES = (
+    "bpq",
+    "mpq",
+    "bpq_strict",
+    "mpq_strict",
+    "bpq_images",
+    "mpq_images",
+    "bpq_pooled",
+    "mpq_pooled",
+    "dq_pooled",
+    "sq_pooled",
+    "aji",
+    "aji_plus",
+    "dice_ensemble",
+    "f1",
+    "f1_images",
+    "f1_centroid",
+    "foreground_dice",
+    "foreground_dice_images",
+    "hausdorff_um",
+    "count_mae",
+    "count_r2",
+)
+"""Overall scores in the report's table."""
 _ERRORS = {
     "found": OKABE_ITO[2],
     "misclassified": OKABE_ITO[4],
@@ -45,8 +53,8 @@ def headlines(scores: Mapping[str, Any]) -> list[tuple[str, float, tuple[float, 
     """Name, value and bootstrap interval of each overall score that there is."""
     overall, intervals = scores["overall"], scores["intervals"]
     return [
-        (label, overall[key], tuple(intervals[key]) if intervals.get(key) else None)
-        for key, label in _HEADLINES.items()
+        (name_score(key), overall[key], tuple(intervals[key]) if intervals.get(key) else None)
+        for key in _HEADLINES
         if overall.get(key) is not None
     ]
 
@@ -84,7 +92,7 @@ def draw_nuclei(score_set: ScoreSet) -> str:
         _draw_errors(errors, score_set.scores["errors"])
         _draw_calibration(calibration, score_set.scores["calibration"])
 
-    return draw_figure(draw, width=12.4, height=3.4)
+    return draw_figure(draw, width=12.4, height=4.0)
 
 
 def _draw_thresholds(axes: Axes, score_set: ScoreSet) -> None:
@@ -99,7 +107,7 @@ def _draw_thresholds(axes: Axes, score_set: ScoreSet) -> None:
     axes.set_title("F1 by the overlap wanted", loc="left")
     axes.set_xlabel("IoU")
     axes.set_ylim(0, 1)
-    axes.legend(fontsize=8)
+    _put_legend_below(axes)
 
 
 def _draw_errors(axes: Axes, errors: Mapping[str, Mapping[str, int]]) -> None:
@@ -118,10 +126,11 @@ def _draw_errors(axes: Axes, errors: Mapping[str, Mapping[str, int]]) -> None:
                 axes.text(left + share / 2, row, text, ha="center", va="center", fontsize=8)
             left += share
     axes.set_yticks([0, 1], ["predicted", "true"])
-    axes.set_ylim(-0.6, 2.4)
+    axes.set_ylim(-0.6, 1.6)
     axes.set_xlim(0, 1)
+    axes.set_xlabel("share of the nuclei")
     axes.set_title("What became of the nuclei", loc="left")
-    axes.legend(fontsize=8, ncols=2, loc="upper left")
+    _put_legend_below(axes)
 
 
 def _draw_calibration(axes: Axes, calibration: Mapping[str, Mapping[str, Any]]) -> None:
@@ -139,14 +148,24 @@ def _draw_calibration(axes: Axes, calibration: Mapping[str, Mapping[str, Any]]) 
             if confidence is not None
         ]
         x, y, count = np.array(points, float).T
-        axes.plot(x, y, "-", color=colour, label=f"{label}, ECE {found['ece']:.3f}")
-        axes.scatter(x, y, 4 + 60 * count / count.max(), color=colour)
+        # Bins at the very top are drawn whole, over the frame.
+        axes.plot(x, y, "-", color=colour, clip_on=False, label=f"{label}, ECE {found['ece']:.3f}")
+        axes.scatter(x, y, 4 + 60 * count / count.max(), color=colour, clip_on=False, zorder=3)
     axes.set_title("Calibration", loc="left")
     axes.set_xlabel("confidence")
     axes.set_ylabel("share that is right")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    axes.legend(fontsize=8)
+    if axes.get_legend_handles_labels()[0]:
+        _put_legend_below(axes, num_columns=1)
+    else:
+        text = "the predictions state no probabilities"
+        axes.text(0.5, 0.3, text, ha="center", color="#888888", transform=axes.transAxes)
+
+
+def _put_legend_below(axes: Axes, num_columns: int = 2) -> None:
+    """Curves may lie anywhere inside the axes, so their legend stands outside."""
+    axes.legend(fontsize=8, ncols=num_columns, loc="upper left", bbox_to_anchor=(0, -0.18))
 
 
 def error_rows(scores: Mapping[str, Any]) -> Sequence[tuple[str, int | None, int | None]]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from histonuc._version import __version__
 from histonuc.evaluation import Panel
-from histonuc.evaluation.rotations import SHOWN, SHOWN_BY, spread_text
+from histonuc.evaluation.glossary import CROSSVAL, name_score
+from histonuc.evaluation.rotations import SHOWN_BY, spread_text
 from histonuc.extras import require
 from histonuc.files import reading, write_text
 from histonuc.reporting import figures
@@ -31,16 +32,8 @@ from histonuc.taxonomy import LabelSpace
 
 _TEMPLATE = "report.html.j2"
 
-SUMMARY_COLUMNS = {
-    "bpq": "bPQ",
-    "mpq": "mPQ",
-    "dq": "DQ",
-    "sq": "SQ",
-    "dice": "Dice",
-    "iou": "IoU",
-    "bce": "BCE",
-    "pixel_accuracy": "pixel accuracy",
-}
+SUMMARY_SCORES = ("bpq", "mpq", "dq_pooled", "sq_pooled", "dice", "iou", "bce", "pixel_accuracy")
+"""Overall scores in the report's first table."""
 _LOWER_IS_BETTER = {"bce"}
 
 
@@ -86,7 +79,7 @@ def report(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         summary=_summarise(loaded, score_sets),
-        summary_columns=SUMMARY_COLUMNS,
+        summary_columns={key: name_score(key) for key in SUMMARY_SCORES},
         data=preview_data(data) if data is not None else None,
         runs=[_view_run(run) for run in loaded],
         score_sets=[_view_scores(index, item) for index, item in enumerate(score_sets)],
@@ -122,7 +115,7 @@ def _summarise(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> list[dict
         for run in runs
         if run.name not in scored
     ]
-    for key in SUMMARY_COLUMNS:
+    for key in SUMMARY_SCORES:
         values = [row["values"].get(key) for row in rows]
         numbers = [value for value in values if value is not None]
         best = (min if key in _LOWER_IS_BETTER else max)(numbers) if len(numbers) > 1 else None
@@ -145,7 +138,7 @@ def _summary_row(item: ScoreSet, run: Run | None) -> dict[str, Any]:
         "epochs": facts.get("epochs"),
         "tiles": item.scores["num_tiles"],
         "nuclei": item.scores["num_nuclei"],
-        "values": {key: item.scores["overall"][key] for key in SUMMARY_COLUMNS},
+        "values": {key: item.scores["overall"][key] for key in SUMMARY_SCORES},
     }
 
 
@@ -253,7 +246,7 @@ def _view_panel(identity: str, panel: Panel, space: LabelSpace) -> PanelView:
 
 
 def _compare(score_sets: Sequence[ScoreSet]) -> dict[str, Any] | None:
-    """PQ and Dice of every class for all score sets of the same classes."""
+    """PQ of every class for all score sets of the same classes."""
     classed = [item for item in score_sets if item.scores["no_classes"] is None]
     if len(classed) < 2:
         return None
@@ -270,7 +263,7 @@ def _view_rotations(item: RotationSet) -> dict[str, Any]:
     tables = [
         {
             "title": title,
-            "names": names,
+            "names": [name_score(name) for name in names],
             "rows": [
                 (key or "unknown", [spread_text(row[name]) for name in names])
                 for key, row in summary[section].items()
@@ -279,8 +272,9 @@ def _view_rotations(item: RotationSet) -> dict[str, Any]:
         for title, section, names in SHOWN_BY
         if not (section == "per_class" and summary["no_classes"])
     ]
-    overall = [spread_text(summary["overall"][name]) for name in SHOWN]
-    tables.insert(0, {"title": "", "names": [*SHOWN.values()], "rows": [("all tiles", overall)]})
+    overall = [spread_text(summary["overall"][name]) for name in CROSSVAL]
+    names = [name_score(name) for name in CROSSVAL]
+    tables.insert(0, {"title": "", "names": names, "rows": [("all tiles", overall)]})
     return {
         "name": item.name,
         "rotations": [

@@ -22,9 +22,11 @@ from histonuc.evaluation.rotations import (
     SCORES_FOLDER,
     SYMMETRIC,
     Rotation,
+    rotation_tables,
     summarise_rotations,
     write_summary,
 )
+from histonuc.evaluation.table_files import write_tables
 from histonuc.files import reading, write_text
 from histonuc.models.loading import load_model
 from histonuc.training.checkpoint import MAY_CHANGE, refuse_changes
@@ -77,6 +79,7 @@ def crossval(config: TrainConfig, *, symmetric: bool = False) -> dict[str, Any]:
         "scheme": "symmetric" if symmetric else "official",
         **summarise_rotations(rotations, scores),
     }
+    write_tables(rotation_tables(summary), config.out)
     return write_summary(summary, config.out)
 
 
@@ -95,13 +98,13 @@ def _rotate(config: TrainConfig, rotation: Rotation) -> dict[str, Any]:
             resume=True,  # of a finished run no step is left to do
         )
     )
-    evaluation, scores = score_model(
+    _, scores = score_model(
         load_model(str(run), config.accelerator),
         Store.open(config.data),
         TileSelection(folds=(rotation.test,), sources=config.sources),
         file.parent,
     )
-    log.info("test fold %d: %s", rotation.test, score_lines(evaluation)[1])
+    log.info("test fold %d: %s", rotation.test, score_lines(scores)[1])
     return scores
 
 

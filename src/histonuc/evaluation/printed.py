@@ -1,0 +1,153 @@
+"""The scores of an evaluation for people: lines on the screen, and tables in CSV and LaTeX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from histonuc.evaluation.glossary import EVALUATE, EVALUATE_CLASS, SCORES, name_score
+from histonuc.evaluation.table_files import Column, Table
+
+_INTERVAL = ("", "_low", "_high")
+_SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("classes", "class", "per_class", EVALUATE_CLASS),
+    ("tissues", "tissue", "per_tissue", ("bpq", "mpq", "foreground_dice")),
+    ("sources", "source", "per_source", ("bpq", "mpq", "foreground_dice")),
+)
+"""Tables: name of the files, what a row is, section of scores.json, scores that LaTeX has."""
+
+
+def score_lines(scores: Mapping[str, Any]) -> list[str]:
+    """The scores in short.
+
+    Args:
+        scores: content of scores.json, or what `score_tables` makes.
+    """
+    overall = scores["overall"]
+    lines = [
+        f"{scores['num_tiles']} tiles, {scores['num_nuclei']} nuclei, {overall['tp']} found, "
+        f"{overall['fn']} missed, {overall['fp']} spurious",
+        *(
+            "   ".join(f"{name_score(key)} {_format(overall[key])}" for key in keys)
+            for keys in EVALUATE
+        ),
+        _describe_calibration(scores["calibration"]),
+    ]
+    if scores["no_classes"]:
+        return [*lines, f"no class scores: {scores['no_classes']}"]
+    names = [name_score(key) for key in EVALUATE_CLASS]
+    header = f"{'class':<26}{'nuclei':>8}" + "".join(f"{name:>11}" for name in names)
+    rows = [
+        f"{name:<26}{row['num_nuclei']:>8}"
+        + "".join(f"{_format(row[key]):>11}" for key in EVALUATE_CLASS)
+        for name, row in scores["per_class"].items()
+    ]
+    return [*lines, header, *rows]
+
+
+def list_tables(scores: Mapping[str, Any]) -> list[Table]:
+    """All scores as tables: over all tiles, by class, by tissue and by data set.
+
+    Args:
+        scores: content of scores.json.
+    """
+    intervals = scores["intervals"]
+    return [
+        _list_overall(scores["overall"], intervals),
+        *(
+            _list_rows(name, first, scores[section], intervals[section], in_latex)
+            for name, first, section, in_latex in _SECTIONS
+            if not (section == "per_class" and scores["no_classes"])
+        ),
+    ]
+
+
+def _list_overall(overall: Mapping[str, Any], intervals: Mapping[str, Any]) -> Table:
+    """A row a score."""
+    return Table(
+        name="overall",
+        columns=(
+            Column(key="score", name="score"),
+            Column(key="name", name="", in_latex=False),
+            Column(key="value", name="value", parts=("", "_low", "_high")),
+        ),
+        rows=[
+            ((name_score(key),), (key,), _bound(overall[key], intervals.get(key)))
+            for key in SCORES
+            if overall.get(key) is not None
+        ],
+    )
+
+
+def _list_rows(
+    name: str,
+    first: str,
+    rows: Mapping[str, Any],
+    intervals: Mapping[str, Any],
+    in_latex: Sequence[str],
+) -> Table:
+    """A row a class, tissue or data set; a column a score that any of them has."""
+    counts = [key for key in ("num_tiles", "num_nuclei", "num_images") if _is_there(rows, key)]
+    keys = [key for key in SCORES if _is_there(rows, key)]
+    bounded = {key for key in keys if any(key in row for row in intervals.values())}
+    columns = [Column(key=first, name=first)]
+    columns += [
+        Column(key=key, name=key.removeprefix("num_"), in_latex=key == "num_nuclei")
+        for key in counts
+    ]
+    columns += [
+        Column(
+            key=key,
+            name=name_score(key),
+            parts=_INTERVAL if key in bounded else ("",),
+            in_latex=key in in_latex,
+        )
+        for key in keys
+    ]
+    return Table(
+        name=name,
+        columns=tuple(columns),
+        rows=[
+            (
+                (title or "unknown",),
+                *((row[key],) for key in counts),
+                *_list_cells(row, intervals[title], keys, bounded),
+            )
+            for title, row in rows.items()
+        ],
+    )
+
+
+def _list_cells(
+    row: Mapping[str, Any], intervals: Mapping[str, Any], keys: Sequence[str], bounded: set[str]
+) -> Iterator[tuple[float | None, ...]]:
+    for key in keys:
+        value = row.get(key)
+        yield _bound(value, intervals.get(key)) if key in bounded else (value,)
+
+
+def _is_there(rows: Mapping[str, Any], key: str) -> bool:
+    return any(row.get(key) is not None for row in rows.values())
+
+
+def _bound(
+    value: float | None, interval: Sequence[float] | None
+) -> tuple[float | None, float | None, float | None]:
+    """A value and the ends of its interval, None where there is none."""
+    low, high = interval or (None, None)
+    return value, low, high
+
+
+def _describe_calibration(calibration: Mapping[str, Any]) -> str:
+    score = f"ECE of the score {_format(calibration['score']['ece'])}"
+    by_class = calibration["class"]
+    if by_class["temperature"] is None:
+        return score
+    return (
+        f"ECE of the class {_format(by_class['ece'])}, {_format(by_class['ece_fitted'])} at "
+        f"{by_class['temperature']:.3f} times the temperature   {score}"
+    )
+
+
+def _format(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
