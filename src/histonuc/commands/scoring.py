@@ -48,9 +48,9 @@ def evaluate(
     from histonuc.data.store import Store
     from histonuc.evaluation import TileSelection, score_files, score_lines, score_model
 
-    store = Store.open(data)
     selection = TileSelection(folds=folds, sources=sources, part=part)
     if predictions is not None:
+        store = Store.open(data)
         _, scores = score_files(
             predictions, store, selection, out, type_map=types, binary_only=binary_only
         )
@@ -58,9 +58,8 @@ def evaluate(
         from histonuc.models.loading import load_model
 
         loaded = load_model(model, device, precision, flips=flips)
-        _, scores = score_model(
-            loaded, store, selection, out, binary_only=binary_only, flips=flips
-        )
+        store = Store.open(data)
+        _, scores = score_model(loaded, store, selection, out, binary_only=binary_only, flips=flips)
     return Outcome(lines=[*score_lines(scores), f"wrote {out}/scores.json"], data=scores)
 
 
