@@ -16,11 +16,13 @@ from cyclopts import App, Parameter
 from histonuc import commands
 from histonuc._version import __version__
 from histonuc.commands.config_file import PRINTED_BY, read_config
+from histonuc.parts import load_plugin
 
 app = App(
     name="histonuc",
     help="Find, outline and classify every nucleus in H&E tissue; train and judge the networks.",
-    help_epilogue="Every command takes --json (machine-readable) and --debug (tracebacks).",
+    help_epilogue="Every command takes --json (machine-readable), --debug (tracebacks) and "
+    "--plugin FILE.py (trunks, representations and losses of your own).",
     version=__version__,
     default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     result_action="return_value",
@@ -69,7 +71,7 @@ def run(arguments: Sequence[str]) -> int:
     for noisy in ("PIL", "matplotlib", "tifffile", "torch", "onnxscript", "onnx_ir", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        outcome = app(_with_config(tokens))
+        outcome = app(_with_files(tokens))
     except (ValueError, OSError) as error:
         if debug:
             raise
@@ -86,13 +88,28 @@ def run(arguments: Sequence[str]) -> int:
     return outcome.exit_code
 
 
-def _with_config(tokens: list[str]) -> list[str]:
-    """Take ``--config FILE`` out of the tokens and let its values stand below the flags."""
-    app.config = ()
-    if "--config" not in tokens:
-        return tokens
-    at = tokens.index("--config")
-    if at + 1 >= len(tokens):
-        raise ValueError(f"--config needs a YAML file; {PRINTED_BY}")
-    app.config = (read_config(Path(tokens[at + 1])),)
-    return tokens[:at] + tokens[at + 2 :]
+def _with_files(tokens: list[str]) -> list[str]:
+    """Take ``--plugin FILE`` and ``--config FILE`` out of the tokens and read those files.
+
+    A plugin is run before the rest is understood; values of a configuration stand below the flags.
+    """
+    plugins, tokens = _take(tokens, "--plugin", "a Python file")
+    for path in plugins:
+        load_plugin(path)
+    configs, tokens = _take(tokens, "--config", f"a YAML file; {PRINTED_BY}")
+    app.config = tuple(read_config(Path(path)) for path in configs)
+    return tokens
+
+
+def _take(tokens: list[str], flag: str, what: str) -> tuple[list[str], list[str]]:
+    """The words after each occurrence of a flag, and all other tokens."""
+    taken, others, words = [], [], iter(tokens)
+    for word in words:
+        if word != flag:
+            others.append(word)
+            continue
+        value = next(words, None)
+        if value is None:
+            raise ValueError(f"{flag} needs {what}")
+        taken.append(value)
+    return taken, others

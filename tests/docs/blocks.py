@@ -7,6 +7,8 @@ here says why in a comment before it, which readers of the page do not see::
 
     <!-- test: parse only, needs a cluster -->   the command line is parsed, not run
     <!-- test: skip, a SLURM script -->          nothing is done with the block
+
+A block with the title of a file (``title="my_loss.py"`` behind the fence) is written to that file.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ PAGES = [
 SHELL, PYTHON = ("bash", "sh", "console"), ("python", "py")
 _BLOCK = re.compile(
     r"(?:^ *<!-- test: (?P<how>parse only|skip),? (?P<why>[^>]*?) *-->\s*\n)?"
-    r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```",
+    r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n"
+    r"(?P<text>.*?)^(?P=indent)```",
     re.M | re.S,
 )
 _BUDGET = {
@@ -57,6 +60,7 @@ class Block:
         page: the page's path.
         line: the line of the page that the block's text starts on, from 1.
         language: the word behind the fence.
+        title: the file that the block is to be written to; empty where it has none.
         text: the block's content, without the indentation of the fence.
         how: "run", "parse only" or "skip".
         why: why it is not run; empty where it is.
@@ -65,6 +69,7 @@ class Block:
     page: Path
     line: int
     language: str
+    title: str
     text: str
     how: str
     why: str
@@ -78,6 +83,7 @@ def find_blocks(page: Path) -> list[Block]:
             page=page,
             line=content.count("\n", 0, match.start("text")) + 1,
             language=match["language"],
+            title=match["title"] or "",
             text=re.sub(rf"^{match['indent']}", "", match["text"], flags=re.M),
             how=match["how"] or "run",
             why=match["why"] or "",
@@ -94,6 +100,9 @@ def runnable(page: Path) -> list[Block]:
 def run_block(block: Block) -> None:
     """Run a block in the current folder; a command that fails, or Python that raises, is an error."""
     if block.how == "skip":
+        return
+    if block.title:
+        Path(block.title).write_text(block.text)
         return
     if block.language in PYTHON:
         code = compile("\n" * (block.line - 1) + block.text, str(block.page), "exec")

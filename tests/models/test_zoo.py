@@ -54,10 +54,12 @@ def test_unknown_names_list_the_choices() -> None:
     with pytest.raises(ValueError, match=r"unknown trunk 'vnet'; choose from .*'unet'"):
         build_trunk("vnet")
     with pytest.raises(
-        ValueError, match=r"no option \['widht'\]; it has \['width', 'depth', 'up'\]"
+        ValueError, match=r"widht \(did you mean width\?\); known are depth, up, width"
     ):
         build_trunk("unet", widht=3)
-    with pytest.raises(ValueError, match=r"'refinenet50' has no option \['depth'\]"):
+    with pytest.raises(
+        ValueError, match=r"options of the trunk 'refinenet50': depth .*; known are pools, width"
+    ):
         build_trunk("refinenet50", depth=101)
 
 

@@ -28,6 +28,7 @@ def list_models() -> Outcome:
         lines += ["", "the trunks need torch to be listed: pip install 'histonuc[train]'"]
         return Outcome(lines=lines, data={"shipped": shipped})
     from histonuc.models.zoo import model_table
+    from histonuc.parts import part_names
     from histonuc.representations import REPRESENTATIONS
 
     trunks = model_table()
@@ -35,7 +36,8 @@ def list_models() -> Outcome:
     lines += [
         f"{row.trunk:<22}{row.num_parameters / 1e6:>12.2f} M{row.gflops:>18.1f}" for row in trunks
     ]
-    lines += ["", f"every trunk works with every representation: {', '.join(REPRESENTATIONS)}"]
+    representations = [*REPRESENTATIONS, *part_names("representation", REPRESENTATIONS)]
+    lines += ["", f"every trunk works with every representation: {', '.join(representations)}"]
     return Outcome(
         lines=lines, data={"shipped": shipped, "trunks": [asdict(row) for row in trunks]}
     )

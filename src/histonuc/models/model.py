@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from histonuc.representations import Representation, build_representation
+from histonuc.parts import find_part
+from histonuc.representations import REPRESENTATIONS, Representation, build_representation
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class ModelSpec:
         mpp: microns per pixel of the images it was trained on.
         trunk_options: keyword arguments of the trunk.
         representation_options: keyword arguments of the representation.
+        origins: where a trunk or representation came from that is not the package's, by kind; said
+            in the error where it is missing, and nothing is ever loaded from there.
     """
 
     trunk: str
@@ -37,9 +40,11 @@ class ModelSpec:
     mpp: float
     trunk_options: Mapping[str, Any] = field(default_factory=dict)
     representation_options: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON and YAML; `from_dict` reads it back."""
+        origins = {"origins": dict(self.origins)} if self.origins else {}
         return {
             "trunk": self.trunk,
             "representation": self.representation,
@@ -47,6 +52,7 @@ class ModelSpec:
             "mpp": self.mpp,
             "trunk_options": dict(self.trunk_options),
             "representation_options": dict(self.representation_options),
+            **origins,
         }
 
     @classmethod
@@ -66,6 +72,7 @@ class ModelSpec:
             mpp=float(record["mpp"]),
             trunk_options=dict(record.get("trunk_options", {})),
             representation_options=dict(record.get("representation_options", {})),
+            origins=dict(record.get("origins", {})),
         )
 
     def to_json(self) -> str:
@@ -87,9 +94,9 @@ class ModelSpec:
         Raises:
             ValueError: unknown name or option.
         """
-        return build_representation(
-            self.representation, len(self.label_space), **self.representation_options
-        )
+        name, origin = self.representation, self.origins.get("representation", "")
+        find_part("representation", name, REPRESENTATIONS, origin)
+        return build_representation(name, len(self.label_space), **self.representation_options)
 
 
 class Model(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from histonuc.files import replacing
+from histonuc.field_checks import refuse_unknown
+from histonuc.files import one_line, replacing
 from histonuc.models.model import SPEC_KEY, ModelSpec
 from histonuc.models.network import Network
+from histonuc.parts import find_origin, find_part, part_names
+from histonuc.representations import REPRESENTATIONS
 from histonuc.taxonomy import LabelSpace
-from histonuc.trunks.base import Trunk
+from histonuc.trunks.base import Trunk, warn_no_weights
 from histonuc.trunks.compact import Compact
 from histonuc.trunks.deeplab import DeepLabV3
 from histonuc.trunks.inception_unet import InceptionUNet
@@ -43,25 +46,38 @@ MODEL_FILE = "model.safetensors"
 
 
 def build_trunk(name: str, *, pretrained: bool = False, **options: Any) -> Trunk:
-    """The trunk `name`.
+    """The trunk `name`, of the package or of one's own.
 
     Raises:
         ValueError: unknown name or option, an impossible value, or weights out of reach.
     """
-    if name not in TRUNKS:
-        raise ValueError(f"unknown trunk {name!r}; choose from {list(TRUNKS)}")
-    builder = TRUNKS[name]
+    builder = find_part("trunk", name, TRUNKS)
+    parameters = inspect.signature(builder).parameters
     fixed = {"pretrained", *getattr(builder, "keywords", ())}  # what the name already says
-    known = [option for option in inspect.signature(builder).parameters if option not in fixed]
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise ValueError(f"trunk {name!r} has no option {unknown}; it has {known}")
-    return builder(pretrained=pretrained, **options)
+    known = [option for option in parameters if option not in fixed]
+    refuse_unknown(options, known, f"options of the trunk {name!r}")
+    if "pretrained" in parameters:
+        options["pretrained"] = pretrained
+    elif pretrained:
+        warn_no_weights(name)
+    trunk: Trunk = builder(**options)
+    return trunk
 
 
 def build_network(spec: ModelSpec, *, pretrained: bool = False) -> Network:
-    """A model with fresh weights, those of its encoder pretrained if asked for."""
-    return Network(spec, build_trunk(spec.trunk, pretrained=pretrained, **spec.trunk_options))
+    """A model with fresh weights, those of its encoder pretrained if asked for.
+
+    Raises:
+        ValueError: what `build_trunk` and `ModelSpec.build_representation` raise.
+    """
+    find_part("trunk", spec.trunk, TRUNKS, spec.origins.get("trunk", ""))
+    trunk = build_trunk(spec.trunk, pretrained=pretrained, **spec.trunk_options)
+    origins = {
+        "trunk": find_origin("trunk", spec.trunk, TRUNKS),
+        "representation": find_origin("representation", spec.representation, REPRESENTATIONS),
+    }
+    found = {kind: origin for kind, origin in origins.items() if origin}
+    return Network(replace(spec, origins=found), trunk)
 
 
 def save_network(
@@ -203,12 +219,22 @@ class ModelRow:
 
 
 def model_table(representation: str = "semantic", num_classes: int = 5) -> list[ModelRow]:
-    """Size and cost of every trunk; nothing is allocated or computed (meta tensors)."""
+    """Size and cost of every trunk; nothing is allocated or computed (meta tensors).
+
+    One of the user's own that fails is left out, with a warning.
+    """
     space = LabelSpace(name="table", classes=tuple(f"class {j}" for j in range(num_classes)))
-    return [
-        measure(ModelSpec(trunk=name, representation=representation, label_space=space, mpp=0.25))
-        for name in TRUNKS
-    ]
+    own = part_names("trunk", TRUNKS)
+    rows = []
+    for name in [*TRUNKS, *own]:
+        spec = ModelSpec(trunk=name, representation=representation, label_space=space, mpp=0.25)
+        try:
+            rows.append(measure(spec))
+        except Exception as error:
+            if name not in own:
+                raise
+            logger.warning("the trunk %s cannot be measured: %s", name, one_line(error))
+    return rows
 
 
 def measure(spec: ModelSpec, size_px: int = 256) -> ModelRow:

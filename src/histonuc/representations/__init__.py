@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.parts import find_part
 from histonuc.representations.hover import Hover
 from histonuc.representations.offset import Offset
 from histonuc.representations.semantic import Semantic
@@ -94,11 +95,11 @@ REPRESENTATIONS: dict[str, Callable[..., Representation]] = {
 
 
 def build_representation(name: str, num_classes: int, **options: Any) -> Representation:
-    """The representation `name` for `num_classes` classes.
+    """The representation `name`, of the package or of one's own, for `num_classes` classes.
 
     Raises:
         ValueError: unknown name or option, or a bad value.
     """
-    if name not in REPRESENTATIONS:
-        raise ValueError(f"unknown representation {name!r}; choose from {list(REPRESENTATIONS)}")
-    return REPRESENTATIONS[name](num_classes=num_classes).with_options(**options)
+    builder = find_part("representation", name, REPRESENTATIONS)
+    built: Representation = builder(num_classes=num_classes)
+    return built.with_options(**options)

@@ -29,8 +29,12 @@ import torch
 import yaml
 from torch import Tensor
 
-from histonuc.files import DRAFT_PREFIX, replacing, write_text
+from histonuc.files import DRAFT_PREFIX, read_json, replacing, write_text
+from histonuc.models.zoo import TRUNKS
+from histonuc.parts import find_origin
+from histonuc.representations import REPRESENTATIONS
 from histonuc.training.config import TrainConfig
+from histonuc.training.loss import LOSSES
 from histonuc.yaml_reader import read_yaml
 
 MAY_CHANGE = (
@@ -149,10 +153,29 @@ def open_run(config: TrainConfig, argv: list[str]) -> TrainState | None:
         _clear(config)
     run.mkdir(parents=True, exist_ok=True)
     write_text(run / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
-    environment = json.dumps(describe_environment(config.seed, argv), indent=2)
-    write_text(run / "environment.json", environment)
+    environment = {**describe_environment(config.seed, argv), "origins": _find_origins(config)}
+    write_text(run / "environment.json", json.dumps(environment, indent=2))
     write_text(run / "metrics.jsonl", "")
     return None
+
+
+def _find_origins(config: TrainConfig) -> dict[str, str]:
+    """Where the run's parts came from that are not the package's, by kind."""
+    origins = {
+        "trunk": find_origin("trunk", config.trunk, TRUNKS),
+        "representation": find_origin("representation", config.representation, REPRESENTATIONS),
+        "loss": find_origin("loss", config.loss, LOSSES),
+    }
+    return {kind: origin for kind, origin in origins.items() if origin}
+
+
+def read_origins(config: TrainConfig) -> dict[str, str]:
+    """The same of a run to go on with, for the error where a part is missing; {} without a run."""
+    file = config.out / "environment.json"
+    if not can_resume(config) or not file.is_file():
+        return {}
+    origins = read_json(file, "environment of a training").get("origins", {})
+    return {str(kind): str(origin) for kind, origin in origins.items()}
 
 
 def _clear(config: TrainConfig) -> None:

@@ -33,13 +33,15 @@ class TrainConfig:
     out: Path
     """Run folder to write."""
     trunk: str = "unet"
-    """Network: see `histonuc models`."""
+    """Network: see `histonuc models`; one of your own by its name (--plugin)."""
     representation: str = "offset"
-    """How nuclei become maps and come back."""
+    """How nuclei become maps and come back; one of your own by its name (--plugin)."""
     trunk_options: dict[str, Any] = field(default_factory=dict)
     """Options of the trunk, e.g. up: bilinear for unet."""
     representation_options: dict[str, Any] = field(default_factory=dict)
     """Options of the representation, e.g. dice: 1.0, class_weights."""
+    loss: str = "representation"
+    """Loss to minimise: the representation's, or one of your own by its name (--plugin)."""
     pretrained: bool = True
     """Start from pretrained encoder weights where the trunk has them."""
     init: str = ""

@@ -171,10 +171,11 @@ def _loss(run: Run, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]
     # Fabric opens the autocast of `precision` around forward, but not around marked methods.
     with run.fabric.autocast():
         logits, auxiliary = run.model.forward_train(batch["image"])
-    loss, parts = run.bare.representation.loss(logits, batch["targets"])
+    representation, targets = run.bare.representation, batch["targets"]
+    loss, terms = run.loss(representation, logits, targets)
     if auxiliary is not None:
-        loss = loss + AUX_WEIGHT * run.bare.representation.loss(auxiliary, batch["targets"])[0]
-    return loss, parts
+        loss = loss + AUX_WEIGHT * run.loss(representation, auxiliary, targets)[0]
+    return loss, terms
 
 
 def _clip(run: Run) -> float:

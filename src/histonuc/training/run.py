@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,9 +25,11 @@ from histonuc.training.checkpoint import (
     can_resume,
     load_state,
     open_run,
+    read_origins,
     save_state,
 )
 from histonuc.training.config import TrainConfig
+from histonuc.training.loss import Loss, find_loss
 from histonuc.training.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Run:
     model: Any  # Network, wrapped by Fabric
     bare: Network
     average: Network | None
+    loss: Loss
     optimizer: Any
     schedule: CosineRestarts
     dataset: TileDataset
@@ -78,8 +82,10 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
         ValueError: settings that the store or the run to be resumed contradict.
     """
     store = Store.open(config.data)
+    origins = read_origins(config)
+    loss = find_loss(config.loss, origins.get("loss", ""))
     torch.manual_seed(config.seed)
-    model = _model(config, store)
+    model = _model(config, store, origins)
     dataset, steps_per_epoch = _dataset(fabric, config, store, model)
     state = _open_on_first(fabric, config)
     if state is not None:
@@ -104,6 +110,7 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
         model=wrapped,
         bare=model,
         average=average,
+        loss=loss,
         optimizer=optimizer,
         schedule=_schedule(config, steps_per_epoch),
         dataset=dataset,
@@ -140,7 +147,7 @@ def save_last(run: Run) -> None:
     save_network(run.judged, folder)
 
 
-def _model(config: TrainConfig, store: Store) -> Network:
+def _model(config: TrainConfig, store: Store, origins: Mapping[str, str]) -> Network:
     model = build_network(
         ModelSpec(
             trunk=config.trunk,
@@ -149,6 +156,7 @@ def _model(config: TrainConfig, store: Store) -> Network:
             mpp=config.mpp,
             trunk_options=config.trunk_options,
             representation_options=config.representation_options,
+            origins=origins,
         ),
         pretrained=config.pretrained and not config.init and not can_resume(config),
     )
