@@ -106,8 +106,8 @@ def test_a_config_file_stands_below_the_flags(capsys, tmp_path, monkeypatch) -> 
     assert config.augment.blur == 0.5
     for text, message in (
         ("trunk: compact\nepohcs: 7\n", "epohcs (did you mean epochs?); known are accelerator, "),
-        ("trunk: compact\nepochs: [1\nfolds: : 3\n", "line 3, column 6"),
-        ("- trunk\n", "holds no settings by name"),
+        ("trunk: compact\nepochs: [1\nfolds: : 3\n", "my.yaml, line 3: "),
+        ("- trunk\n", "expected values by name, got list"),
         ("plugin: [mine.py]\n", "unknown settings in"),
     ):
         file.write_text(text)

@@ -14,9 +14,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins.precision import MixedPrecision
 
 from histonuc import cli, extras
-from histonuc.evaluation import Evaluation
 from histonuc.models.zoo import load_network
-from histonuc.training import loop, tracking
+from histonuc.training import loop, tracking, validation
 from histonuc.training.checkpoint import load_state
 from histonuc.training.loop import _step_seed, _update_average, train
 
@@ -122,7 +121,7 @@ def test_checkpoints_every_so_many_steps(settings, monkeypatch) -> None:
 
 
 def test_there_is_a_best_checkpoint_where_no_score_is_defined(settings, monkeypatch) -> None:
-    monkeypatch.setattr(Evaluation, "summary", lambda self: {"dice": None, "bce": 0.5})
+    monkeypatch.setattr(validation, "summarise", lambda _: {"dice": None, "bce": 0.5})
     run = train(settings(epochs=2))
     assert (run / "checkpoints" / "best" / "model.safetensors").is_file()
     assert [row["best"] for row in rows(run, "epoch")] == [False, False]

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cyclopts import App, ArgumentCollection
 from cyclopts.config import Dict
 
 from histonuc.field_checks import refuse_unknown
-from histonuc.files import reading
+from histonuc.yaml_reader import read_yaml
 
 PRINTED_BY = "`histonuc config train` prints one"
 
@@ -61,8 +60,4 @@ def read_config(path: Path) -> ConfigFile:
     """
     if not path.is_file():
         raise ValueError(f"--config: no file at {path}; {PRINTED_BY}")
-    with reading(path, "YAML of settings"):
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(values, dict):
-        raise ValueError(f"--config: {path} holds no settings by name; {PRINTED_BY}")
-    return ConfigFile(path=path, values=values)
+    return ConfigFile(path=path, values=read_yaml(path, "settings"))
