@@ -162,7 +162,7 @@ def print_peak(num: int) -> None:
     store = DrawnStore(num)
     classes = ScoredClasses(label_space=store.label_space)
     pairs = pair_with_truth(store, store.predictions(), classes)
-    evaluation = score_tiles(pairs, num, classes)
+    evaluation = score_tiles(pairs, classes)
     scored = peak_kib()
     with TemporaryDirectory() as folder:
         write_scores(evaluation, Path(folder))

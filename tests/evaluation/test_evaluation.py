@@ -300,9 +300,10 @@ def test_batches_hold_tiles_of_one_size_and_progress_is_told() -> None:
         sizes.append(images.shape[:2])
         return perfect(store)(images)
 
-    evaluation = run(store, predict, progress=lambda done, total: told.append((done, total)))
+    evaluation = run(store, predict, progress=lambda row, area: told.append((row.tile, area)))
     assert sizes == [(2, 48), (2, 400), (2, 48)]
-    assert told == [(done, 6) for done in range(1, 7)]
+    assert [tile for tile, _ in told] == list(range(6))
+    assert told[2][1] == pytest.approx((400 * MPP / 1000) ** 2)
     panel = next(p for p in evaluation.panels if p.record.tile == 2)
     assert panel.image.shape == (PANEL_PX, PANEL_PX, 3)
     np.testing.assert_array_equal(panel.truth, store.instances(2)[72 : 72 + 256, 72 : 72 + 256])

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from histonuc.commands.outcome import Outcome
 from histonuc.extras import require
+
+if TYPE_CHECKING:
+    from histonuc.evaluation.evaluate import Progress
 
 
 def evaluate(
@@ -51,16 +56,42 @@ def evaluate(
     selection = TileSelection(folds=folds, sources=sources, part=part)
     if predictions is not None:
         store = Store.open(data)
-        _, scores = score_files(
-            predictions, store, selection, out, type_map=types, binary_only=binary_only
-        )
+        with _showing_progress(len(selection.find_tiles(store))) as progress:
+            _, scores = score_files(
+                Path(predictions),
+                store,
+                selection,
+                Path(out),
+                type_map=types,
+                binary_only=binary_only,
+                progress=progress,
+            )
     else:
         from histonuc.models.loading import load_model
 
         loaded = load_model(model, device, precision, flips=flips)
         store = Store.open(data)
-        _, scores = score_model(loaded, store, selection, out, binary_only=binary_only, flips=flips)
+        with _showing_progress(len(selection.find_tiles(store))) as progress:
+            _, scores = score_model(
+                loaded,
+                store,
+                selection,
+                Path(out),
+                binary_only=binary_only,
+                flips=flips,
+                progress=progress,
+            )
     return Outcome(lines=[*score_lines(scores), f"wrote {out}/scores.json"], data=scores)
+
+
+@contextmanager
+def _showing_progress(num_tiles: int) -> Iterator[Progress]:
+    """What shows the progress of a scoring, in the way that `predict` shows its own."""
+    from histonuc.inference.progress import open_meter
+
+    with open_meter(1) as meter:
+        meter.start("scoring", num_tiles)
+        yield lambda row, area_mm2: meter.advance(1, row.num_predicted, area_mm2)
 
 
 def merge_scores(scores: tuple[Path, ...], *, out: Path) -> Outcome:
@@ -95,6 +126,7 @@ def compare(scores: tuple[Path, ...], *, out: Path | None = None, seed: int = 0)
         from histonuc.files import write_json
         from histonuc.reporting.forest import write_forest_plot
 
+        out = Path(out)
         figures = write_forest_plot(result, out)
         tables = write_tables(comparison.comparison_tables(result), out)
         write_json(result, out / comparison.COMPARISON_FILE)

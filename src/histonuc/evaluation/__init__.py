@@ -7,6 +7,7 @@ from histonuc.evaluation.evaluate import (
     score_model,
 )
 from histonuc.evaluation.folder import load_scores, write_scores
+from histonuc.evaluation.functions import evaluate_arrays, evaluate_function
 from histonuc.evaluation.panels import Panel, load_panels
 from histonuc.evaluation.pieces import merge_scores
 from histonuc.evaluation.printed import score_lines
@@ -21,6 +22,8 @@ __all__ = [
     "TileScore",
     "TileScores",
     "TileSelection",
+    "evaluate_arrays",
+    "evaluate_function",
     "evaluate_maps",
     "evaluate_predictions",
     "load_panels",

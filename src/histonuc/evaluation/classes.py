@@ -12,6 +12,8 @@ from histonuc.taxonomy import LABEL_SPACES, LabelSpace, find_comprised
 
 LEFT_OUT = "left out by --binary-only"
 """Why there are no class scores, where the user wanted none."""
+NO_TYPES = "the predictions have none"
+"""Why there are no class scores, where the predictions state no classes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ _COLUMNS = (
 """Of the tables of a comparison."""
 
 
-def compare(folders: Sequence[Path], *, seed: int = 0) -> dict[str, Any]:
+def compare(folders: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
     """Compare every later model with the first; JSON-able.
 
     Args:

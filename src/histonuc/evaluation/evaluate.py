@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.store import Store
-from histonuc.evaluation.classes import LEFT_OUT, ScoredClasses, choose_classes
+from histonuc.evaluation.classes import LEFT_OUT, NO_TYPES, ScoredClasses, choose_classes
 from histonuc.evaluation.counting import GroupCounts, count_tile, summarise_tile
 from histonuc.evaluation.folder import write_scores
 from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen, make_panel
@@ -24,8 +25,8 @@ from histonuc.models.model import Model
 from histonuc.representations import Representation
 from histonuc.taxonomy import LabelSpace
 
-Progress = Callable[[int, int], None]
-"""Takes the number of tiles that are scored and the number of all."""
+Progress = Callable[[TileScore, float], None]
+"""Takes the scores of each tile and its area in mm², 0 where its resolution is unknown."""
 
 _ROWS = 1000
 """Tiles whose scores are held as objects before they become arrays."""
@@ -58,26 +59,28 @@ def score_model(
         The evaluation, and the content of its ``scores.json``.
 
     Raises:
-        ValueError: see `evaluate_maps` and `TileSelection.find_tiles`.
+        ValueError: see `choose_classes` and `TileSelection.find_tiles`.
     """
-    evaluation = evaluate_maps(
+    tiles = selection.find_tiles(store)
+    spec = model.spec
+    classes = choose_classes(store.label_space, spec.label_space, binary_only=binary_only)
+    predictions = predict_tiles(
         store,
-        selection.find_tiles(store),
+        tiles,
         model.maps,
         representation=model.representation,
-        label_space=model.spec.label_space,
-        mpp=model.spec.mpp,
-        binary_only=binary_only,
-        progress=progress,
+        classes=classes,
+        mpp=spec.mpp,
     )
+    evaluation = score_tiles(pair_with_truth(store, predictions, classes), classes, progress)
     facts = {
         "name": model.name,
         "precision": model.precision,
         "flips": flips,
-        "classes": list(model.spec.label_space.classes),
+        "classes": list(spec.label_space.classes),
     }
     return evaluation, write_scores(
-        evaluation, out, model=facts, data=_describe_data(store, selection)
+        evaluation, out, model=facts, data=_describe_data(store, selection, classes)
     )
 
 
@@ -118,8 +121,9 @@ def score_files(
         progress=progress,
     )
     facts = {"name": predictions.name, "predictions": str(predictions)}
+    classes = ScoredClasses(label_space=store.label_space)
     return evaluation, write_scores(
-        evaluation, out, model=facts, data=_describe_data(store, selection)
+        evaluation, out, model=facts, data=_describe_data(store, selection, classes)
     )
 
 
@@ -159,7 +163,7 @@ def evaluate_maps(
     predictions = predict_tiles(
         store, tiles, predict, representation=representation, classes=classes, mpp=mpp
     )
-    return score_tiles(pair_with_truth(store, predictions, classes), len(tiles), classes, progress)
+    return score_tiles(pair_with_truth(store, predictions, classes), classes, progress)
 
 
 def evaluate_predictions(
@@ -187,12 +191,12 @@ def evaluate_predictions(
         ValueError: no tiles; see `read_predictions` as well.
     """
     _refuse_none(tiles)
-    reason = LEFT_OUT if binary_only else "" if have_classes(path) else "the predictions have none"
+    reason = LEFT_OUT if binary_only else "" if have_classes(path) else NO_TYPES
     classes = ScoredClasses(label_space=store.label_space, no_classes=reason)
     predictions = read_predictions(
         path, store, tiles, type_map, binary_only=binary_only, predicted=predicted
     )
-    return score_tiles(pair_with_truth(store, predictions, classes), len(tiles), classes, progress)
+    return score_tiles(pair_with_truth(store, predictions, classes), classes, progress)
 
 
 def pair_with_truth(
@@ -211,7 +215,6 @@ def pair_with_truth(
 
 def score_tiles(
     pairs: Iterable[tuple[TileTruth, Prediction]],
-    num_tiles: int,
     classes: ScoredClasses,
     progress: Progress | None = None,
 ) -> Evaluation:
@@ -219,7 +222,6 @@ def score_tiles(
 
     Args:
         pairs: truth and prediction of each tile.
-        num_tiles: how many come, for `progress`.
         classes: the classes that are scored.
         progress: told after each tile.
     """
@@ -228,7 +230,7 @@ def score_tiles(
     tables: list[TileScores] = []
     rows: list[TileScore] = []
     pictures: dict[int, Panel] = {}
-    for done, (truth, prediction) in enumerate(pairs, 1):
+    for truth, prediction in pairs:
         counts = count_tile(truth, prediction, num_classes, with_classes=with_classes)
         row = summarise_tile(truth, counts)
         key = (row.source, row.tissue)
@@ -243,7 +245,8 @@ def score_tiles(
             chosen = choose_panels([panel.record for panel in pictures.values()])
             pictures = {tile: pictures[tile] for tile in chosen}
         if progress is not None:
-            progress(done, num_tiles)
+            area_mm2 = truth.labels.size * truth.mpp**2 / 1e6
+            progress(row, area_mm2 if math.isfinite(area_mm2) else 0.0)
     return Evaluation(
         label_space=classes.label_space,
         no_classes=classes.no_classes,
@@ -258,6 +261,13 @@ def _refuse_none(tiles: NDArray[np.integer] | Sequence[int]) -> None:
         raise ValueError("no tiles to evaluate: `histonuc info DATA` lists its folds and sources")
 
 
-def _describe_data(store: Store, selection: TileSelection) -> dict[str, Any]:
+def _describe_data(
+    store: Store, selection: TileSelection, classes: ScoredClasses
+) -> dict[str, Any]:
     """What scores.json tells of the data beside the folds and sources."""
-    return {"store": str(store.path)} | ({"part": selection.part} if selection.part else {})
+    merged = classes.describe_merging(store.label_space)
+    return {
+        "store": str(store.path),
+        **({"part": selection.part} if selection.part else {}),
+        **({"merged_classes": merged} if merged else {}),
+    }

@@ -47,7 +47,7 @@ _KIND = "scores of `histonuc evaluate`"
 
 def write_scores(
     evaluation: Evaluation,
-    out_dir: Path,
+    out_dir: str | Path,
     *,
     model: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
@@ -64,6 +64,7 @@ def write_scores(
         The content of ``scores.json``, which appears last and at once: where it is, the other
         files are those that belong to it, and it has their checksums and its own.
     """
+    out_dir = Path(out_dir)
     folds = np.unique(evaluation.tiles.numbers["fold"]).tolist()
     sources = sorted(set(evaluation.tiles.texts["source"]))
     scores = {
@@ -149,12 +150,13 @@ def read_label_space(scores: Mapping[str, Any], folder: Path) -> LabelSpace:
         return LabelSpace.from_dict(scores["label_space"])
 
 
-def load_scores(folder: Path) -> tuple[Evaluation, dict[str, Any]]:
+def load_scores(folder: str | Path) -> tuple[Evaluation, dict[str, Any]]:
     """Read what `write_scores` wrote: the evaluation, exactly, and the content of scores.json.
 
     Raises:
         ValueError: as `read_head`.
     """
+    folder = Path(folder)
     scores = read_head(folder, (COUNTS_FILE, TILES_FILE, PANELS_FILE))
     space = read_label_space(scores, folder)
     with reading(folder / SCORES_FILE, _KIND):

@@ -44,7 +44,7 @@ class ModelScores:
     columns: dict[str, NDArray[np.float64]]
 
 
-def load_model_scores(folder: Path) -> ModelScores:
+def load_model_scores(folder: str | Path) -> ModelScores:
     """Read a folder of `histonuc evaluate` or `histonuc crossval`.
 
     A tile that two rotations test has the mean of its scores, so that it counts once.
@@ -53,6 +53,7 @@ def load_model_scores(folder: Path) -> ModelScores:
         ValueError: the folder is neither, two tiles of one table have the same name, or the
             rotations were scored for different classes.
     """
+    folder = Path(folder)
     folders = [folder]
     if (folder / CROSSVAL_FILE).is_file():
         rotations = read_summary(folder / CROSSVAL_FILE)["rotations"]

@@ -126,13 +126,13 @@ def save_panels(panels: Sequence[Panel], path: Path) -> None:
         np.savez_compressed(stream, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
 
 
-def load_panels(path: Path) -> tuple[Panel, ...]:
+def load_panels(path: str | Path) -> tuple[Panel, ...]:
     """Read what `save_panels` wrote.
 
     Raises:
         ValueError: the file is no such archive.
     """
-    with opening_npz(path, "panels of `histonuc evaluate`") as archive:
+    with opening_npz(Path(path), "panels of `histonuc evaluate`") as archive:
         about = json.loads(str(archive["about"]))
         return tuple(
             Panel(

@@ -19,7 +19,9 @@ _Piece = tuple[Path, Evaluation, dict[str, Any]]
 """Folder, evaluation, and content of scores.json."""
 
 
-def merge_scores(folders: Sequence[Path], out_dir: Path) -> tuple[Evaluation, dict[str, Any]]:
+def merge_scores(
+    folders: Sequence[str | Path], out_dir: str | Path
+) -> tuple[Evaluation, dict[str, Any]]:
     """Write the score folder of all tiles of several, as if they had been scored at once.
 
     Every file is the same, byte by byte, whatever the number and the order of the folders; only
@@ -38,7 +40,7 @@ def merge_scores(folders: Sequence[Path], out_dir: Path) -> tuple[Evaluation, di
     """
     if not folders:
         raise ValueError("expected score folders of `histonuc evaluate` to merge, got none")
-    pieces: list[_Piece] = [(folder, *load_scores(folder)) for folder in folders]
+    pieces: list[_Piece] = [(Path(folder), *load_scores(folder)) for folder in folders]
     for piece in pieces[1:]:
         _check_alike(pieces[0], piece)
     _check_disjoint(pieces)

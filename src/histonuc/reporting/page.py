@@ -46,11 +46,11 @@ class PanelView:
 
 
 def report(
-    runs: Sequence[Path],
-    out: Path,
+    runs: Sequence[str | Path],
+    out: str | Path,
     *,
-    scores: Sequence[Path] = (),
-    data: Path | None = None,
+    scores: Sequence[str | Path] = (),
+    data: str | Path | None = None,
 ) -> Path:
     """Write one self-contained HTML page about runs, their scores, and the data.
 
@@ -62,16 +62,17 @@ def report(
         data: store, for the preview of the data.
 
     Returns:
-        `out`.
+        The file.
 
     Raises:
         ValueError: a folder is not what it should be, there is nothing to report, or the extra
             ``report`` is not installed.
     """
     require("report", "histonuc report")
-    rotations, folders = load_rotations(runs)
+    out = Path(out)
+    rotations, folders = load_rotations([Path(run) for run in runs])
     loaded = load_runs(folders)
-    score_sets = load_score_sets(loaded, scores)
+    score_sets = load_score_sets(loaded, [Path(folder) for folder in scores])
     if not loaded and not score_sets and data is None:
         raise ValueError("nothing to report: give run folders, --scores folders, or --data")
     page = _render(
@@ -80,7 +81,7 @@ def report(
         version=__version__,
         summary=_summarise(loaded, score_sets),
         summary_columns={key: name_score(key) for key in SUMMARY_SCORES},
-        data=preview_data(data) if data is not None else None,
+        data=preview_data(Path(data)) if data is not None else None,
         runs=[_view_run(run) for run in loaded],
         score_sets=[_view_scores(index, item) for index, item in enumerate(score_sets)],
         comparison=_compare(score_sets),
