@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from histonuc.models.engines import ExportedModel, num_cores
-from histonuc.models.exported import INT8_SUFFIX, load_openvino, openvino_core
+from histonuc.models.exported import INT8_SUFFIX, openvino_core
 from histonuc.models.loading import DEFAULT_MODEL, shipped_files
+from histonuc.offline import load_openvino
 
 SIDE = 1024
 PRODUCT = 4096

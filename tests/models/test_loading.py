@@ -148,7 +148,8 @@ def checkpoint(tmp_path_factory):
 
 THREADS_AT_ONCE = """
 import os, sys, threading
-from histonuc.models.exported import load_openvino, openvino_core
+from histonuc.models.exported import openvino_core
+from histonuc.offline import load_openvino
 openvino_core()
 openvino = load_openvino()
 sys.setswitchinterval(1e-6)

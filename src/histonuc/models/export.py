@@ -15,9 +15,10 @@ from histonuc.extras import require
 from histonuc.files import replacing
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
 from histonuc.models.engines import ExportedModel, TorchModel
-from histonuc.models.exported import describe_model, load_openvino, openvino_core
+from histonuc.models.exported import describe_model, openvino_core
 from histonuc.models.loading import find_checkpoint
 from histonuc.models.model import Model
+from histonuc.offline import load_openvino
 
 if TYPE_CHECKING:
     from histonuc.models.network import Network

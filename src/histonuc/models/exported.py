@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from histonuc.models.model import SPEC_KEY, ModelSpec
+from histonuc.offline import load_openvino
 
 MIN_SIZE_KEY = "histonuc_min_size"
 """Key of the smallest height and width an exported graph takes."""
@@ -19,17 +18,6 @@ GRAPH_SUFFIXES = (".onnx", ".xml")
 """Exported models: ONNX, and OpenVINO's format (with the weights in a ``.bin`` beside it)."""
 INT8_SUFFIX = ".int8.onnx"
 """Ending of a shipped model's int8 version, beside its ``.onnx``."""
-
-
-@cache
-def load_openvino() -> Any:
-    """The `openvino` package, which is imported here and nowhere else: it would phone home.
-
-    Its import posts an event to an analytics host, writes a client id into the home folder and
-    forks a process for it, unless its package `openvino_telemetry` cannot be imported.
-    """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return import_module("openvino")
 
 
 @cache

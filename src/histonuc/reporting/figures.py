@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histonuc.evaluation.glossary import EVALUATE_CLASS, name_score
+from histonuc.offline import load_matplotlib
 from histonuc.reporting.inputs import Run, ScoreSet
 
 if TYPE_CHECKING:
@@ -235,7 +236,7 @@ def _text(value: float | None) -> str:
 
 def draw_figure(draw: Callable[[Figure], Any], *, width: float, height: float) -> str:
     """What `draw` puts on a figure of so many inches, as an SVG data URI."""
-    import matplotlib
+    matplotlib = load_matplotlib()
     from matplotlib.figure import Figure
 
     buffer = BytesIO()

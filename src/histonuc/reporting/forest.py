@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from histonuc.evaluation.comparison import comparison_blocks
 from histonuc.files import replacing
+from histonuc.offline import load_matplotlib
 from histonuc.reporting.figures import OKABE_ITO, STYLE
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def write_forest_plot(result: Mapping[str, Any], folder: Path) -> list[Path]:
         result: content of compare.json.
         folder: where to write.
     """
-    import matplotlib
+    matplotlib = load_matplotlib()
     from matplotlib.figure import Figure
 
     panels = _panels(result["comparisons"])

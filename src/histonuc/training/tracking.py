@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.extras import require
+from histonuc.offline import load_mlflow
 from histonuc.training.config import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def _tensorboard(config: TrainConfig, step: int) -> Any:
 
 
 def _mlflow(config: TrainConfig) -> Any:
-    import mlflow
+    mlflow = load_mlflow()
 
     try:
         mlflow.set_tracking_uri(config.mlflow)
