@@ -1,4 +1,4 @@
-"""How well a wrong scale is noticed: `inference.probe` on real tiles at their scale and others.
+"""How well a wrong scale is noticed: `inference.scale` on real tiles at their scale and others.
 
     python benchmarks/bench_scale.py --data DATA [--tiles 14]
 
@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 
 from histonuc.data.store import Store
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.predict import predict
-from histonuc.inference.probe import BETTER, PROBE_PX, PROBES, ZOOMS, measure_gains
+from histonuc.inference.scale import BETTER, PROBE_PX, PROBES, ZOOMS, measure_gains
 from histonuc.models.loading import load_model
 
 TRUE = {"right": 1.0, "half": 0.5, "twice": 2.0}
@@ -73,8 +74,10 @@ def main() -> None:
             files = [Path(work) / f"{name}-{number}.png" for number in range(len(images))]
             for file, image in zip(files, images, strict=True):
                 cv2.imwrite(str(file), image[..., ::-1])
-            found = predict(files, Path(work) / "out", mpp=runtime.spec.mpp, geojson=False).items
-            hits = [any("give --mpp" in note for note in item["warnings"]) for item in found]
+            found = predict(
+                files, Path(work) / "out", PredictOptions(mpp=runtime.spec.mpp, geojson=False)
+            ).items
+            hits = [any("give --mpp" in note for note in item.warnings) for item in found]
             print(f"alone, {name}: {np.mean(hits):.1%} of {len(hits)}", flush=True)
 
 

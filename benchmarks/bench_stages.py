@@ -26,17 +26,16 @@ import numpy as np
 from synthetic_slide import build
 
 STAGES = (  # stage, module, name; what several modules import is patched where it is called
-    ("model", "histonuc.inference.predict", "load_model"),
-    ("plan", "histonuc.inference.slide", "make_plan"),
+    ("plan", "histonuc.inference.slide", "plan_slide"),
     ("thumbnail", "histonuc.slides.pyramid:Pyramid", "thumbnail"),
     ("read", "histonuc.slides.pyramid:Pyramid", "read"),
     ("outlines", "histonuc.nuclei:Nuclei", "from_instances"),
     ("features", "histonuc.inference.pipeline", "measure_features"),
     ("flag", "histonuc.inference.pipeline", "flag_image"),
-    ("own", "histonuc.inference.pipeline", "own"),
-    ("keep", "histonuc.inference.results:PartStore", "save"),
+    ("claim", "histonuc.inference.pipeline", "claim_nuclei"),
+    ("keep", "histonuc.inference.results:ResultFolder", "save_part"),
     ("join", "histonuc.inference.seams:Seams", "add"),
-    ("tally", "histonuc.inference.summary:Tally", "add"),
+    ("tally", "histonuc.inference.progress:Tally", "add_nuclei"),
     ("geojson", "histonuc.exports.geojson:_Fragments", "features"),
     ("overview", "histonuc.inference.pictures", "write_overview"),
     ("density", "histonuc.inference.pictures", "write_density"),
@@ -80,18 +79,18 @@ class StageTimes:
 
 
 class KeptMaps:
-    """A runtime whose maps come from files where they were computed before."""
+    """A model whose maps come from files where they were computed before."""
 
-    def __init__(self, runtime: Any, folder: Path, times: StageTimes) -> None:
-        self._runtime, self._folder = runtime, folder
+    def __init__(self, model: Any, folder: Path, times: StageTimes) -> None:
+        self._model, self._folder = model, folder
         self._read = times.timed("maps", self._read)
         self.pixels = 0
-        self.representation = runtime.representation
-        decode = times.timed("decode", runtime.representation.decode)
+        self.representation = model.representation
+        decode = times.timed("decode", model.representation.decode)
         object.__setattr__(self.representation, "decode", decode)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._runtime, name)
+        return getattr(self._model, name)
 
     def maps(self, images: np.ndarray) -> np.ndarray:
         self.pixels += images.shape[0] * images.shape[1] * images.shape[2]
@@ -100,14 +99,17 @@ class KeptMaps:
     def _read(self, images: np.ndarray) -> np.ndarray:
         path = self._folder / f"{hashlib.sha1(images.tobytes()).hexdigest()}.npy"
         if not path.exists():
-            np.save(path, self._runtime.maps(images).astype(np.float16))
+            np.save(path, self._model.maps(images).astype(np.float16))
         return np.load(path).astype(np.float32)
 
 
 def run(slide: Path, work: Path, repeats: int) -> tuple[dict[str, float], float]:
     """Core-ms a megapixel by stage, the best of the repeats, and the megapixels."""
     from histonuc.exports import table
-    from histonuc.inference import predict as module
+    from histonuc.inference.options import PredictOptions
+    from histonuc.inference.predict import predict
+    from histonuc.models.engines import num_cores
+    from histonuc.models.loading import load_model
 
     times = StageTimes()
     for stage in STAGES:
@@ -118,25 +120,20 @@ def run(slide: Path, work: Path, repeats: int) -> tuple[dict[str, float], float]
     import pyarrow.parquet as pq
 
     pq.ParquetWriter.write_table = times.timed("parquet", pq.ParquetWriter.write_table)
-    runtimes: list[KeptMaps] = []
-    load = module.load_model
-
-    def load_kept(*args: Any, **options: Any) -> KeptMaps:
-        runtimes.append(KeptMaps(load(*args, **options), work / "maps", times))
-        return runtimes[-1]
-
-    module.load_model = load_kept
     (work / "maps").mkdir(exist_ok=True)
-    module.predict([slide], work / "out", overwrite=True)  # compiles, and fills the maps
+    model = KeptMaps(load_model(streams=num_cores()), work / "maps", times)
+    options = PredictOptions(overwrite=True)
+    predict(slide, work / "out", options, model=model)  # compiles, and fills the maps
     best: dict[str, float] = {}
     for _ in range(repeats):
         times.seconds.clear()
+        model.pixels = 0
         start = time.process_time()
-        module.predict([slide], work / "out", overwrite=True)
+        predict(slide, work / "out", options, model=model)
         spent = dict(times.seconds)
         maps = spent.pop("maps")
         spent["everything"] = time.process_time() - start - maps
-        megapixels = runtimes[-1].pixels / 1e6
+        megapixels = model.pixels / 1e6
         for name, seconds in spent.items():
             value = seconds * 1000 / megapixels
             best[name] = min(best.get(name, value), value)

@@ -4,7 +4,8 @@ Every command of the command line is one function here with the same name: `prep
 `prepare_folder`, `synth`, `info`, `list_models`, `train`, `crossval`, `evaluate`, `merge_scores`,
 `compare`, `predict`, `export`, `report`, `export_model`, `demo`. (`histonuc models` is
 `list_models`, because `histonuc.models` is the package that holds the models.) They load what they
-need when called; importing the package loads nothing.
+need when called; importing the package loads nothing. `PredictOptions` holds the options of
+`predict`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from histonuc._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from histonuc.commands import (
+        PredictOptions,
         compare,
         crossval,
         demo,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "PredictOptions",
     "compare",
     "crossval",
     "demo",

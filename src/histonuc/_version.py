@@ -1,3 +1,25 @@
-"""The version, in a module of its own so that any other can read it without a cycle."""
+"""Versions: histonuc's own, in a module that any other can import, and those of its libraries."""
+
+from __future__ import annotations
+
+import platform
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 __version__ = "0.1.0"
+
+_LIBRARIES = (
+    *("histonuc", "numpy", "numba", "openvino", "torch", "pyarrow", "shapely", "pillow"),
+    *("openslide-python", "openslide-bin", "tifffile", "imagecodecs", "zarr", "pydicom"),
+)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of what a result may depend on, as far as it is installed."""
+    import cv2  # says its own: its distribution has several names
+
+    found = {"python": platform.python_version(), "opencv": cv2.__version__}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

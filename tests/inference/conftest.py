@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from histonuc.exports import read_table
-from histonuc.inference.clock import Clock
+from histonuc.inference.pipeline import analyse_and_store
 from histonuc.inference.plan import make_plan
-from histonuc.inference.results import PartStore
-from histonuc.inference.run import Work, find_nuclei
+from histonuc.inference.progress import Clock, Meter, Tally
+from histonuc.inference.results import ResultFolder
+from histonuc.inference.slide import join_parts
 from histonuc.models.model import ModelSpec
 from histonuc.taxonomy import LABEL_SPACES, LabelSpace
 
@@ -57,15 +60,19 @@ def draw_blobs(size: tuple[int, int], num: int, seed: int = 0) -> NDArray[np.uin
     return image
 
 
-def run_slide(slide, source, runtime, folder, **settings):
+def run_slide(slide, source, model, path, **settings):
     """Plan, nuclei and skipped regions of an open slide, as `predict` finds them."""
-    plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=runtime.spec.mpp, **settings)
-    store = PartStore(folder, runtime.spec.label_space, 0.25)
-    store.open({})
-    work = Work(slide=slide, source=source, runtime=runtime, plan=plan, store=store, clock=Clock())
-    table = folder / "nuclei.parquet"
-    found = find_nuclei(work, table, {}, geojson=None, batch_size=3, progress=lambda *_: None)
-    return plan, read_table(table), found.skipped
+    plan, folder, clock = (
+        make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=model.spec.mpp, **settings),
+        ResultFolder(path),
+        Clock(),
+    )
+    folder.begin({})
+    tally = Tally(label_space=model.spec.label_space, mpp=0.25)
+    analysed = partial(analyse_and_store, slide, source, folder, model, plan, 3, clock)
+    with folder.open_outputs(tally.empty, {}, geojson=False) as append:
+        join_parts(plan, folder, analysed, append, tally, Meter(1, None, print), clock)
+    return plan, read_table(folder.table), tally.skipped
 
 
 @pytest.fixture

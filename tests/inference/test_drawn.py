@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,19 +12,18 @@ import pytest
 import shapely
 
 from histonuc.exports.table import read_table
-from histonuc.inference import predict as predict_module
 from histonuc.inference.drawn import find_regions, read_regions
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.predict import predict
 
 SIZE = (700, 500)
 TRIANGLE = [[50, 50], [650, 80], [300, 460], [50, 50]]
 HOLE = [[300, 150], [380, 150], [380, 230], [300, 230], [300, 150]]
-SETTINGS = {"mpp": 0.25, "tile_px": 256}
+OPTIONS = PredictOptions(mpp=0.25, tile_px=256)
 
 
 @pytest.fixture
-def image(tmp_path, blobs, pixel_model, monkeypatch):
-    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
+def image(tmp_path, blobs):
     path = tmp_path / "in" / "blobs.png"
     path.parent.mkdir()
     cv2.imwrite(str(path), blobs[..., ::-1])
@@ -39,40 +39,48 @@ def write(path, *polygons):
     return path
 
 
-def test_only_nuclei_of_the_region_are_reported(image, tmp_path):
+def test_only_nuclei_of_the_region_are_reported(image, tmp_path, pixel_model):
     path = write(tmp_path / "one.geojson", [TRIANGLE, HOLE])
-    predict([image], tmp_path / "all", **SETTINGS)
-    (item,) = predict([image], tmp_path / "some", regions=path, **SETTINGS).items
+    predict([image], tmp_path / "all", OPTIONS, model=pixel_model)
+    (item,) = predict(
+        [image], tmp_path / "some", replace(OPTIONS, regions=path), model=pixel_model
+    ).items
     everywhere = read_table(tmp_path / "all/blobs/nuclei.parquet")
     area = shapely.Polygon(TRIANGLE, [HOLE])
     wanted = everywhere.centroid[shapely.contains_xy(area, everywhere.centroid)]
     found = read_table(tmp_path / "some/blobs/nuclei.parquet").centroid
     assert 10 < len(found) < len(everywhere)
     np.testing.assert_array_equal(found[np.lexsort(found.T)], wanted[np.lexsort(wanted.T)])
-    assert item["tissue_mm2"] == pytest.approx(area.area * 0.25**2 * 1e-6)
+    assert item.tissue_mm2 == pytest.approx(area.area * 0.25**2 * 1e-6)
 
 
-def test_a_mask_in_a_folder_does_the_same(image, tmp_path):
+def test_a_mask_in_a_folder_does_the_same(image, tmp_path, pixel_model):
     mask = np.zeros((250, 350), np.uint8)
     mask[:125] = 255
     (tmp_path / "masks").mkdir()
     cv2.imwrite(str(tmp_path / "masks/blobs.png"), mask)
-    (item,) = predict([image], tmp_path / "out", regions=tmp_path / "masks", **SETTINGS).items
+    (item,) = predict(
+        [image], tmp_path / "out", replace(OPTIONS, regions=tmp_path / "masks"), model=pixel_model
+    ).items
     found = read_table(tmp_path / "out/blobs/nuclei.parquet")
     assert 50 < len(found) < 300
     assert found.centroid[:, 1].max() < 250
-    assert item["tissue_mm2"] == pytest.approx(0.5 * item["image_mm2"])
+    assert item.tissue_mm2 == pytest.approx(0.5 * item.image_mm2)
 
 
-def test_other_regions_are_another_result(image, tmp_path):
+def test_other_regions_are_another_result(image, tmp_path, pixel_model):
     path = write(tmp_path / "one.geojson", [TRIANGLE])
-    predict([image], tmp_path / "out", regions=path, **SETTINGS)
-    assert predict([image], tmp_path / "out", regions=path, **SETTINGS).skipped
+    predict([image], tmp_path / "out", replace(OPTIONS, regions=path), model=pixel_model)
+    assert predict(
+        [image], tmp_path / "out", replace(OPTIONS, regions=path), model=pixel_model
+    ).skipped
     write(path, [HOLE])
-    assert not predict([image], tmp_path / "out", regions=path, **SETTINGS).skipped
+    assert not predict(
+        [image], tmp_path / "out", replace(OPTIONS, regions=path), model=pixel_model
+    ).skipped
 
 
-def test_what_is_no_region_is_refused(image, tmp_path):
+def test_what_is_no_region_is_refused(image, tmp_path, pixel_model):
     broken, outside = tmp_path / "broken.geojson", tmp_path / "outside.geojson"
     broken.write_text('{"features": [{"geometry": 3}]}')
     write(outside, [[[900, 900], [950, 900], [950, 950], [900, 900]]])
@@ -87,9 +95,13 @@ def test_what_is_no_region_is_refused(image, tmp_path):
         with pytest.raises(ValueError, match=reason):
             read_regions(tmp_path / name, SIZE)
     with pytest.raises(ValueError, match="no such file or folder"):
-        predict([image], tmp_path / "out", regions=tmp_path / "none")
+        predict(
+            [image], tmp_path / "out", PredictOptions(regions=tmp_path / "none"), model=pixel_model
+        )
     (tmp_path / "empty").mkdir()
-    (failure,) = predict([image], tmp_path / "out", regions=tmp_path / "empty").failed
+    (failure,) = predict(
+        [image], tmp_path / "out", PredictOptions(regions=tmp_path / "empty")
+    ).failed
     assert r"expected a file, or a folder with blobs.geojson" in failure["error"]
 
 

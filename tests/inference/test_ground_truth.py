@@ -11,7 +11,7 @@ from histonuc.data.folder import prepare_folder
 from histonuc.data.store import Store
 from histonuc.exports.ome_tiff import write_ome_tiff
 from histonuc.exports.table import read_table
-from histonuc.inference import predict as predict_module
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.predict import predict
 from histonuc.metrics.panoptic import panoptic_counts
 from histonuc.models.loading import load_model
@@ -45,12 +45,12 @@ def write_pyramid(path, image: np.ndarray, mpp: float) -> None:
 def test_a_slide_of_known_nuclei_scores_as_its_tiles_do(store, tmp_path):
     images = np.full((ROWS * SIDE, COLUMNS * SIDE, 3), 255, np.uint8)
     truth = np.zeros(images.shape[:2], np.int32)
-    runtime = load_model()
+    model = load_model()
     alone = []
     for k, tile in enumerate(store.select([3])[: ROWS * COLUMNS].tolist()):
         labels, image = store.instances(tile), np.array(store.image(tile))
         assert image.shape == (SIDE, SIDE, 3)
-        found = runtime.representation.decode(runtime.maps(image[None])[0]).labels
+        found = model.representation.decode(model.maps(image[None])[0]).labels
         alone.append(panoptic_counts(labels, found))
         place = np.s_[
             k // COLUMNS * SIDE : (k // COLUMNS + 1) * SIDE,
@@ -59,9 +59,11 @@ def test_a_slide_of_known_nuclei_scores_as_its_tiles_do(store, tmp_path):
         images[place] = image
         truth[place] = np.where(labels > 0, labels + truth.max(), 0)
     write_pyramid(tmp_path / "slide.tif", images, 0.25)
-    summary = predict([tmp_path / "slide.tif"], tmp_path / "out", tile_px=768)
+    summary = predict(
+        [tmp_path / "slide.tif"], tmp_path / "out", PredictOptions(tile_px=768), model=model
+    )
     assert not summary.failed
-    assert summary.items[0]["tiles_analysed"] > ROWS * COLUMNS
+    assert summary.items[0].tiles_analysed > ROWS * COLUMNS
     nuclei = read_table(tmp_path / "out/slide/nuclei.parquet")
     joined = panoptic_counts(truth, nuclei.to_labels(*truth.shape))
     tp, fp, fn = (
@@ -85,17 +87,21 @@ def test_a_slide_of_known_nuclei_scores_as_its_tiles_do(store, tmp_path):
 
 
 @pytest.mark.parametrize("mpp_xy", [(0.15625, 0.25), (0.25, 0.3125), (0.25, 0.2525)])
-def test_pixels_that_are_not_square(tmp_path, monkeypatch, pixel_model, blobs, mpp_xy):
-    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
+def test_pixels_that_are_not_square(tmp_path, pixel_model, blobs, mpp_xy):
     height, width = blobs.shape[:2]
     size = round(width * 0.25 / mpp_xy[0]), round(height * 0.25 / mpp_xy[1])
     image = cv2.resize(blobs, size, interpolation=cv2.INTER_LINEAR)
     write_ome(tmp_path / "oblong.tif", [image, image[::2, ::2]], mpp=mpp_xy)
     write_ome(tmp_path / "square.tif", [blobs, blobs[::2, ::2]])
-    summary = predict([tmp_path / "oblong.tif", tmp_path / "square.tif"], tmp_path, tile_px=256)
-    noted = ["made square" in " ".join(item["warnings"]) for item in summary.items]
+    summary = predict(
+        [tmp_path / "oblong.tif", tmp_path / "square.tif"],
+        tmp_path,
+        PredictOptions(tile_px=256),
+        model=pixel_model,
+    )
+    noted = ["made square" in " ".join(item.warnings) for item in summary.items]
     assert noted == [mpp_xy != (0.25, 0.2525), False]
-    assert summary.items[0]["mpp_xy"] == pytest.approx(mpp_xy)
+    assert summary.items[0].mpp_xy == pytest.approx(mpp_xy)
     oblong, square = (
         read_table(tmp_path / name / "nuclei.parquet") for name in ("oblong", "square")
     )
@@ -137,13 +143,14 @@ def draw_discs(width: int, height: int, radius: int) -> tuple[np.ndarray, np.nda
 
 @pytest.mark.parametrize("model_mpp", [0.25, 0.3125, 0.5])
 @pytest.mark.parametrize("mpp", [0.13, 0.25, 0.37, 0.499])
-def test_centres_are_right_to_half_a_pixel(tmp_path, monkeypatch, mpp, model_mpp):
-    runtime = PixelModel(mpp=model_mpp)
-    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: runtime)
+def test_centres_are_right_to_half_a_pixel(tmp_path, mpp, model_mpp):
+    model = PixelModel(mpp=model_mpp)
     image, truth = draw_discs(1001, 803, radius=14)
     levels = [np.rint(halved(image.astype(float), step)).astype(np.uint8) for step in (2, 4)]
     write_ome(tmp_path / "discs.tif", [image, *levels], mpp=(mpp, mpp))
-    assert not predict([tmp_path / "discs.tif"], tmp_path / "out", tile_px=256).failed
+    assert not predict(
+        [tmp_path / "discs.tif"], tmp_path / "out", PredictOptions(tile_px=256), model=model
+    ).failed
     found = read_table(tmp_path / "out/discs/nuclei.parquet").centroid
     assert len(found) == len(truth) > 100
     apart = found[:, None] - truth[None]

@@ -8,9 +8,10 @@ import tracemalloc
 
 import pytest
 
-from histonuc.inference import predict as predict_module
-from histonuc.inference import run
-from histonuc.inference import slide as one_input
+from histonuc.inference import pipeline
+from histonuc.inference import slide as slide_module
+from histonuc.inference.options import PredictOptions
+from histonuc.inference.predict import predict
 from histonuc.slides import tiff_reader, tiff_segments
 
 from ..slides.conftest import write_sparse
@@ -18,7 +19,7 @@ from ..slides.conftest import write_sparse
 # glibc writes one line "<heap nr=...>" for each of its arenas.
 COUNT = """
 import ctypes, threading
-from histonuc.inference.memory import share_arenas
+from histonuc.inference.cluster import share_arenas
 if {shared}:
     share_arenas()
 libc = ctypes.CDLL(None)
@@ -69,23 +70,24 @@ def test_nine_times_the_tissue_takes_no_more_memory(
     def watched(*arguments, **options):
         tracemalloc.start()
         try:
-            return one_input_find_nuclei(*arguments, **options)
+            join_parts(*arguments, **options)
         finally:
             peaks_mib.append(tracemalloc.get_traced_memory()[1] / 2**20)
             tracemalloc.stop()
 
-    one_input_find_nuclei = one_input.find_nuclei
-    monkeypatch.setattr(one_input, "find_nuclei", watched)
-    monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")
-    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
-    monkeypatch.setattr(run, "num_cores", lambda: 2)  # each holds some tiles
+    join_parts = slide_module.join_parts
+    monkeypatch.setattr(slide_module, "join_parts", watched)
+    monkeypatch.setattr(slide_module, "choose_probes", lambda *_: [])
+    monkeypatch.setattr(pipeline, "num_cores", lambda: 2)  # each holds some tiles
     monkeypatch.setattr(tiff_reader, "WHOLE_PIXELS", 0)
     monkeypatch.setattr(tiff_segments, "CACHE_BYTES", 1 << 22)
     paths = [tmp_path / f"{number}-{side}.tif" for number, side in enumerate((8, 8, 24))]
     for path, side in zip(paths, (8, 8, 24), strict=True):  # the first loads and compiles
         write_sparse(path, side, make_blobs((256, 256), 40))
-    summary = predict_module.predict(paths, tmp_path / "out", mpp=0.25, tile_px=512)
-    counts = [item["num_nuclei"] for item in summary.items]
+    summary = predict(
+        paths, tmp_path / "out", PredictOptions(mpp=0.25, tile_px=512), model=pixel_model
+    )
+    counts = [item.num_nuclei for item in summary.items]
     assert counts[2] > 8.5 * counts[1] > 20_000
     # The pixels would be 96 MiB more, and outlines with their features 30.
     assert peaks_mib[2] < peaks_mib[1] + 15, peaks_mib

@@ -13,7 +13,7 @@ from histonuc.inference.pictures import (
     write_detail,
     write_pictures,
 )
-from histonuc.inference.summary import Tally
+from histonuc.inference.progress import Tally
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 from histonuc.slides import PlainImage, RegionError
@@ -40,7 +40,7 @@ def written(nuclei, folder):
     """A table of nuclei, and their tally."""
     write_table(nuclei, folder / "nuclei.parquet")
     tally = Tally(label_space=PANNUKE, mpp=0.25)
-    tally.add(nuclei)
+    tally.add_nuclei(nuclei)
     return folder / "nuclei.parquet", tally
 
 
@@ -137,7 +137,7 @@ def test_damage_in_the_detail_costs_only_the_picture(tmp_path):
 def test_density_is_nuclei_a_mm2_where_they_are(tmp_path):
     grid = np.stack(np.meshgrid(np.arange(5, 2000, 40), np.arange(5, 4000, 40)), -1).reshape(-1, 2)
     tally = Tally(label_space=PANNUKE, mpp=0.25)
-    tally.add(squares(grid))  # the left half of a slide: one in 10 µm x 10 µm
+    tally.add_nuclei(squares(grid))  # the left half of a slide: one in 10 µm x 10 µm
     found = density_map(tally, (4000, 4000), (400, 400))
     assert found[:, :100].mean() == pytest.approx(10_000, rel=0.02)
     assert found[:, 350:].max() < 1
@@ -156,7 +156,7 @@ def test_density_is_that_of_a_gaussian_over_single_nuclei(size):
     rng = np.random.default_rng(0)
     centroid = (rng.beta(2, 4, (3000, 2)) * size).astype(np.float32)
     tally = Tally(label_space=PANNUKE, mpp=0.25)
-    tally.add(squares(centroid))
+    tally.add_nuclei(squares(centroid))
     width, height = size[0] // 10, size[1] // 10
     found = density_map(tally, size, (width, height))
     count = np.zeros((height, width), np.float32)

@@ -13,12 +13,12 @@ from PIL import Image
 from histonuc.exports import read_table
 from histonuc.exports.geojson import write_geojson
 from histonuc.exports.geojson_reader import read_geojson
-from histonuc.inference import predict as module
-from histonuc.inference import run as run_module
-from histonuc.inference import slide as one_input
-from histonuc.inference import sources as inputs
+from histonuc.inference import pipeline, scale, sources
+from histonuc.inference import slide as slide_module
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.pipeline import in_order
 from histonuc.inference.predict import predict
+from histonuc.inference.results import ResultFolder
 from histonuc.inspection import describe
 from histonuc.slides import PlainImage
 from histonuc.slides.pyramid import Pyramid
@@ -35,10 +35,11 @@ FILES = {
 }
 
 
+OPTIONS = PredictOptions(mpp=0.25)
+
+
 @pytest.fixture
-def runtime(pixel_model, monkeypatch):
-    """Predict with the pixel runtime whatever model is asked for."""
-    monkeypatch.setattr(module, "load_model", lambda *_, **__: pixel_model)
+def model(pixel_model):
     return pixel_model
 
 
@@ -50,8 +51,8 @@ def image(tmp_path, blobs):
     return path
 
 
-def test_an_image_gives_a_folder_of_results(runtime, image, tmp_path):
-    summary = predict([image], tmp_path / "out", mpp=0.25, tile_px=256)
+def test_an_image_gives_a_folder_of_results(model, image, tmp_path):
+    summary = predict([image], tmp_path / "out", PredictOptions(mpp=0.25, tile_px=256), model=model)
     folder = tmp_path / "out" / "blobs"
     assert {path.name for path in folder.iterdir()} == FILES
     nuclei = read_table(folder / "nuclei.parquet")
@@ -89,8 +90,8 @@ def test_an_image_gives_a_folder_of_results(runtime, image, tmp_path):
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.5, 0.2])
-def test_places_are_in_level_0_pixels_and_areas_in_microns(runtime, image, tmp_path, mpp):
-    (item,) = predict([image], tmp_path / "out", mpp=mpp).items
+def test_places_are_in_level_0_pixels_and_areas_in_microns(model, image, tmp_path, mpp):
+    (item,) = predict([image], tmp_path / "out", PredictOptions(mpp=mpp), model=model).items
     nuclei = read_table(tmp_path / "out" / "blobs" / "nuclei.parquet")
     dark = np.asarray(Image.open(image))[..., 0] < 120
     inside = dark[nuclei.centroid[:, 1].astype(int), nuclei.centroid[:, 0].astype(int)]
@@ -98,84 +99,84 @@ def test_places_are_in_level_0_pixels_and_areas_in_microns(runtime, image, tmp_p
     assert nuclei.area_px.sum() == pytest.approx(dark.sum(), rel=0.1)
     assert nuclei.area_um2.sum() == pytest.approx(dark.sum() * mpp**2, rel=0.1)
     assert len(nuclei) == pytest.approx(300, abs=10)
-    assert item["mpp"] == mpp
+    assert item.mpp == mpp
 
 
-def test_without_mpp_an_image_is_taken_at_the_models_with_a_warning(runtime, image, tmp_path):
-    (item,) = predict([image], tmp_path / "out").items
-    assert (item["mpp"], item["mpp_source"]) == (0.25, "assumed")
-    assert any("--mpp" in warning for warning in item["warnings"])
+def test_without_mpp_an_image_is_taken_at_the_models_with_a_warning(model, image, tmp_path):
+    (item,) = predict([image], tmp_path / "out", model=model).items
+    assert (item.mpp, item.mpp_source) == (0.25, "assumed")
+    assert any("--mpp" in warning for warning in item.warnings)
 
 
-def test_finished_inputs_are_not_done_again(runtime, image, tmp_path):
+def test_finished_inputs_are_not_done_again(model, image, tmp_path):
     out = tmp_path / "out"
-    predict([image], out, mpp=0.25)
-    done = runtime.num_images
-    again = predict([image], out, mpp=0.25)
-    assert runtime.num_images == done
+    predict([image], out, OPTIONS, model=model)
+    done = model.num_images
+    again = predict([image], out, OPTIONS, model=model)
+    assert model.num_images == done
     assert again.skipped == [str(image)]
-    assert again.items[0]["num_nuclei"] == 300
-    predict([image], out, mpp=0.25, overwrite=True)
-    assert runtime.num_images == 2 * done
-    predict([image], out, mpp=0.25, margin_um=8)  # another setting
-    assert runtime.num_images == 3 * done
-    runtime.sha256 = "1" * 64  # another model
-    predict([image], out, mpp=0.25, margin_um=8)
-    assert runtime.num_images == 4 * done
+    assert again.items[0].num_nuclei == 300
+    predict([image], out, PredictOptions(mpp=0.25, overwrite=True), model=model)
+    assert model.num_images == 2 * done
+    predict([image], out, PredictOptions(mpp=0.25, margin_um=8), model=model)  # another setting
+    assert model.num_images == 3 * done
+    model.sha256 = "1" * 64  # another model
+    predict([image], out, PredictOptions(mpp=0.25, margin_um=8), model=model)
+    assert model.num_images == 4 * done
     Image.fromarray(np.asarray(Image.open(image))[:, ::-1]).save(image)  # another image
-    predict([image], out, mpp=0.25, margin_um=8)
-    assert runtime.num_images == 5 * done
+    predict([image], out, PredictOptions(mpp=0.25, margin_um=8), model=model)
+    assert model.num_images == 5 * done
 
 
-def test_an_unfinished_folder_is_done_again(runtime, image, tmp_path):
+def test_an_unfinished_folder_is_done_again(model, image, tmp_path):
     out = tmp_path / "out"
-    predict([image], out, mpp=0.25)
+    predict([image], out, OPTIONS, model=model)
     (out / "blobs" / "summary.json").write_text('{"half": ')
-    assert not predict([image], out, mpp=0.25).skipped
+    assert not predict([image], out, OPTIONS, model=model).skipped
 
 
 @no_hang
-def test_a_mutated_result_is_done_again(runtime, image, tmp_path):
+def test_a_mutated_result_is_done_again(model, image, tmp_path):
     out, folder = tmp_path / "out", tmp_path / "out" / "blobs"
-    (item,) = predict([image], out, mpp=0.25).items
-    key, rng, finished = item["fingerprint"], random.Random(0), inputs.read_finished
+    (item,) = predict([image], out, OPTIONS, model=model).items
+    key, rng, finished = item.fingerprint, random.Random(0), ResultFolder(folder).read_finished
     content = {name: (folder / name).read_bytes() for name in ("summary.json", "nuclei.parquet")}
-    assert finished(folder, key) == item
+    assert finished(key) == item
     for number in range(100):
         damaged = (mutate_json if number % 2 else mutate_bytes)(content["summary.json"], rng)
         (folder / "summary.json").write_bytes(damaged)
-        assert finished(folder, key) in (None, item)
-        assert inputs.name_folders([image], out)[0].name in ("blobs", "blobs-2")
+        assert finished(key) in (None, item)
+        assert sources.name_folders([image], out)[0].path.name in ("blobs", "blobs-2")
         facts = outcome(describe, folder)
         if isinstance(facts, ValueError):
             assert_clear(facts, "blobs")
     (folder / "summary.json").write_bytes(content["summary.json"].replace(b": 300,", b": 301,", 1))
     assert "changed since" in describe(folder)["note"]
-    (again,) = predict([image], out, mpp=0.25).items
-    assert again["num_nuclei"] == 300
+    (again,) = predict([image], out, OPTIONS, model=model).items
+    assert again.num_nuclei == 300
     assert "note" not in describe(folder)
     for size in (0, 9, len(content["nuclei.parquet"]) - 1):
         (folder / "nuclei.parquet").write_bytes(content["nuclei.parquet"][:size])
-        assert finished(folder, key) is None
+        assert finished(key) is None
     (folder / "nuclei.parquet").write_bytes(content["nuclei.parquet"])
     pq.write_table(pq.read_table(folder / "nuclei.parquet")[:-1], folder / "nuclei.parquet")
-    assert finished(folder, key) is None  # sound, but not what was written
-    assert not predict([image], out, mpp=0.25).skipped
+    assert finished(key) is None  # sound, but not what was written
+    assert not predict([image], out, OPTIONS, model=model).skipped
     assert (folder / "nuclei.parquet").read_bytes() == content["nuclei.parquet"]
 
 
-def test_parts_that_a_run_killed_at_its_end_left_are_removed(runtime, image, tmp_path):
-    predict([image], tmp_path / "out", mpp=0.25)
+def test_parts_that_a_run_killed_at_its_end_left_are_removed(model, image, tmp_path):
+    predict([image], tmp_path / "out", OPTIONS, model=model)
     (tmp_path / "out" / "blobs" / "parts").mkdir()
-    assert predict([image], tmp_path / "out", mpp=0.25).skipped
+    assert predict([image], tmp_path / "out", OPTIONS, model=model).skipped
     assert not (tmp_path / "out" / "blobs" / "parts").exists()
 
 
-def test_one_bad_file_does_not_stop_the_others(runtime, image, tmp_path):
+def test_one_bad_file_does_not_stop_the_others(model, image, tmp_path):
     (image.parent / "a-bad.png").write_bytes(b"no image")
     (image.parent / "notes.txt").write_text("not an input")
-    summary = predict([image.parent], tmp_path / "out", mpp=0.25)
-    assert [item["num_nuclei"] for item in summary.items] == [300]
+    summary = predict([image.parent], tmp_path / "out", OPTIONS, model=model)
+    assert [item.num_nuclei for item in summary.items] == [300]
     (failure,) = summary.failed
     assert failure["source"].endswith("a-bad.png")
     assert "damaged" in failure["error"]
@@ -185,95 +186,100 @@ def test_one_bad_file_does_not_stop_the_others(runtime, image, tmp_path):
     assert total.startswith("1 inputs, 300 nuclei in all")
     assert failed == "1 failed:"
     assert "a-bad.png: " in reason
-    again = predict([image.parent], tmp_path / "out", mpp=0.25)
+    again = predict([image.parent], tmp_path / "out", OPTIONS, model=model)
     assert "finished before" in again.lines()[1]
     recorded = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert recorded["failed"] == summary.failed
 
 
-def test_an_input_that_is_gone_since_does_not_stop_the_others(runtime, image, tmp_path):
+def test_an_input_that_is_gone_since_does_not_stop_the_others(model, image, tmp_path):
     link = image.parent / "a-link.png"
     link.symlink_to(tmp_path / "elsewhere.png")
     Image.open(image).save(tmp_path / "elsewhere.png")
-    assert len(predict([image.parent], tmp_path / "out", mpp=0.25).items) == 2
+    assert len(predict([image.parent], tmp_path / "out", OPTIONS, model=model).items) == 2
     (tmp_path / "elsewhere.png").unlink()
-    summary = predict([image.parent], tmp_path / "out", mpp=0.25)
+    summary = predict([image.parent], tmp_path / "out", OPTIONS, model=model)
     assert len(summary.skipped) == 1
     assert [failure["source"] for failure in summary.failed] == [str(link)]
 
 
-def test_the_summary_of_all_may_fail_and_is_told_all_the_same(runtime, image, tmp_path):
+def test_the_summary_of_all_may_fail_and_is_told_all_the_same(model, image, tmp_path):
     (tmp_path / "out" / "summary.json").mkdir(parents=True)
-    summary = predict([image], tmp_path / "out", mpp=0.25)
+    summary = predict([image], tmp_path / "out", OPTIONS, model=model)
     assert len(summary.items) == 1
     assert summary.failed[0]["source"].endswith("summary.json")
 
 
 @pytest.mark.parametrize(("mpp", "notes"), [(None, ["another scale"]), (0.25, [])])
-def test_an_image_of_assumed_scale_is_probed(runtime, image, tmp_path, monkeypatch, mpp, notes):
-    monkeypatch.setattr(one_input, "probe_scale", lambda *_: "another scale")
-    (item,) = predict([image], tmp_path / "out", mpp=mpp).items
-    assert [note for note in item["warnings"] if "scale" in note] == notes
+def test_an_image_of_assumed_scale_is_probed(model, image, tmp_path, monkeypatch, mpp, notes):
+    monkeypatch.setattr(
+        slide_module, "probe_scale", lambda *asked: ["another scale"] * bool(asked[-1])
+    )
+    monkeypatch.setattr(scale, "_LEAST", 1)
+    (item,) = predict([image], tmp_path / "out", PredictOptions(mpp=mpp), model=model).items
+    assert [note for note in item.warnings if "scale" in note] == notes
 
 
-def test_geojson_is_what_export_makes_of_the_table(runtime, image, tmp_path):
-    predict([image], tmp_path / "out", mpp=0.25, tile_px=192)
+def test_geojson_is_what_export_makes_of_the_table(model, image, tmp_path):
+    predict([image], tmp_path / "out", PredictOptions(mpp=0.25, tile_px=192), model=model)
     folder = tmp_path / "out" / "blobs"
     write_geojson(folder / "nuclei.parquet", tmp_path / "again.geojson")
     assert (tmp_path / "again.geojson").read_bytes() == (folder / "nuclei.geojson").read_bytes()
 
 
-def test_geojson_may_be_left_out(runtime, image, tmp_path):
+def test_geojson_may_be_left_out(model, image, tmp_path):
     file = tmp_path / "out" / "blobs" / "nuclei.geojson"
-    predict([image], tmp_path / "out", mpp=0.25, geojson=False)
+    predict([image], tmp_path / "out", PredictOptions(mpp=0.25, geojson=False), model=model)
     assert not file.exists()
-    images = runtime.num_images
-    assert predict([image], tmp_path / "out", mpp=0.25).skipped  # nothing is analysed again for it
-    assert runtime.num_images == images
+    images = model.num_images
+    assert predict(
+        [image], tmp_path / "out", OPTIONS, model=model
+    ).skipped  # nothing is analysed again for it
+    assert model.num_images == images
     write_geojson(file.with_name("nuclei.parquet"), tmp_path / "again.geojson")
     assert file.read_bytes() == (tmp_path / "again.geojson").read_bytes()
 
 
-def test_a_cut_geojson_is_written_again(runtime, image, tmp_path):
+def test_a_cut_geojson_is_written_again(model, image, tmp_path):
     file = tmp_path / "out" / "blobs" / "nuclei.geojson"
-    predict([image], tmp_path / "out", mpp=0.25)
+    predict([image], tmp_path / "out", OPTIONS, model=model)
     whole = file.read_bytes()
     for damage in (lambda: file.write_bytes(whole[:100]), file.unlink):
         damage()
-        assert predict([image], tmp_path / "out", mpp=0.25).skipped
+        assert predict([image], tmp_path / "out", OPTIONS, model=model).skipped
         assert file.read_bytes() == whole
 
 
 def test_a_source_is_known_by_its_content(tmp_path, monkeypatch):
-    monkeypatch.setattr(inputs, "_BLOCK_BYTES", 4)
-    monkeypatch.setattr(inputs, "_BLOCKS", 3)
+    monkeypatch.setattr(sources, "_BLOCK_BYTES", 4)
+    monkeypatch.setattr(sources, "_BLOCKS", 3)
     file = tmp_path / "slide"
     hashes = set()
     for content in (b"", b"abcd", b"abcdefghijk", b"abcdefghijklmnop", b"abcdefghijklmnoX"):
         file.write_bytes(content)
-        hashes.add(inputs.content_sha256(file))
+        hashes.add(sources.content_sha256(file))
     assert len(hashes) == 5
     file.write_bytes(b"abcdefghijk")
     whole = hashlib.sha256((11).to_bytes(8, "little") + b"abcdefghijk").hexdigest()
-    assert inputs.content_sha256(file) == whole
+    assert sources.content_sha256(file) == whole
 
 
-def test_what_nobody_foresaw_does_not_stop_the_others_either(runtime, image, tmp_path, monkeypatch):
+def test_what_nobody_foresaw_does_not_stop_the_others_either(model, image, tmp_path, monkeypatch):
     Image.fromarray(np.asarray(Image.open(image))[:300]).save(image.parent / "a-small.png")
-    maps = runtime.maps
+    maps = model.maps
 
     def fail_on_small(images):
         if images.shape[1] == 300:
             raise RuntimeError("the network ran out of memory")
         return maps(images)
 
-    monkeypatch.setattr(runtime, "maps", fail_on_small)
-    summary = predict([image.parent], tmp_path / "out", mpp=0.25)
-    assert [item["num_nuclei"] for item in summary.items] == [300]
+    monkeypatch.setattr(model, "maps", fail_on_small)
+    summary = predict([image.parent], tmp_path / "out", OPTIONS, model=model)
+    assert [item.num_nuclei for item in summary.items] == [300]
     assert summary.failed[0]["error"] == "RuntimeError: the network ran out of memory"
 
 
-def test_the_reader_has_stopped_before_the_slide_is_closed(runtime, image, tmp_path, monkeypatch):
+def test_the_reader_has_stopped_before_the_slide_is_closed(model, image, tmp_path, monkeypatch):
     events = []
 
     class SlowSlide(PlainImage):
@@ -289,89 +295,95 @@ def test_the_reader_has_stopped_before_the_slide_is_closed(runtime, image, tmp_p
         raise ValueError("maps hold NaN")
 
     pixels = np.asarray(Image.open(image))
-    monkeypatch.setattr(one_input, "open_slide", lambda _, **__: SlowSlide(pixels))
-    monkeypatch.setattr(runtime, "maps", fail)
-    predict([image], tmp_path / "out", mpp=0.25, tile_px=192, batch_size=2)
+    monkeypatch.setattr(slide_module, "open_slide", lambda _, **__: SlowSlide(pixels))
+    monkeypatch.setattr(model, "maps", fail)
+    predict(
+        [image], tmp_path / "out", PredictOptions(mpp=0.25, tile_px=192, batch_size=2), model=model
+    )
     time.sleep(0.1)
     assert events[-1] == "closed"
     assert 2 <= events.count("read") < 20
 
 
-def test_results_among_the_images_are_not_taken_for_images(runtime, image, tmp_path):
+def test_results_among_the_images_are_not_taken_for_images(model, image, tmp_path):
     for _ in range(2):
-        summary = predict([image.parent], image.parent, mpp=0.25)
-        assert [item["source"] for item in summary.items] == [str(image)]
+        summary = predict([image.parent], image.parent, OPTIONS, model=model)
+        assert [item.source for item in summary.items] == [str(image)]
     assert summary.skipped == [str(image)]
 
 
-def test_two_runs_keep_inputs_of_one_name_apart(runtime, image, tmp_path, make_blobs):
+def test_two_runs_keep_inputs_of_one_name_apart(model, image, tmp_path, make_blobs):
     other = tmp_path / "other" / "blobs.png"
     other.parent.mkdir()
     Image.fromarray(make_blobs((300, 200), 20)).save(other)
-    predict([image], tmp_path / "out", mpp=0.25)
-    predict([other], tmp_path / "out", mpp=0.25)
+    predict([image], tmp_path / "out", OPTIONS, model=model)
+    predict([other], tmp_path / "out", OPTIONS, model=model)
     assert len(read_table(tmp_path / "out" / "blobs" / "nuclei.parquet")) == 300
     assert len(read_table(tmp_path / "out" / "blobs-2" / "nuclei.parquet")) == 20
 
 
-def test_an_image_much_coarser_than_the_model_is_warned_about(runtime, image, tmp_path):
+def test_an_image_much_coarser_than_the_model_is_warned_about(model, image, tmp_path):
     Image.fromarray(np.asarray(Image.open(image))[:60, :60]).save(image)
     for mpp, expected in ((0.5, False), (0.6, True)):
-        (item,) = predict([image], tmp_path / "out", mpp=mpp).items
-        assert any("coarser" in warning for warning in item["warnings"]) == expected
+        (item,) = predict([image], tmp_path / "out", PredictOptions(mpp=mpp), model=model).items
+        assert any("coarser" in warning for warning in item.warnings) == expected
 
 
-def test_blank_images_give_valid_empty_results(runtime, tmp_path):
+def test_blank_images_give_valid_empty_results(model, tmp_path):
     Image.new("RGB", (90, 70), (244, 244, 244)).save(tmp_path / "blank.png")
-    (item,) = predict([tmp_path / "blank.png"], tmp_path / "out", mpp=0.25).items
-    assert item["num_nuclei"] == 0
-    assert item["density_per_mm2"] is None
-    assert runtime.num_images == 0
+    (item,) = predict([tmp_path / "blank.png"], tmp_path / "out", OPTIONS, model=model).items
+    assert item.num_nuclei == 0
+    assert item.density_per_mm2 is None
+    assert model.num_images == 0
     assert len(read_table(tmp_path / "out" / "blank" / "nuclei.parquet")) == 0
     assert {path.name for path in (tmp_path / "out" / "blank").iterdir()} == FILES
 
 
-def test_tiny_images_work(runtime, tmp_path):
+def test_tiny_images_work(model, tmp_path):
     for size in ((1, 1), (5, 300)):
         Image.new("RGB", size, (200, 120, 170)).save(tmp_path / "tiny.png")
-        summary = predict([tmp_path / "tiny.png"], tmp_path / "out", mpp=0.3)
+        summary = predict(
+            [tmp_path / "tiny.png"], tmp_path / "out", PredictOptions(mpp=0.3), model=model
+        )
         assert not summary.failed
 
 
-def test_impossible_wishes_are_refused(runtime, image, tmp_path):
+def test_impossible_wishes_are_refused(model, image, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(ValueError, match="nothing at"):
-        predict([tmp_path / "none.png"], tmp_path / "out")
+        predict([tmp_path / "none.png"], tmp_path / "out", model=model)
     with pytest.raises(ValueError, match="no images or slides"):
-        predict([empty], tmp_path / "out")
+        predict([empty], tmp_path / "out", model=model)
     for mpp in (0, -0.25, 40, float("nan"), float("inf")):  # 40: the magnification, not the mpp
         with pytest.raises(ValueError, match=r"--mpp.*0\.25 for 40x"):
-            predict([image], tmp_path / "out", mpp=mpp)
+            predict([image], tmp_path / "out", PredictOptions(mpp=mpp), model=model)
     for tile_px in (-5, 0, 143):
         with pytest.raises(ValueError, match=r"--tile-px.*144"):
-            predict([image], tmp_path / "out", tile_px=tile_px)
+            predict([image], tmp_path / "out", PredictOptions(tile_px=tile_px), model=model)
     for margin_um in (-1.0, float("nan")):
-        with pytest.raises(ValueError, match="margin_um"):
-            predict([image], tmp_path / "out", margin_um=margin_um)
+        with pytest.raises(ValueError, match="--margin-um"):
+            predict([image], tmp_path / "out", PredictOptions(margin_um=margin_um), model=model)
     with pytest.raises(ValueError, match="is a file"):
-        predict([image], image)
+        predict([image], image, model=model)
     with pytest.raises(ValueError, match="--batch-size"):
-        predict([image], tmp_path / "out", batch_size=0)
+        predict([image], tmp_path / "out", PredictOptions(batch_size=0), model=model)
     with pytest.raises(ValueError, match="got none"):
-        predict([], tmp_path / "out")
+        predict([], tmp_path / "out", model=model)
 
 
-def test_real_slides(runtime, shared_slides, tmp_path):
-    runtime.spec = replace(runtime.spec, mpp=1.0)  # coarse, so that the test is quick
+def test_real_slides(model, shared_slides, tmp_path):
+    model.spec = replace(model.spec, mpp=1.0)  # coarse, so that the test is quick
     names = ["cmu-1-small-region.svs", "tcga-cr-7395-01a-01-ts1.svs", "no-tissue-green-pen.png"]
-    summary = predict([shared_slides / name for name in names], tmp_path, tile_px=256)
+    summary = predict(
+        [shared_slides / name for name in names], tmp_path, PredictOptions(tile_px=256), model=model
+    )
     slide, pen = summary.items
-    assert slide["mpp"] == pytest.approx(0.499)
-    assert 0 < slide["tiles_analysed"] < slide["tiles"]
-    assert slide["num_nuclei"] > 500
-    assert 0.3 * slide["image_mm2"] < slide["tissue_mm2"] < 0.45 * slide["image_mm2"]
-    assert pen["num_nuclei"] == 0
+    assert slide.mpp == pytest.approx(0.499)
+    assert 0 < slide.tiles_analysed < slide.tiles
+    assert slide.num_nuclei > 500
+    assert 0.3 * slide.image_mm2 < slide.tissue_mm2 < 0.45 * slide.image_mm2
+    assert pen.num_nuclei == 0
     (failure,) = summary.failed
     assert "tcga" in failure["source"]
     assert "--mpp" in failure["error"]
@@ -403,9 +415,9 @@ def test_workers_keep_the_order_hand_on_errors_and_stop_early():
     assert len(taken) <= 8
 
 
-def test_several_threads_read_and_the_result_is_the_same(runtime, image, tmp_path, monkeypatch):
-    predict([image], tmp_path / "few", mpp=0.25, tile_px=192)
-    monkeypatch.setattr(run_module, "num_cores", lambda: 9)
+def test_several_threads_read_and_the_result_is_the_same(model, image, tmp_path, monkeypatch):
+    predict([image], tmp_path / "few", PredictOptions(mpp=0.25, tile_px=192), model=model)
+    monkeypatch.setattr(pipeline, "num_cores", lambda: 9)
     read, readers = Pyramid.read, set()
 
     def slow_read(self, *window):
@@ -414,7 +426,7 @@ def test_several_threads_read_and_the_result_is_the_same(runtime, image, tmp_pat
         return read(self, *window)
 
     monkeypatch.setattr(Pyramid, "read", slow_read)
-    predict([image], tmp_path / "many", mpp=0.25, tile_px=192)
+    predict([image], tmp_path / "many", PredictOptions(mpp=0.25, tile_px=192), model=model)
     assert len(readers) >= 3
     few, many = (tmp_path / name / "blobs" / "nuclei.parquet" for name in ("few", "many"))
     assert few.read_bytes() == many.read_bytes()

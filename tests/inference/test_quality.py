@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import skimage.data
 
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.predict import predict
 from histonuc.inference.quality import REASONS, flag_image, is_defocused
-from histonuc.inference.scale import DIAMETER_UM, scale_warning
 
 from ..slides.conftest import write_ome
 
@@ -60,23 +60,22 @@ def test_far_out_of_focus_is_told_from_in_focus_and_from_nothing(shared_data):
     assert not is_defocused(np.full((900, 900, 3), 200, np.uint8), 0.25, 0.25)
 
 
-def test_a_region_of_a_slide_out_of_focus_is_left_out_and_listed(
-    tmp_path, pixel_model, monkeypatch
-):
-    monkeypatch.setattr("histonuc.inference.predict.load_model", lambda *_, **__: pixel_model)
+def test_a_region_of_a_slide_out_of_focus_is_left_out_and_listed(tmp_path, pixel_model):
     image = hne((600, 1200))
     image[:, :600] = cv2.GaussianBlur(image[:, :600], (0, 0), 10)
     write_ome(tmp_path / "a.ome.tif", [image, image[::2, ::2]])
-    (item,) = predict([tmp_path / "a.ome.tif"], tmp_path / "out", tile_px=400).items
-    left_out = [one["box_xyxy"] for one in item["flagged_regions"] if one["flag"] == "defocused"]
+    (item,) = predict(
+        [tmp_path / "a.ome.tif"], tmp_path / "out", PredictOptions(tile_px=400), model=pixel_model
+    ).items
+    left_out = [one.box_xyxy for one in item.flagged_regions if one.flag == "defocused"]
     assert left_out
     assert all(x0 < 600 for x0, _, _, _ in left_out)
-    assert any("left out" in warning for warning in item["warnings"])
+    assert any("left out" in warning for warning in item.warnings)
     # All of this image is tissue; what is left out is not in the density.
     area_mm2 = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in left_out) * (0.25 / 1000) ** 2
-    assert item["left_out_mm2"] == pytest.approx(area_mm2, rel=0.01)
-    analysed_mm2 = item["tissue_mm2"] - item["left_out_mm2"]
-    assert item["density_per_mm2"] == pytest.approx(item["num_nuclei"] / analysed_mm2)
+    assert item.left_out_mm2 == pytest.approx(area_mm2, rel=0.01)
+    analysed_mm2 = item.tissue_mm2 - item.left_out_mm2
+    assert item.density_per_mm2 == pytest.approx(item.num_nuclei / analysed_mm2)
 
 
 def test_real_tissue_has_no_flag_until_it_is_blurred(shared_data):
@@ -88,20 +87,12 @@ def test_real_tissue_has_no_flag_until_it_is_blurred(shared_data):
     assert flags.count("blurred") > 0.9 * len(flags)
 
 
-def test_sizes_that_no_tissue_has():
-    low, high = DIAMETER_UM
-    assert scale_warning(low * 1.1, 1000, 0.25) == scale_warning(high * 0.9, 1000, 0.25) == ""
-    assert "--mpp" in scale_warning(low * 0.9, 1000, 0.25)
-    assert "0.5 microns" in scale_warning(high * 1.1, 1000, 0.5)
-    assert scale_warning(high * 2, 3, 0.25) == ""
-
-
 @pytest.mark.parametrize("kind", ["brown", "blurred"])
 def test_a_prediction_says_what_is_odd(tmp_path, kind):
     image = skimage.data.immunohistochemistry()
     if kind == "blurred":
         image = cv2.GaussianBlur(hne(), (0, 0), 3)
     cv2.imwrite(str(tmp_path / "odd.png"), image[..., ::-1])
-    (item,) = predict([tmp_path / "odd.png"], tmp_path / "out", mpp=0.25).items
-    assert {region["flag"] for region in item["flagged_regions"]} == {kind}
-    assert any(REASONS[kind] in note for note in item["warnings"])
+    (item,) = predict([tmp_path / "odd.png"], tmp_path / "out", PredictOptions(mpp=0.25)).items
+    assert {region.flag for region in item.flagged_regions} == {kind}
+    assert any(REASONS[kind] in note for note in item.warnings)

@@ -10,6 +10,7 @@ import random
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,35 +20,37 @@ from PIL import Image
 
 from histonuc.exports import table as table_module
 from histonuc.files import DRAFT_PREFIX
-from histonuc.inference import predict as module
-from histonuc.inference import results as parts_module
-from histonuc.inference import slide as one_input
+from histonuc.inference import slide as slide_module
+from histonuc.inference import tiles as tiles_module
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.plan import make_plan
 from histonuc.inference.predict import predict
-from histonuc.inference.results import PartStore, make_parts
+from histonuc.inference.progress import Tally
+from histonuc.inference.results import ResultFolder
+from histonuc.inference.tiles import make_parts
 from histonuc.slides import open_slide
 
 from ..fuzzing import mutate_bytes, mutate_end, mutate_json, no_hang, outcome
 
-SETTINGS = {"tile_px": 192, "mpp": 0.25}
+OPTIONS = PredictOptions(tile_px=192, mpp=0.25)
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 from conftest import PixelModel
-from histonuc.inference import predict
-from histonuc.inference import results as parts
-parts.PART_TILES = 2
-runtime = PixelModel()
-maps, calls = runtime.maps, []
+from histonuc.inference import pipeline, tiles
+from histonuc.inference.options import PredictOptions
+from histonuc.inference.predict import predict
+tiles.PART_TILES = 2
+model = PixelModel()
+maps, calls = model.maps, []
 def some_maps(images):
     calls.append(1)
     if len(calls) > {calls}:
         os.kill(os.getpid(), signal.SIGKILL)
     return maps(images)
-runtime.maps = some_maps
-predict.load_model = lambda *_, **__: runtime
-import histonuc.inference.run as run; run.num_cores = lambda: 1
-predict.predict([{image!r}], {out!r}, tile_px=192, mpp=0.25)
+model.maps = some_maps
+pipeline.num_cores = lambda: 1
+predict({image!r}, {out!r}, PredictOptions(tile_px=192, mpp=0.25), model=model)
 """
 
 
@@ -56,10 +59,10 @@ import os, signal, sys
 sys.path.insert(0, {tests!r})
 from conftest import PixelModel
 from histonuc import files
-from histonuc.inference import predict
-from histonuc.inference import results as parts
-parts.PART_TILES = 2
-predict.load_model = lambda *_, **__: PixelModel()
+from histonuc.inference import tiles
+from histonuc.inference.options import PredictOptions
+from histonuc.inference.predict import predict
+tiles.PART_TILES = 2
 class Os:
     def __getattr__(self, name):
         return getattr(os, name)
@@ -68,14 +71,13 @@ class Os:
             os.kill(os.getpid(), signal.SIGKILL)
         os.replace(draft, path)
 files.os = Os()
-predict.predict([{image!r}], {out!r}, tile_px=192, mpp=0.25)
+predict({image!r}, {out!r}, PredictOptions(tile_px=192, mpp=0.25), model=PixelModel())
 """
 
 
 @pytest.fixture
-def runtime(pixel_model, monkeypatch):
-    monkeypatch.setattr(module, "load_model", lambda *_, **__: pixel_model)
-    monkeypatch.setattr(parts_module, "PART_TILES", 2)
+def model(pixel_model, monkeypatch):
+    monkeypatch.setattr(tiles_module, "PART_TILES", 2)
     return pixel_model
 
 
@@ -93,24 +95,23 @@ def content(out: Path) -> list[bytes]:
 
 def run_to_its_death(code: str, image: Path, out: Path, **values: object) -> None:
     tests = str(Path(__file__).parent)
-    code = code.format(tests=tests, image=image, out=out, **values)
-    code = code.replace("PosixPath(", "__import__('pathlib').Path(")
+    code = code.format(tests=tests, image=str(image), out=str(out), **values)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
 
 
 @pytest.mark.parametrize("calls", [1, 5, 9])
-def test_a_killed_run_goes_on_to_the_same_result(runtime, image, tmp_path, calls) -> None:
-    predict([image], tmp_path / "whole", **SETTINGS)
-    num_tiles = runtime.num_images
+def test_a_killed_run_goes_on_to_the_same_result(model, image, tmp_path, calls) -> None:
+    predict([image], tmp_path / "whole", OPTIONS, model=model)
+    num_tiles = model.num_images
     run_to_its_death(KILLED, image, tmp_path / "out", calls=calls)
     assert not (tmp_path / "out" / "blobs" / "summary.json").exists()
     kept = len(list((tmp_path / "out" / "blobs" / "parts").glob("part-*.npz")))
-    runtime.num_images = 0
-    summary = predict([image], tmp_path / "out", **SETTINGS)
+    model.num_images = 0
+    summary = predict([image], tmp_path / "out", OPTIONS, model=model)
     assert not summary.failed
-    assert summary.items[0]["tiles_resumed"] >= kept
-    assert runtime.num_images == num_tiles - summary.items[0]["tiles_resumed"]
+    assert summary.items[0].tiles_resumed >= kept
+    assert model.num_images == num_tiles - summary.items[0].tiles_resumed
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     assert not (tmp_path / "out" / "blobs" / "parts").exists()
     assert kept > 0 or calls == 1
@@ -121,21 +122,21 @@ def test_a_killed_run_goes_on_to_the_same_result(runtime, image, tmp_path, calls
     ["part-00001-00000.npz", "nuclei.parquet", "nuclei.geojson", "density.jpg", "summary.json"],
 )
 def test_a_run_killed_as_it_writes_a_file_leaves_nothing_behind(
-    runtime, image, tmp_path, name
+    model, image, tmp_path, name
 ) -> None:
-    predict([image], tmp_path / "whole", **SETTINGS)
+    predict([image], tmp_path / "whole", OPTIONS, model=model)
     run_to_its_death(KILLED_AT, image, tmp_path / "out", name=name)
     assert list((tmp_path / "out" / "blobs").rglob(f".writing-*{name}"))
-    summary = predict([image], tmp_path / "out", **SETTINGS)
+    summary = predict([image], tmp_path / "out", OPTIONS, model=model)
     assert not summary.failed
-    assert summary.items[0]["tiles_resumed"] > 0
+    assert summary.items[0].tiles_resumed > 0
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     one, other = ({path.name for path in (tmp_path / run).rglob("*")} for run in ("out", "whole"))
     assert one == other
 
 
-def test_a_full_disk_costs_no_finished_part(runtime, image, tmp_path, monkeypatch) -> None:
-    predict([image], tmp_path / "whole", **SETTINGS)
+def test_a_full_disk_costs_no_finished_part(model, image, tmp_path, monkeypatch) -> None:
+    predict([image], tmp_path / "whole", OPTIONS, model=model)
     savez, calls = np.savez, []
 
     def full(stream, **arrays):
@@ -146,14 +147,14 @@ def test_a_full_disk_costs_no_finished_part(runtime, image, tmp_path, monkeypatc
         savez(stream, **arrays)
 
     monkeypatch.setattr(np, "savez", full)
-    summary = predict([image], tmp_path / "out", **SETTINGS)
+    summary = predict([image], tmp_path / "out", OPTIONS, model=model)
     assert "No space left" in summary.failed[0]["error"]
     assert "run the same command again" in summary.failed[0]["error"]
     parts = list((tmp_path / "out" / "blobs" / "parts").iterdir())
     assert sorted(path.suffix for path in parts) == [".json", ".npz", ".npz", ".npz"]
     assert not (tmp_path / "out" / "blobs" / "nuclei.parquet").exists()
-    again = predict([image], tmp_path / "out", **SETTINGS)
-    assert again.items[0]["tiles_resumed"] == 6
+    again = predict([image], tmp_path / "out", OPTIONS, model=model)
+    assert again.items[0].tiles_resumed == 6
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
@@ -162,30 +163,30 @@ def test_a_full_disk_costs_no_finished_part(runtime, image, tmp_path, monkeypatc
     "name", ["nuclei.parquet", "nuclei.geojson", "overview.jpg", "density.jpg", "detail.jpg"]
 )
 def test_no_room_for_any_one_file_costs_nothing_but_a_rerun(
-    runtime, image, tmp_path, name: str
+    model, image, tmp_path, name: str
 ) -> None:
     import resource
 
-    predict([image], tmp_path / "whole", **SETTINGS)
+    predict([image], tmp_path / "whole", OPTIONS, model=model)
     size = (tmp_path / "whole" / "blobs" / name).stat().st_size
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:  # larger files fail as on a full disk, whoever writes them
         resource.setrlimit(resource.RLIMIT_FSIZE, (size - 1, hard))
-        summary = predict([image], tmp_path / "out", **SETTINGS)
+        summary = predict([image], tmp_path / "out", OPTIONS, model=model)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert summary.failed
     assert "\n" not in summary.failed[0]["error"]
     assert not list((tmp_path / "out").rglob(f"{DRAFT_PREFIX}*"))
-    assert not predict([image], tmp_path / "out", **SETTINGS).failed
+    assert not predict([image], tmp_path / "out", OPTIONS, model=model).failed
     assert content(tmp_path / "out") == content(tmp_path / "whole")
     one, other = ({path.name for path in (tmp_path / run).rglob("*")} for run in ("out", "whole"))
     assert one == other
 
 
-def interrupted(image: Path, out: Path, runtime, monkeypatch) -> Path:
+def interrupted(image: Path, out: Path, model, monkeypatch) -> Path:
     """A run that failed after some parts: its folder of parts."""
-    maps, calls = runtime.maps, []
+    maps, calls = model.maps, []
 
     def fail(images):
         calls.append(1)
@@ -194,90 +195,92 @@ def interrupted(image: Path, out: Path, runtime, monkeypatch) -> Path:
         return maps(images)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "maps", fail)
-        assert predict([image], out, **SETTINGS).failed
+        patch.setattr(model, "maps", fail)
+        assert predict([image], out, OPTIONS, model=model).failed
     parts = out / "blobs" / "parts"
     assert len(list(parts.glob("part-*.npz"))) >= 2
     return parts
 
 
-def test_a_damaged_part_is_done_again(runtime, image, tmp_path, monkeypatch) -> None:
-    predict([image], tmp_path / "whole", **SETTINGS)
-    parts = sorted(interrupted(image, tmp_path / "out", runtime, monkeypatch).glob("*.npz"))
+def test_a_damaged_part_is_done_again(model, image, tmp_path, monkeypatch) -> None:
+    predict([image], tmp_path / "whole", OPTIONS, model=model)
+    parts = sorted(interrupted(image, tmp_path / "out", model, monkeypatch).glob("*.npz"))
     data = bytearray(parts[0].read_bytes())
     data[len(data) // 2] ^= 0xFF
     parts[0].write_bytes(bytes(data))
     parts[1].write_bytes(parts[1].read_bytes()[:-40])
     sound = sum(len(np.load(path)["column"]) for path in parts[2:])
-    summary = predict([image], tmp_path / "out", **SETTINGS)
-    assert summary.items[0]["tiles_resumed"] == sound
+    summary = predict([image], tmp_path / "out", OPTIONS, model=model)
+    assert summary.items[0].tiles_resumed == sound
     assert content(tmp_path / "out") == content(tmp_path / "whole")
 
 
 @no_hang
 def test_mutated_parts_are_done_again_or_read_as_they_were(
-    runtime, image, tmp_path, monkeypatch
+    model, image, tmp_path, monkeypatch
 ) -> None:
-    folder = interrupted(image, tmp_path / "out", runtime, monkeypatch)
+    folder = interrupted(image, tmp_path / "out", model, monkeypatch)
     with open_slide(image) as slide:
         plan = make_plan(slide, mpp_xy=(0.25, 0.25), model_mpp=0.25, tile_px=192, margin_um=12)
     part = make_parts(plan.tiles)[0]
-    store = PartStore(folder.parent, runtime.spec.label_space, 0.25)
+    store = ResultFolder(folder.parent)
+    empty = Tally(label_space=model.spec.label_space, mpp=0.25).empty
     file, rng, kept = folder / f"{part.name}.npz", random.Random(0), 0
-    content, whole = file.read_bytes(), pickle.dumps(store.load(part))
-    assert store.has(part)
+    content, whole = file.read_bytes(), pickle.dumps(store.load_part(part, empty))
+    assert store.has_part(part)
     for number in range(200):
         mutate = mutate_end if number % 2 else mutate_bytes
         file.write_bytes(mutate(content, rng))
-        if store.has(part):
+        if store.has_part(part):
             kept += 1
-            assert pickle.dumps(store.load(part)) == whole
+            assert pickle.dumps(store.load_part(part, empty)) == whole
     assert 0 < kept < 100
 
 
 @no_hang
-def test_a_mutated_key_of_the_parts_costs_the_parts(runtime, image, tmp_path, monkeypatch) -> None:
-    folder = interrupted(image, tmp_path / "out", runtime, monkeypatch)
+def test_a_mutated_key_of_the_parts_costs_the_parts(model, image, tmp_path, monkeypatch) -> None:
+    folder = interrupted(image, tmp_path / "out", model, monkeypatch)
     shutil.copytree(folder, tmp_path / "whole")
     content, rng = (folder / "run.json").read_bytes(), random.Random(0)
     key = json.loads(content)
-    store = PartStore(folder.parent, runtime.spec.label_space, 0.25)
     for number in range(60):
         shutil.rmtree(folder)
         shutil.copytree(tmp_path / "whole", folder)
         damaged = (mutate_json if number % 2 else mutate_bytes)(content, rng)
         (folder / "run.json").write_bytes(damaged)
-        store.open(key)
+        ResultFolder(folder.parent).begin(key)
         assert any(folder.glob("*.npz")) == (outcome(json.loads, damaged) == key)
 
 
 @pytest.mark.parametrize("change", ["model", "setting", "file"])
 def test_other_models_settings_and_files_are_never_mixed(
-    runtime, image, tmp_path, monkeypatch, change
+    model, image, tmp_path, monkeypatch, change
 ) -> None:
-    interrupted(image, tmp_path / "out", runtime, monkeypatch)
-    settings = SETTINGS
+    interrupted(image, tmp_path / "out", model, monkeypatch)
+    options = OPTIONS
     if change == "model":
-        runtime.sha256 = "1" * 64
+        model.sha256 = "1" * 64
     elif change == "setting":
-        settings = SETTINGS | {"tile_px": 256}
+        options = replace(OPTIONS, tile_px=256)
     else:
         os.utime(image, ns=(1, 1))
-    (item,) = predict([image], tmp_path / "out", **settings).items
-    assert item["tiles_resumed"] == 0
-    named = {"model": "model_sha256", "setting": "settings", "file": "modified_ns"}[change]
-    assert any("begun anew" in note and named in note for note in item["warnings"])
+    (item,) = predict([image], tmp_path / "out", options, model=model).items
+    assert item.tiles_resumed == 0
+    named = {"model": "model_sha256", "setting": "tile_px", "file": "modified_ns"}[change]
+    assert any("begun anew" in note and named in note for note in item.warnings)
 
 
-def test_overwrite_takes_nothing_over(runtime, image, tmp_path, monkeypatch) -> None:
-    interrupted(image, tmp_path / "out", runtime, monkeypatch)
-    (item,) = predict([image], tmp_path / "out", overwrite=True, **SETTINGS).items
-    assert item["tiles_resumed"] == 0
-    assert not any("begun anew" in note for note in item["warnings"])
+def test_overwrite_takes_nothing_over(model, image, tmp_path, monkeypatch) -> None:
+    interrupted(image, tmp_path / "out", model, monkeypatch)
+    (item,) = predict(
+        [image], tmp_path / "out", replace(OPTIONS, overwrite=True), model=model
+    ).items
+    assert item.tiles_resumed == 0
+    assert not any("begun anew" in note for note in item.warnings)
 
 
 def test_a_file_that_vanishes_fails_instead_of_leaving_holes(
-    runtime, image, tmp_path, monkeypatch
+    model, image, tmp_path, monkeypatch
 ) -> None:
     from histonuc.slides import PlainImage, RegionError
 
@@ -288,15 +291,15 @@ def test_a_file_that_vanishes_fails_instead_of_leaving_holes(
             image.unlink(missing_ok=True)
             raise RegionError("no such device", window[:4])
 
-    monkeypatch.setattr(one_input, "open_slide", lambda *_, **__: Unmounted(pixels))
-    summary = predict([image], tmp_path / "out", **SETTINGS)
+    monkeypatch.setattr(slide_module, "open_slide", lambda *_, **__: Unmounted(pixels))
+    summary = predict([image], tmp_path / "out", OPTIONS, model=model)
     assert "No such file" in summary.failed[0]["error"]
     assert not list((tmp_path / "out" / "blobs" / "parts").glob("part-*.npz"))
 
 
-def test_row_groups_tell_where_their_nuclei_are(runtime, image, tmp_path, monkeypatch) -> None:
+def test_row_groups_tell_where_their_nuclei_are(model, image, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(table_module, "_LOCAL_ROWS", 16)
-    predict([image], tmp_path / "out", **SETTINGS)
+    predict([image], tmp_path / "out", OPTIONS, model=model)
     file = pq.ParquetFile(tmp_path / "out" / "blobs" / "nuclei.parquet")
     groups = [file.metadata.row_group(i) for i in range(file.num_row_groups)]
     for axis, extent in zip("xy", np.asarray(Image.open(image)).shape[1::-1], strict=True):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from histonuc.contours import trace_contours
-from histonuc.inference.seams import Seams, TileNuclei, _overlaps, _shared_area, own
-from histonuc.inference.tiles import make_grid
+from histonuc.inference.seams import Seams, _overlaps, _shared_area, claim_nuclei
+from histonuc.inference.tiles import TileResult, View, make_grid
 from histonuc.nuclei import Nuclei
 from histonuc.slides import PlainImage
 from histonuc.taxonomy import NUCLEUS
@@ -35,19 +35,26 @@ def squares(centres, radius=5.0):
     )
 
 
-def join(parts, grid):
+def claim(tile, nuclei, status="found"):
+    """What came of a tile in which all these nuclei were found."""
+    nuclei, owned = claim_nuclei(nuclei, tile.core, band_px=10)
+    view = View(box=tile.window, input_px=tile.window.size)
+    return TileResult(tile=tile, view=view, status=status, nuclei=nuclei, owned=owned)
+
+
+def join(results, grid):
     """All tiles at once."""
-    return Seams(grid, Nuclei.empty(NUCLEUS, 0.25)).add(parts)
+    return Seams(grid, Nuclei.empty(NUCLEUS, 0.25)).add(results)
 
 
-def join_by_rows(parts, grid):
+def join_by_rows(results, grid):
     """Tiles as they come, each row with what it settles."""
     seams = Seams(grid, Nuclei.empty(NUCLEUS, 0.25))
-    rows = sorted({part.tile.row for part in parts})
+    rows = sorted({result.tile.row for result in results})
     settled = []
     for row, following in zip(rows, [*rows[1:], None], strict=True):
         top = np.inf if following is None else grid.rows[following].window[0]
-        settled.append(seams.add([part for part in parts if part.tile.row == row], top))
+        settled.append(seams.add([one for one in results if one.tile.row == row], top))
     return settled
 
 
@@ -78,22 +85,24 @@ def pair():
 )
 def test_each_nucleus_is_kept_once(pair, in_left, in_right, kept):
     parts = [
-        own(tile, squares([(x, 30) for x in xs]), band_px=10)
+        claim(tile, squares([(x, 30) for x in xs]))
         for tile, xs in zip(pair, (in_left, in_right), strict=True)
     ]
     assert join(parts, PAIR).centroid[:, 0].tolist() == kept
 
 
 def test_what_lies_in_a_core_that_was_never_analysed_is_kept(pair):
-    part = own(pair[0], squares([(103, 30)]), band_px=10)
+    part = claim(pair[0], squares([(103, 30)]))
     assert len(join([part], PAIR)) == 1
+    for status, kept in (("unreadable", 1), ("blank", 1), ("out of focus", 0)):
+        assert len(join([part, claim(pair[1], squares([]), status)], PAIR)) == kept
 
 
 def test_a_merged_blob_does_not_swallow_the_nucleus_it_disowns(pair):
     left, right = pair
     blob = squares([(103, 30)], radius=8)  # left saw one blob, and leaves it to the right
     two = squares([(98, 30), (108, 30)], radius=4)  # right saw two, and leaves one to the left
-    parts = [own(left, blob, band_px=10), own(right, two, band_px=10)]
+    parts = [claim(left, blob), claim(right, two)]
     assert join(parts, PAIR).centroid[:, 0].tolist() == [98, 108]
 
 
@@ -110,7 +119,7 @@ def jittered_parts(seed, jitter):
         moved = replace(
             seen, points=seen.points + np.repeat(shift, 4, 0), centroid=seen.centroid + shift
         )
-        parts.append(own(tile, moved, band_px=10))
+        parts.append(claim(tile, moved))
     return truth, parts
 
 
@@ -139,8 +148,7 @@ def test_the_order_of_the_tiles_does_not_matter(seed, order):
 def test_no_tiles_give_no_nuclei():
     grid = make_grid((50, 50), (50, 50), 0)
     assert len(join([], grid)) == 0
-    empty = TileNuclei(tile=next(iter(grid)), nuclei=squares([]), owned=np.zeros(0, bool))
-    assert len(join([empty], grid)) == 0
+    assert len(join([claim(next(iter(grid)), squares([]))], grid)) == 0
 
 
 @given(
@@ -164,12 +172,12 @@ TILES = st.tuples(st.integers(96, 640), st.floats(5, 25)).filter(lambda t: t[0] 
 """Side in pixels of 0.25 microns, and halo in microns: at most a third of it."""
 
 
-def analyse_blobs(runtime, tile_px, margin_um):
+def analyse_blobs(model, tile_px, margin_um):
     """Nuclei of the blobs by the whole pipeline, from left to right."""
     with TemporaryDirectory() as folder:
         slide, out = PlainImage(BLOBS, 0.25), Path(folder)
         options = {"tile_px": tile_px, "margin_um": margin_um}
-        _, nuclei, _ = run_slide(slide, out, runtime, out / "result", **options)
+        _, nuclei, _ = run_slide(slide, out, model, out / "result", **options)
     return nuclei.select(np.lexsort(nuclei.centroid.T))
 
 

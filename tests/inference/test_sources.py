@@ -3,12 +3,12 @@ import os
 
 import pytest
 
+from histonuc.inference.results import ResultFolder
 from histonuc.inference.sources import (
     check_unchanged,
     find_inputs,
     fingerprint,
     name_folders,
-    read_summary,
 )
 
 
@@ -32,7 +32,7 @@ def begin(folder, source):
 
 
 def names(sources, out):
-    return [folder.name for folder in name_folders(sources, out)]
+    return [folder.path.name for folder in name_folders(sources, out)]
 
 
 def test_folders_are_searched_and_files_are_taken_once(tmp_path, monkeypatch):
@@ -178,7 +178,7 @@ def test_an_unfinished_folder_is_free_or_at_least_no_crash(tmp_path, summary):
     if summary == "{}":  # finished, but nobody knows by whom: left alone
         assert names([source], tmp_path / "out") == ["x-2"]
     else:
-        assert read_summary(folder) is None
+        assert ResultFolder(folder).read_key() is None
         assert names([source], tmp_path / "out") == ["x"]
     (folder / "nuclei.parquet").unlink()
     assert names([source], tmp_path / "out") == ["x"]

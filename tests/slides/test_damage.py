@@ -13,11 +13,15 @@ import openslide
 import pytest
 from PIL import Image
 
-from histonuc.inference import pipeline
-from histonuc.inference import predict as predict_module
-from histonuc.inference import results as parts
-from histonuc.inference import slide as one_input
+from histonuc.inference import slide as slide_module
+from histonuc.inference import tiles as tiles_module
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.plan import make_plan
+from histonuc.inference.predict import predict
+from histonuc.inference.progress import Tally
+from histonuc.inference.results import ResultFolder
+from histonuc.inference.sources import check_reachable
+from histonuc.inference.tiles import TileResult, make_parts
 from histonuc.slides import RegionError, open_slide
 from histonuc.slides.tiff_segments import SegmentReader
 
@@ -258,14 +262,13 @@ def losing(tmp_path, pixel_model, make_blobs, monkeypatch, request):
 def test_a_slide_that_is_away_for_a_while_costs_no_finished_part(
     tmp_path, pixel_model, monkeypatch, losing, reason
 ):
-    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
-    monkeypatch.setattr(one_input, "probe_scale", lambda *_: "")  # it runs the network too
-    monkeypatch.setattr(parts, "PART_TILES", 2)
+    monkeypatch.setattr(slide_module, "choose_probes", lambda *_: [])  # it runs the network too
+    monkeypatch.setattr(tiles_module, "PART_TILES", 2)
     (path, lose), maps = losing, pixel_model.maps
 
     def run(out):
         tile_px = 512 if path.suffix == ".svs" else 256
-        return predict_module.predict([path], out, tile_px=tile_px, mpp=0.25)
+        return predict([path], out, PredictOptions(tile_px=tile_px, mpp=0.25), model=pixel_model)
 
     (whole,) = run(tmp_path / "whole").items
     pixel_model.num_images = 0
@@ -282,15 +285,15 @@ def test_a_slide_that_is_away_for_a_while_costs_no_finished_part(
         (failure,) = run(tmp_path / "out").failed
     assert reason in failure["error"]
     (item,) = run(tmp_path / "out").items
-    assert item["tiles_resumed"] > 0
-    assert item["num_nuclei"] == whole["num_nuclei"] > 100
-    assert not item["skipped_regions"]
+    assert item.tiles_resumed > 0
+    assert item.num_nuclei == whole.num_nuclei > 100
+    assert not item.skipped_regions
 
 
 def test_one_bad_sector_is_damage_and_a_drive_that_does_not_answer_is_not(tmp_path, monkeypatch):
     path = tmp_path / "a.tif"
     path.write_bytes(bytes(4096))
-    pipeline._check_there(path)
+    check_reachable(path)
 
     def not_there(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -300,22 +303,23 @@ def test_one_bad_sector_is_damage_and_a_drive_that_does_not_answer_is_not(tmp_pa
         monkeypatch.setattr(SegmentReader, "segment", not_there)
         with pytest.raises(RegionError, match="Input/output error"):
             slide.read(0, 0, 64, 64, 64, 64)
-    pipeline._check_there(path)
+    check_reachable(path)
     monkeypatch.setattr(os, "posix_fadvise", not_there, raising=False)  # any access fails
     with pytest.raises(OSError, match="Input/output error"):
-        pipeline._check_there(path)
+        check_reachable(path)
 
 
 def test_regions_that_can_be_read_again_are_not_left_out_for_ever(
     tmp_path, pixel_model, make_blobs, monkeypatch
 ):
-    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     image = make_blobs((700, 500), 300)
     path = tmp_path / "a.tif"
     write_pyramid(path, [image, image[::2, ::2]])
 
     def run(out):
-        (item,) = predict_module.predict([path], out, tile_px=200, mpp=0.25).items
+        (item,) = predict(
+            [path], out, PredictOptions(tile_px=200, mpp=0.25), model=pixel_model
+        ).items
         return item
 
     whole = run(tmp_path / "whole")
@@ -329,14 +333,14 @@ def test_regions_that_can_be_read_again_are_not_left_out_for_ever(
 
         patch.setattr(SegmentReader, "segment", failing)
         holed = run(tmp_path / "out")
-        assert holed["skipped_regions"]
-        assert holed["num_nuclei"] < whole["num_nuclei"]
+        assert holed.skipped_regions
+        assert holed.num_nuclei < whole.num_nuclei
         num_images = pixel_model.num_images
         assert run(tmp_path / "out") == holed  # still damaged: finished is finished
         assert pixel_model.num_images == num_images
     mended = run(tmp_path / "out")
-    assert not mended["skipped_regions"]
-    assert mended["num_nuclei"] == whole["num_nuclei"]
+    assert not mended.skipped_regions
+    assert mended.num_nuclei == whole.num_nuclei
 
 
 def test_a_part_with_holes_is_done_again(tmp_path, pixel_model, make_blobs):
@@ -344,20 +348,25 @@ def test_a_part_with_holes_is_done_again(tmp_path, pixel_model, make_blobs):
     write_pyramid(path, [make_blobs((300, 200), 50)])
     with open_slide(path) as slide:
         settings = {"mpp_xy": (0.25, 0.25), "model_mpp": 0.25, "tile_px": 200, "margin_um": 8}
-        part, *_ = parts.make_parts(make_plan(slide, **settings).tiles)
-    store = parts.PartStore(tmp_path / "out", pixel_model.spec.label_space, 0.25)
-    store.open({})
-    store.save(part, parts.PartResult(tiles=()))
-    assert store.has(part)
-    hole = RegionError("no", tuple(part.tiles[0].core))
-    store.save(part, parts.PartResult(tiles=(), skipped=(hole,)))
-    assert not store.has(part)
+        plan = make_plan(slide, **settings)
+        part, *_ = make_parts(plan.tiles)
+        view = plan.view(part.tiles[0])
+    folder = ResultFolder(tmp_path / "out")
+    folder.begin({})
+    empty = Tally(label_space=pixel_model.spec.label_space, mpp=0.25).empty
+    facts = {"tile": part.tiles[0], "view": view, "nuclei": empty, "owned": np.zeros(0, bool)}
+    blank = TileResult(status="blank", **facts)
+    folder.save_part(part, [blank])
+    assert folder.has_part(part)
+    (loaded,) = folder.load_part(part, empty)
+    assert (loaded.tile, loaded.view, loaded.status) == (blank.tile, view, "blank")
+    folder.save_part(part, [blank, TileResult(status="unreadable", reason="no", **facts)])
+    assert not folder.has_part(part)
 
 
 def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(
     tmp_path, pixel_model, make_blobs, monkeypatch
 ):
-    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     path, maps = tmp_path / "a.tif", pixel_model.maps
     image = make_blobs((700, 500), 300)
     write_pyramid(path, [image, image[::2, ::2]])
@@ -369,11 +378,13 @@ def test_a_slide_that_grew_while_it_was_analysed_is_not_finished(
 
     with monkeypatch.context() as patch:
         patch.setattr(pixel_model, "maps", grow)
-        (failure,) = predict_module.predict([path], tmp_path / "out", mpp=0.25).failed
+        (failure,) = predict(
+            [path], tmp_path / "out", PredictOptions(mpp=0.25), model=pixel_model
+        ).failed
     assert "was changed while it was analysed" in failure["error"]
     assert not (tmp_path / "out" / "a" / "summary.json").exists()
-    (item,) = predict_module.predict([path], tmp_path / "out", mpp=0.25).items
-    assert item["tiles_resumed"] == 0
+    (item,) = predict([path], tmp_path / "out", PredictOptions(mpp=0.25), model=pixel_model).items
+    assert item.tiles_resumed == 0
 
 
 def test_the_pipeline_skips_and_reports_what_it_cannot_read(
@@ -392,7 +403,7 @@ def test_the_pipeline_skips_and_reports_what_it_cannot_read(
     damage_first_tile(tmp_path / "a.tif", "a.tif", image)
     plan, some_nuclei, skipped = run()
     touching = [tile for tile in plan.tiles if tile.window.x0 < 64 and tile.window.y0 < 64]
-    assert [error.box_xyxy for error in skipped] == [tuple(tile.core) for tile in touching]
+    assert [region.box_xyxy for region in skipped] == [tuple(tile.core) for tile in touching]
     assert 0.5 * len(all_nuclei) < len(some_nuclei) < len(all_nuclei)
 
 
@@ -410,19 +421,21 @@ def test_a_slide_that_cannot_be_read_anywhere_fails(tmp_path, pixel_model, make_
 def test_a_prediction_reports_skipped_regions_and_odd_pixels(
     tmp_path, pixel_model, make_blobs, monkeypatch
 ):
-    monkeypatch.setattr(predict_module, "load_model", lambda *_, **__: pixel_model)
     image = make_blobs((700, 500), 300)
     for name, mpp in (("a.tif", (0.25, 0.26)), ("b.tif", (0.25, 0.6))):
         write_ome(tmp_path / name, [image, image[::2, ::2]], mpp=mpp)
         damage_first_tile(tmp_path / name, name, image)
-    summary = predict_module.predict(
-        [tmp_path / "a.tif", tmp_path / "b.tif"], tmp_path / "out", tile_px=512
+    summary = predict(
+        [tmp_path / "a.tif", tmp_path / "b.tif"],
+        tmp_path / "out",
+        PredictOptions(tile_px=512),
+        model=pixel_model,
     )
     (item,) = summary.items
     # Windows are a little less high than wide, so that two of them reach into the damaged tile.
-    assert [region["box_xyxy"][:2] for region in item["skipped_regions"]] == [[0, 0], [0, 250]]
-    assert item["left_out_mm2"] > 0
-    assert "cannot read the window" in item["skipped_regions"][0]["reason"]
+    assert [region.box_xyxy[:2] for region in item.skipped_regions] == [(0, 0), (0, 250)]
+    assert item.left_out_mm2 > 0
+    assert "cannot read the window" in item.skipped_regions[0].reason
     assert any("2 of 4 regions could not be read" in line for line in summary.lines())
     assert any("0.25 x 0.26 microns" in line for line in summary.lines())
     (failure,) = summary.failed

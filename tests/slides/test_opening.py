@@ -4,7 +4,7 @@ import tifffile
 from PIL import Image
 
 from histonuc.data.resampling import resample
-from histonuc.inference.scale import TILE_PX, resolve_mpp
+from histonuc.inference.scale import TILE_PX, resolve_scale
 from histonuc.inference.sources import find_inputs
 from histonuc.slides import PlainImage, fit, open_slide
 
@@ -176,20 +176,19 @@ def test_tiff_resolution_counts_when_it_is_plausible(tmp_path, pixels, resolutio
         ("cmyk.tif", (100, 100), False),
     ],
 )
-def test_a_scale_is_assumed_for_small_images_that_are_no_tiff(
-    tmp_path, pixel_model, name, size, assumed
-):
-    path, warnings = tmp_path / name, []
+def test_a_scale_is_assumed_for_small_images_that_are_no_tiff(tmp_path, name, size, assumed):
+    path = tmp_path / name
     Image.new("CMYK" if name == "cmyk.tif" else "RGB", size).save(path)
     with open_slide(path) as slide:
-        assert resolve_mpp(slide, path, 0.5, pixel_model, []) == ((0.5, 0.5), "given")
+        given = resolve_scale(slide, name, 0.5, 0.25)
+        assert (given.mpp_xy, given.source) == ((0.5, 0.5), "given")
         if assumed:
-            found = resolve_mpp(slide, path, None, pixel_model, warnings)
-            assert found == ((0.25, 0.25), "assumed")
-            assert "--mpp" in warnings[0]
+            found = resolve_scale(slide, name, None, 0.25)
+            assert (found.mpp_xy, found.source) == ((0.25, 0.25), "assumed")
+            assert "--mpp" in found.warnings[0]
         else:
             with pytest.raises(ValueError, match=rf"{name} does not state.*--mpp 0\.25"):
-                resolve_mpp(slide, path, None, pixel_model, warnings)
+                resolve_scale(slide, name, None, 0.25)
 
 
 def test_beyond_the_border_is_white(pixels):

@@ -10,9 +10,11 @@ from histonuc.commands.predicting import demo, export, predict
 from histonuc.commands.preparing import info, prepare_folder, prepare_pannuke, synth
 from histonuc.commands.scoring import compare, evaluate, merge_scores, report
 from histonuc.commands.training import config_train, crossval, train
+from histonuc.inference.options import PredictOptions
 
 __all__ = [
     "Outcome",
+    "PredictOptions",
     "compare",
     "config_train",
     "crossval",

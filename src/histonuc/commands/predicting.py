@@ -3,73 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from histonuc.commands.outcome import Outcome
+from histonuc.inference.options import DEFAULTS, PredictOptions
 
 
 def predict(
     paths: tuple[Path, ...],
     *,
     out: Path,
-    model: str = "default",
-    device: str = "auto",
-    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto",
-    flips: bool = False,
-    mpp: float | None = None,
-    tile_px: int = 1024,
-    batch_size: int = 1,
-    scene: int | None = None,
-    icc: bool = False,
-    regions: Path | None = None,
-    cluster: str = "",
-    geojson: bool = True,
-    overwrite: bool = False,
+    options: Annotated[PredictOptions, Parameter(name="*")] = DEFAULTS,
 ) -> Outcome:
     """Find, outline and classify the nuclei of tiles, images, folders and slides.
 
     Args:
         paths: Images, folders of images, or slides.
         out: Folder for the results, one folder inside for each input.
-        model: A shipped model's name, an exported file, a run folder or a checkpoint.
-        device: auto, cpu, cuda:0 or mps.
-        precision: Arithmetic; auto is int8 where a shipped model has an int8 version and the
-            processor is an x86, else bf16 where the processor has it, else fp32, which gives the
-            same everywhere. Of a checkpoint it is fp32.
-        flips: Average over four mirrorings: a little better, at four times the network's time.
-        mpp: Microns per pixel at level 0; needed where a slide does not state it.
-        tile_px: Side of the network's input, at the model's mpp.
-        batch_size: Tiles a forward pass; raise it on a GPU.
-        scene: Which picture of a file that holds several.
-        icc: Turn colours into sRGB by the profile inside each file; the models saw none turned.
-        regions: Analyse these instead of all tissue: GeoJSON polygons in level-0 pixels or a PNG
-            mask of the slide; or a folder with one NAME.geojson or NAME.png for each input.
-        cluster: A Dask scheduler's address, or local:4 for four processes of this machine.
-        geojson: Write nuclei.geojson for QuPath too, most of a result's bytes; `histonuc export`
-            can write it later.
-        overwrite: Do finished inputs again.
+        options: All options.
     """
-    from histonuc.inference.memory import share_arenas
-    from histonuc.inference.predict import predict as run_prediction
+    from histonuc.inference.cluster import share_arenas
+    from histonuc.inference.predict import predict
 
     share_arenas()
-    summary = run_prediction(
-        paths,
-        out,
-        model=model,
-        device=device,
-        precision=precision,
-        flips=flips,
-        mpp=mpp,
-        tile_px=tile_px,
-        batch_size=batch_size,
-        scene=scene,
-        icc=icc,
-        regions=regions,
-        cluster=cluster,
-        geojson=geojson,
-        overwrite=overwrite,
-    )
+    summary = predict(paths, out, options)
     return Outcome(
         lines=summary.lines(), data=summary.to_dict(), exit_code=1 if summary.failed else 0
     )

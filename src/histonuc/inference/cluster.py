@@ -7,27 +7,33 @@ and waits for new workers when all have died.
 
 from __future__ import annotations
 
+import ctypes
+import json
 import logging
+import os
 import pickle
+import platform
 import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histonuc.extras import require
-from histonuc.inference.clock import Clock
-from histonuc.inference.memory import share_arenas
-from histonuc.inference.pipeline import analyse, keep
+from histonuc.inference.options import PredictOptions
+from histonuc.inference.pipeline import Parts, analyse, store_part
 from histonuc.inference.plan import Plan
-from histonuc.inference.results import PARTS_FOLDER, RUN_FILE, Part, PartResult, PartStore
-from histonuc.models.engines import Precision, num_cores
+from histonuc.inference.progress import Clock
+from histonuc.inference.results import ResultFolder
+from histonuc.inference.tiles import Part
+from histonuc.models.engines import num_cores
 from histonuc.models.loading import load_model
 from histonuc.models.model import Model
+from histonuc.nuclei import Nuclei
 from histonuc.slides import Slide, open_slide
 
 if TYPE_CHECKING:
@@ -41,35 +47,23 @@ _AHEAD = 3
 _CONNECT_SECONDS = 10
 _LOOK_SECONDS, _PATIENCE_SECONDS = 10.0, 1800.0
 """How often it is looked whether there are workers, and how long a slide waits for any."""
+_NUM_LOADED = 4
+"""Models and open slides that a worker, which may stay for weeks, holds of each."""
+_M_ARENA_MAX = -8
+"""Number of the option in glibc's ``malloc.h``."""
+_ARENAS = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a worker needs to know of one slide, but the plan; small and hashable.
+def share_arenas() -> None:
+    """Let all threads of this process share two heaps, where the C library is glibc.
 
-    Attributes:
-        source: file or folder that every worker can read.
-        fingerprint: items of the source's, so that a later version of it is another job.
-        folder: of the result, where every worker can write.
-        scene, icc: see `open_slide`.
-        model, device, precision, flips: see `load_model`.
-        model_sha256, arithmetic: of the client's model (`Model.precision`), which the worker's
-            must be.
-        batch_size: tiles a forward pass.
+    By itself it keeps one for each thread, and in each what the largest tiles left. Call it before
+    threads start, and from programs only: it is the whole process's. What the environment says
+    about arenas stands.
     """
-
-    source: Path
-    fingerprint: tuple[tuple[str, str | int], ...]
-    folder: Path
-    scene: int | None
-    icc: bool
-    model: str
-    device: str
-    precision: Precision
-    flips: bool
-    model_sha256: str
-    arithmetic: str
-    batch_size: int
+    told = {"MALLOC_ARENA_MAX", "GLIBC_TUNABLES"} & os.environ.keys()
+    if platform.libc_ver()[0] == "glibc" and not told:
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
 
 @contextmanager
@@ -115,77 +109,84 @@ def connect(address: str) -> Iterator[Client]:
         yield client
 
 
-@dataclass(frozen=True, kw_only=True)
-class Remote:
-    """One slide on a cluster.
+def analyse_on_cluster(
+    client: Client,
+    source: Path,
+    folder: ResultFolder,
+    options: PredictOptions,
+    plan: Plan,
+    empty: Nuclei,
+    clock: Clock,
+    parts: Sequence[Part],
+) -> Parts:
+    """Parts of a slide that the workers of a cluster analyse and store.
 
-    Attributes:
+    It goes on when all workers die and others come.
+
+    Args:
         client: of the cluster.
-        job: the slide.
+        source: file or folder of the slide, which every worker can read.
+        folder: of the result, where every worker can write; begun.
+        options: of the run.
+        plan: of the slide.
+        empty: no nuclei, with the label space and mpp of those to come.
+        clock: where the time goes.
+        parts: what to analyse.
+
+    Raises:
+        OSError, ValueError: what went wrong on a worker, or there was none for too long, or
+            several in turn died of the same part.
     """
-
-    client: Client
-    job: Job
-
-    def analyse(
-        self, plan: Plan, parts: Sequence[Part], store: PartStore, clock: Clock
-    ) -> Generator[tuple[Part, PartResult], None, None]:
-        """As `pipeline.analyse`; each part has been kept when it comes.
-
-        It goes on when all workers die and others come.
-
-        Raises:
-            OSError, ValueError: what went wrong on a worker, or there was none for too long, or
-                several in turn died of the same part.
-        """
-        run = _run_of(self.job)
-        # A task, for what is scattered is lost with the workers that hold it.
-        shared = self.client.submit(_unpack, _pack(plan), pure=False, retries=RETRIES)
-        waiting = deque(parts)
-        running: deque[tuple[Part, Any]] = deque()
-        try:
-            while waiting or running:
-                threads = max(sum(self.client.nthreads().values()), 1)
-                while waiting and len(running) < _AHEAD * threads:
-                    part = waiting.popleft()
-                    task = self.client.submit(
-                        _work, self.job, run, shared, part, pure=False, retries=RETRIES
-                    )
-                    running.append((part, task))
-                part, task = running.popleft()
-                seconds = self._result(task)
-                # One thread's pauses between its tiles, which say nothing of the cluster.
-                clock.add({k: v for k, v in seconds.items() if k != "network_idle"})
-                yield part, store.load(part)
-        finally:
-            self.client.cancel([task for _, task in running])
-
-    def _result(self, task: Any) -> Mapping[str, float]:
-        """What a task gave; waits for new workers where there are none, but not for ever."""
-        from distributed import KilledWorker
-
-        seen = time.monotonic()
-        while True:
-            try:
-                result: Mapping[str, float] = task.result(timeout=_LOOK_SECONDS)
-                return result
-            except TimeoutError:
-                if task.done():  # it is the task's own
-                    raise
-            except KilledWorker as error:
-                raise OSError(
-                    f"{error.allowed_failures + 1} workers in turn died of the same part, the last "
-                    f"one {error.last_worker.address}: its log may say why; "
-                    "finished parts are kept: run the same command again, with more memory for "
-                    "each worker if it ran out"
-                ) from None
-            if self.client.nthreads():
-                seen = time.monotonic()
-            elif time.monotonic() - seen > _PATIENCE_SECONDS:
-                raise OSError(
-                    f"the cluster has had no workers for {_PATIENCE_SECONDS / 60:.0f} minutes: "
-                    "finished parts are kept; run the same command when there are some again"
+    # A task, for what is scattered is lost with the workers that hold it.
+    shared = client.submit(_unpack, _pack(plan), pure=False, retries=RETRIES)
+    shared_folder = ResultFolder(folder.path.absolute())
+    facts = source.absolute(), shared_folder, options, folder.read_run()
+    waiting = deque(parts)
+    running: deque[tuple[Part, Any]] = deque()
+    try:
+        while waiting or running:
+            threads = max(sum(client.nthreads().values()), 1)
+            while waiting and len(running) < _AHEAD * threads:
+                part = waiting.popleft()
+                task = client.submit(
+                    _analyse_part, *facts, shared, part, pure=False, retries=RETRIES
                 )
+                running.append((part, task))
+            part, task = running.popleft()
+            seconds = _wait_for(task, client)
+            # One thread's pauses between its tiles, which say nothing of the cluster.
+            clock.add({k: v for k, v in seconds.items() if k != "network_idle"})
+            yield part, folder.load_part(part, empty)
+    finally:
+        client.cancel([task for _, task in running])
+
+
+def _wait_for(task: Any, client: Client) -> Mapping[str, float]:
+    """What a task gave; waits for new workers where there are none, but not for ever."""
+    from distributed import KilledWorker
+
+    seen = time.monotonic()
+    while True:
+        try:
+            result: Mapping[str, float] = task.result(timeout=_LOOK_SECONDS)
+            return result
+        except TimeoutError:
+            if task.done():  # it is the task's own
+                raise
+        except KilledWorker as error:
+            raise OSError(
+                f"{error.allowed_failures + 1} workers in turn died of the same part, the last "
+                f"one {error.last_worker.address}: its log may say why; "
+                "finished parts are kept: run the same command again, with more memory for "
+                "each worker if it ran out"
+            ) from None
+        if client.nthreads():
+            seen = time.monotonic()
+        elif time.monotonic() - seen > _PATIENCE_SECONDS:
+            raise OSError(
+                f"the cluster has had no workers for {_PATIENCE_SECONDS / 60:.0f} minutes: "
+                "finished parts are kept; run the same command when there are some again"
+            )
 
 
 def _pack(plan: Plan) -> bytes:
@@ -199,79 +200,101 @@ def _unpack(packed: bytes) -> Plan:
     return plan
 
 
-_lock = threading.Lock()
-_runtimes: dict[tuple[str, str, str, bool, str], Model] = {}
-_slides: dict[Job, Slide] = {}
-_KEPT = 4
-"""Models and open slides that a worker, which may stay for weeks, holds of each."""
+def _analyse_part(
+    source: Path,
+    folder: ResultFolder,
+    options: PredictOptions,
+    run: dict[str, Any],
+    plan: Plan,
+    part: Part,
+) -> Mapping[str, float]:
+    """Analyse and store one part, in a worker: seconds by what they were spent on.
 
-
-def _work(job: Job, run: str, plan: Plan, part: Part) -> Mapping[str, float]:
-    """Analyse and keep one part, in a worker: seconds by what they were spent on.
+    Args:
+        source: file or folder of the slide.
+        folder: of the result.
+        options: of the run.
+        run: what the parts in the folder depend on: see `ResultFolder.begin`.
+        plan: of the slide.
+        part: what to analyse.
 
     Raises:
         OSError, ValueError: what went wrong; or this worker goes on for a command that is gone,
             and another one has begun the slide anew.
     """
-    with _lock:
-        runtime, slide = _runtime(job), _slide(job)
-    clock = Clock()
-    store = PartStore(job.folder, runtime.spec.label_space, plan.mpp)
-    if store.has(part):  # of a worker that died before Dask had heard of it
+    from distributed import get_worker
+
+    clock, worker = Clock(), get_worker()
+    # The worker holds what it has loaded: several may share a process, and each ends in its time.
+    loaded: _Loaded = worker.extensions.setdefault("histonuc", _Loaded())
+    model = loaded.model(options, run, worker.state.nthreads)
+    if folder.has_part(part):  # of a worker that died before Dask had heard of it
         return clock.seconds
-    done = analyse(slide, runtime, plan, [part], batch_size=job.batch_size, threads=1, clock=clock)
     try:
-        for _, result in done:
-            if _run_of(job) != run:
-                raise ValueError(f"{job.folder} was begun anew by another command")
-            keep(store, job.source, part, result, clock)
+        slide = loaded.slide(source, options, run)
+        done = analyse(
+            slide, model, plan, [part], batch_size=options.batch_size, threads=1, clock=clock
+        )
+        for _, results in done:
+            if folder.read_run() != run:
+                raise ValueError(f"{folder.path} was begun anew by another command")
+            store_part(folder, source, part, results, clock)
     except OSError:  # a share that comes back has other handles
-        with _lock:
-            _slides.pop(job, None)
+        loaded.forget_slides()
         raise
     return clock.seconds
 
 
-def _run_of(job: Job) -> str:
-    """What the parts in the slide's folder are parts of, as `PartStore.open` wrote it."""
-    return (job.folder / PARTS_FOLDER / RUN_FILE).read_text(encoding="utf-8")
+class _Loaded:
+    """The models and the open slides of a worker, which all its threads share."""
 
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._models: dict[tuple[Any, ...], Model] = {}
+        self._slides: dict[tuple[Any, ...], Slide] = {}
 
-def _runtime(job: Job) -> Model:
-    """This process's model, loaded once; each of its threads is a stream."""
-    from distributed import get_worker
+    def model(self, options: PredictOptions, run: Mapping[str, Any], threads: int) -> Model:
+        """The model, loaded once; each thread of the worker is a stream.
 
-    key = job.model, job.device, job.precision, job.flips, job.model_sha256
-    if key not in _runtimes:
-        share_arenas()
-        threads = get_worker().state.nthreads
-        runtime = load_model(
-            job.model, job.device, job.precision, threads, threads, flips=job.flips
-        )
-        if runtime.sha256 != job.model_sha256:  # not kept: the right one may come
+        Raises:
+            ValueError: it is not the client's, or computes otherwise.
+        """
+        wanted = options.model, options.device, options.precision, options.flips
+        key = *wanted, run["model_sha256"]
+        with self._lock:
+            if key not in self._models:
+                share_arenas()
+                model = load_model(*wanted[:3], threads, threads, flips=options.flips)
+                if model.sha256 != run["model_sha256"]:  # not kept: the right one may come
+                    raise ValueError(
+                        f"--model {options.model} is another model on this worker than on the "
+                        "client: expected the same histonuc, or a file all workers share"
+                    )
+                _add(self._models, key, model)
+            model = self._models[key]
+        if model.precision != run["precision"]:  # results would be of two kinds
             raise ValueError(
-                f"--model {job.model} is another model on this worker than on the client: "
-                "expected the same histonuc, or a file all workers share"
+                f"this worker computes in {model.precision}, the client in {run['precision']}: "
+                "ask for what all of them have, as with --precision fp32 --device cpu"
             )
-        _make_room(_runtimes)
-        _runtimes[key] = runtime
-    if _runtimes[key].precision != job.arithmetic:  # results would be of two kinds
-        raise ValueError(
-            f"this worker computes in {_runtimes[key].precision}, the client in {job.arithmetic}: "
-            "ask for what all of them have, as with --precision fp32 --device cpu"
-        )
-    return _runtimes[key]
+        return model
+
+    def slide(self, source: Path, options: PredictOptions, run: Mapping[str, Any]) -> Slide:
+        """The open slide; a later version of its file is another one."""
+        key = source, json.dumps(run, sort_keys=True)
+        with self._lock:
+            if key not in self._slides:
+                _add(self._slides, key, open_slide(source, scene=options.scene, icc=options.icc))
+            return self._slides[key]
+
+    def forget_slides(self) -> None:
+        """Open slides anew from now on; those that others read stay open until they are done."""
+        with self._lock:
+            self._slides.clear()
 
 
-def _slide(job: Job) -> Slide:
-    """The open slide, which tasks of the same slide share; the oldest ones are let go."""
-    if job not in _slides:
-        _make_room(_slides)
-        _slides[job] = open_slide(job.source, scene=job.scene, icc=job.icc)
-    return _slides[job]
-
-
-def _make_room(kept: dict[Any, Any]) -> None:
-    """Let the oldest go until there is room for one more."""
-    while len(kept) >= _KEPT:
-        kept.pop(next(iter(kept)))
+def _add(loaded: dict[tuple[Any, ...], Any], key: tuple[Any, ...], item: Any) -> None:
+    """Add an item; the oldest ones go until there is room."""
+    while len(loaded) >= _NUM_LOADED:
+        loaded.pop(next(iter(loaded)))
+    loaded[key] = item

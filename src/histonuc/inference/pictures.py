@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw, ImageFont
 from histonuc.exports.source import as_source
 from histonuc.exports.table import read_window
 from histonuc.files import replacing
-from histonuc.inference.summary import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, Tally
+from histonuc.inference.progress import Tally
+from histonuc.inference.results import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE
 from histonuc.inference.tiles import Box
 from histonuc.nuclei import Nuclei
 from histonuc.slides import RegionError, Slide

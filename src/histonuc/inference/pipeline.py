@@ -1,222 +1,258 @@
-"""One slide or image, part by part: read, forward, decode, own."""
+"""The tiles of one slide or image: read, forward, decode, claim."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.inference.clock import Clock
 from histonuc.inference.features import FEATURES, measure_features
-from histonuc.inference.plan import Plan, View
+from histonuc.inference.plan import Plan
+from histonuc.inference.progress import Clock
 from histonuc.inference.quality import DEFOCUSED, flag_image, is_defocused
-from histonuc.inference.results import Part, PartResult, PartStore
-from histonuc.inference.seams import TileNuclei, own
-from histonuc.inference.tiles import Tile
+from histonuc.inference.results import ResultFolder
+from histonuc.inference.seams import claim_nuclei
+from histonuc.inference.sources import check_reachable
+from histonuc.inference.tiles import Part, Tile, TileResult, TileStatus, View
 from histonuc.inference.tissue import is_blank
+from histonuc.models.engines import num_cores
 from histonuc.models.model import Model
 from histonuc.nuclei import Nuclei
 from histonuc.slides import RegionError, Slide
 
+Parts = Generator[tuple[Part, list[TileResult]], None, None]
+"""Parts with what came of their tiles, in order."""
 T = TypeVar("T")
 R = TypeVar("R")
-_PLACES = 16
-"""Places of a file that are read to see whether it is still there."""
 _THREADS_A_READER = 4
 """JPEG 2000, the slowest format, is decoded as fast as five cores' networks take it."""
+_NO_IMAGE = np.zeros((0, 0, 3), np.uint8)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _TileImage:
+    """A tile as it was read.
+
+    Attributes:
+        tile: which one.
+        view: what was read of it.
+        status: "found" where the network is to see it.
+        image: RGB uint8 (H, W, 3) of the view; empty unless `status` is "found".
+        reason: why it could not be read; empty when it could.
+    """
+
+    tile: Tile
+    view: View
+    status: TileStatus
+    image: NDArray[np.uint8] = field(default_factory=lambda: _NO_IMAGE)
+    reason: str = ""
+
+
+def analyse_and_store(
+    slide: Slide,
+    source: Path,
+    folder: ResultFolder,
+    model: Model,
+    plan: Plan,
+    batch_size: int,
+    clock: Clock,
+    parts: Sequence[Part],
+) -> Parts:
+    """Parts of a slide that this process analyses, with all its cores, and stores.
+
+    Args:
+        slide: open slide.
+        source: its file or folder.
+        folder: of the result.
+        model: that finds the nuclei.
+        plan: of the slide.
+        batch_size: tiles a forward pass.
+        clock: where the time goes.
+        parts: what to analyse.
+
+    Raises:
+        OSError: the disk is full, or the slide's file cannot be read at all any more.
+    """
+    threads = num_cores()
+    analysed = analyse(
+        slide, model, plan, parts, batch_size=batch_size, threads=threads, clock=clock
+    )
+    with closing(analysed):
+        for part, results in analysed:
+            store_part(folder, source, part, results, clock)
+            yield part, results
 
 
 def analyse(
     slide: Slide,
-    runtime: Model,
+    model: Model,
     plan: Plan,
     parts: Sequence[Part],
     *,
     batch_size: int,
     threads: int,
     clock: Clock,
-) -> Generator[tuple[Part, PartResult], None, None]:
+) -> Parts:
     """Find the nuclei of parts of a slide, in level-0 pixels, in the order given.
 
     Threads of their own read ahead, one for every four of `threads`. Each of these takes a batch
     through the network and decodes it, so that the network of one works while another decodes. Few
-    tiles are held at a time, however large the slide is.
+    tiles are in memory at a time, however large the slide is.
 
     Args:
         slide: open slide.
-        runtime: the model; its `maps` is called by several threads.
+        model: its `maps` is called by several threads.
         plan: of the slide.
         parts: what to analyse.
         batch_size: tiles a forward pass.
         threads: that decode and run the network.
         clock: where the time goes.
     """
-    waiting = deque(parts)
-    found: list[TileNuclei] = []
-    skipped: list[RegionError] = []
-    tiles_left = len(waiting[0].tiles) if waiting else 0
     tiles = (tile for part in parts for tile in part.tiles)
     num_readers = math.ceil(threads / _THREADS_A_READER)
     # Closing waits for the threads: after an error they would go on in a closed slide.
     with (
         closing(
-            in_order(tiles, lambda tile: _read(slide, plan, tile, clock), num_readers)
-        ) as items,
+            in_order(tiles, lambda tile: _read_tile(slide, plan, tile, clock), num_readers)
+        ) as images,
         closing(
             in_order(
-                _batches(items, batch_size),
-                lambda batch: _work(runtime, plan, batch, clock),
+                _batches(images, batch_size),
+                lambda batch: _analyse_batch(model, plan, batch, clock),
                 threads,
             )
-        ) as outcomes,
+        ) as batches,
     ):
-        for item in (item for outcome in outcomes for item in outcome):
-            if isinstance(item, TileNuclei):
-                found.append(item)
-            elif item is not None:
-                skipped.append(item)
-            tiles_left -= 1
-            if tiles_left == 0:
-                yield waiting.popleft(), PartResult(tiles=tuple(found), skipped=tuple(skipped))
-                found, skipped = [], []
-                tiles_left = len(waiting[0].tiles) if waiting else 0
+        results = (result for batch in batches for result in batch)
+        for part in parts:
+            yield part, list(islice(results, len(part.tiles)))
 
 
-def keep(store: PartStore, source: Path, part: Part, result: PartResult, clock: Clock) -> None:
-    """Write what was found of a part to disk.
+def store_part(
+    folder: ResultFolder, source: Path, part: Part, results: Sequence[TileResult], clock: Clock
+) -> None:
+    """Write what came of the tiles of a part to disk.
+
+    Args:
+        folder: of the result.
+        source: file or folder of the slide.
+        part: which one.
+        results: of its tiles.
+        clock: where the time goes.
 
     Raises:
         OSError: the disk is full, or the slide's file cannot be read at all any more.
     """
-    if result.skipped:
-        _check_there(source)
-    with clock.part("keep"):
-        store.save(part, result)
+    if any(result.status == "unreadable" for result in results):
+        check_reachable(source)  # it is damage only while the rest can be read
+    with clock.stage("keep"):
+        folder.save_part(part, results)
 
 
-def _check_there(source: Path) -> None:
-    """A region that cannot be read is damage only while the rest can: a mount may be gone."""
-    if source.is_dir():
-        if not any(source.iterdir()):
-            raise FileNotFoundError(f"{source} is empty: it may be a mount that is gone")
-        return
-    with source.open("rb", buffering=0) as stream:
-        size = source.stat().st_size
-        if size == 0:
-            raise FileNotFoundError(f"{source} is empty now: it was whole before")
-        if hasattr(os, "posix_fadvise"):  # what is in memory says nothing of the storage
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        for place in range(_PLACES):
-            stream.seek(size * place // _PLACES)
-            stream.read(1)
-
-
-_Item = tuple[Tile, NDArray[np.uint8] | RegionError | None]
-"""A tile with its image, with why it cannot be read, or with nothing where it is blank."""
-
-
-def _read(slide: Slide, plan: Plan, tile: Tile, clock: Clock) -> _Item:
-    with clock.part("read"):
-        view = plan.view(tile)
+def _read_tile(slide: Slide, plan: Plan, tile: Tile, clock: Clock) -> _TileImage:
+    """What the network is to see of a tile, or why it sees nothing of it."""
+    view = plan.view(tile)
+    with clock.stage("read"):
         try:
             image = slide.read(view.box.x0, view.box.y0, *view.box.size, *view.input_px)
         except RegionError as error:
-            # The neighbours' windows cover what lies outside the core.
-            return tile, RegionError(str(error), tile.core)
-        blank = plan.skip_blank and is_blank(image[::2, ::2])
-    return tile, None if blank else image
+            return _TileImage(tile=tile, view=view, status="unreadable", reason=str(error))
+        if plan.skip_blank and is_blank(image[::2, ::2]):
+            return _TileImage(tile=tile, view=view, status="blank")
+    return _TileImage(tile=tile, view=view, status="found", image=image)
 
 
 def can_read(slide: Slide, plan: Plan, tile: Tile) -> bool:
     """Whether the view of a tile can be read."""
-    return not isinstance(_read(slide, plan, tile, Clock())[1], RegionError)
+    return _read_tile(slide, plan, tile, Clock()).status != "unreadable"
 
 
-def _batches(items: Iterable[_Item], batch_size: int) -> Iterator[list[_Item]]:
-    """Runs of items with `batch_size` images each, the last with less."""
-    batch: list[_Item] = []
-    num_images = 0
-    for item in items:
-        batch.append(item)
-        num_images += isinstance(item[1], np.ndarray)
-        if num_images == batch_size:
+def _batches(images: Iterable[_TileImage], batch_size: int) -> Iterator[list[_TileImage]]:
+    """Runs of tiles of which the network sees `batch_size` each, the last with less."""
+    batch: list[_TileImage] = []
+    num_seen = 0
+    for image in images:
+        batch.append(image)
+        num_seen += image.status == "found"
+        if num_seen == batch_size:
             yield batch
-            batch, num_images = [], 0
+            batch, num_seen = [], 0
     if batch:
         yield batch
 
 
-def _work(
-    runtime: Model, plan: Plan, batch: list[_Item], clock: Clock
-) -> list[TileNuclei | RegionError | None]:
-    """What each item of a batch came to."""
-    band_px = plan.margin_px / 2
-    empty = Nuclei.empty(runtime.spec.label_space, plan.mpp, FEATURES)
-    items = [
-        (
-            tile,
-            own(tile, empty, band_px, DEFOCUSED) if _is_left_out(image, runtime, plan) else image,
+def _analyse_batch(
+    model: Model, plan: Plan, batch: list[_TileImage], clock: Clock
+) -> list[TileResult]:
+    """What came of each tile of a batch."""
+    batch = [_set_aside_defocused(item, model, plan) for item in batch]
+    empty = Nuclei.empty(model.spec.label_space, plan.mpp, FEATURES)
+    seen = [item.image for item in batch if item.status == "found"]
+    maps = iter(_run_network(model, seen, clock))
+    results = []
+    for item in batch:
+        nuclei, flag = empty, DEFOCUSED if item.status == "out of focus" else ""
+        with clock.stage("decode"):
+            if item.status == "found":
+                nuclei, flag = _decode(model, next(maps), item, plan), flag_image(item.image)
+            # A band of half the margin: two tiles disagree less about one centroid.
+            claimed, owned = claim_nuclei(nuclei, item.tile.core, plan.margin_px / 2)
+        results.append(
+            TileResult(
+                tile=item.tile,
+                view=item.view,
+                status=item.status,
+                nuclei=claimed,
+                owned=owned,
+                flag=flag,
+                reason=item.reason,
+            )
         )
-        for tile, image in batch
-    ]
-    outcome: list[TileNuclei | RegionError | None] = []
-    maps = iter(
-        _maps(runtime, [image for _, image in items if isinstance(image, np.ndarray)], clock)
-    )
-    for tile, image in items:
-        if not isinstance(image, np.ndarray):
-            outcome.append(image)
-            continue
-        with clock.part("decode"):
-            nuclei = _decode(runtime, next(maps), image, plan.view(tile), plan)
-            outcome.append(own(tile, nuclei, band_px, flag_image(image)))
-    return outcome
+    return results
 
 
-def _is_left_out(image: NDArray[np.uint8] | RegionError | None, runtime: Model, plan: Plan) -> bool:
-    """Whether a tile of a slide is out of focus; single images and drawn regions are wanted."""
+def _set_aside_defocused(item: _TileImage, model: Model, plan: Plan) -> _TileImage:
+    """The tile, without its image where that is out of focus.
+
+    Single images and drawn regions are wanted whatever they look like.
+    """
     wanted = plan.skip_blank or plan.regions is not None
-    if wanted or not isinstance(image, np.ndarray):
-        return False
-    return is_defocused(image, runtime.spec.mpp, plan.mpp)
+    if wanted or item.status != "found" or not is_defocused(item.image, model.spec.mpp, plan.mpp):
+        return item
+    return replace(item, status="out of focus", image=_NO_IMAGE)
 
 
-def _maps(
-    runtime: Model, images: list[NDArray[np.uint8]], clock: Clock
+def _run_network(
+    model: Model, images: list[NDArray[np.uint8]], clock: Clock
 ) -> list[NDArray[np.float32]]:
-    """The network's maps of images, those of one shape in one pass."""
+    """The network's maps (C, H, W) of images (H, W, 3), those of one shape in one pass."""
     maps: dict[int, NDArray[np.float32]] = {}
     for shape in dict.fromkeys(image.shape for image in images):
         index = [i for i, image in enumerate(images) if image.shape == shape]
         with clock.watched("network"):
-            maps |= zip(index, runtime.maps(np.stack([images[i] for i in index])), strict=True)
+            maps |= zip(index, model.maps(np.stack([images[i] for i in index])), strict=True)
     return [maps[i] for i in range(len(images))]
 
 
-def _decode(
-    runtime: Model,
-    maps: NDArray[np.float32],
-    image: NDArray[np.uint8],
-    view: View,
-    plan: Plan,
-) -> Nuclei:
-    """The nuclei of one view in level-0 pixels, measured."""
-    instances = runtime.representation.decode(maps)
-    nuclei = Nuclei.from_instances(instances, runtime.spec.label_space)
-    features = measure_features(instances.labels, image, nuclei, runtime.spec.mpp)
+def _decode(model: Model, maps: NDArray[np.float32], item: _TileImage, plan: Plan) -> Nuclei:
+    """The nuclei of one tile's view in level-0 pixels, measured."""
+    instances = model.representation.decode(maps)
+    nuclei = Nuclei.from_instances(instances, model.spec.label_space)
+    features = measure_features(instances.labels, item.image, nuclei, model.spec.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales
     # differ by a fraction of a percent when the slide is smaller than a tile.
-    scale = np.array(view.box.size) / view.input_px
-    origin = np.array([view.box.x0, view.box.y0])
+    box = item.view.box
+    scale = np.array(box.size) / item.view.input_px
+    origin = np.array([box.x0, box.y0])
     return replace(
         nuclei,
         points=nuclei.points * scale + origin,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
-from histonuc.inference.drawn import Regions
-from histonuc.inference.tiles import Box, Grid, Tile, make_grid
+from histonuc.inference.drawn import Regions, find_regions, read_regions
+from histonuc.inference.options import PredictOptions
+from histonuc.inference.tiles import Box, Grid, Tile, View, make_grid
 from histonuc.inference.tissue import TissueMask, find_tissue
 from histonuc.slides import Slide
 
@@ -30,6 +32,7 @@ class Plan:
         mpp_xy: microns per level-0 pixel along x and y.
         skip_blank: drop tiles that turn out blank when read.
         regions: where nuclei are wanted; None for everywhere.
+        warnings: what is odd about the tissue or the regions.
     """
 
     grid: Grid
@@ -40,6 +43,7 @@ class Plan:
     mpp_xy: tuple[float, float]
     skip_blank: bool
     regions: Regions | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def mpp(self) -> float:
@@ -65,17 +69,36 @@ class Plan:
         return View(box=Box(x0, y0, x1, y1), input_px=(width, height))
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """The part of a tile's window that the network sees.
+def plan_slide(
+    slide: Slide,
+    source: Path,
+    mpp_xy: tuple[float, float],
+    options: PredictOptions,
+    model_mpp: float,
+) -> Plan:
+    """The plan of a slide as the options want it.
 
-    Attributes:
-        box: in level-0 pixels.
-        input_px: width and height of the network's input for it.
+    Args:
+        slide: open slide.
+        source: its file or folder.
+        mpp_xy: microns per level-0 pixel along x and y.
+        options: of the run.
+        model_mpp: microns per pixel of the network's input.
+
+    Raises:
+        ValueError: no regions where `options` names them.
     """
-
-    box: Box
-    input_px: tuple[int, int]
+    regions = None
+    if options.regions is not None:
+        regions = read_regions(find_regions(options.regions, source), slide.size)
+    return make_plan(
+        slide,
+        mpp_xy=mpp_xy,
+        model_mpp=model_mpp,
+        tile_px=options.tile_px,
+        margin_um=options.margin_um,
+        regions=regions,
+    )
 
 
 def make_plan(
@@ -107,6 +130,9 @@ def make_plan(
     )
     wanted = (tile for tile in grid if (tissue.mask.any() if small else tissue.touches(tile.core)))
     width, height = grid.window_size
+    warnings = [regions.note] if regions is not None and regions.note else []
+    if not tissue.mask.any():
+        warnings.append("no stained tissue found: nothing was analysed")
     return Plan(
         grid=grid,
         tiles=tuple(wanted),
@@ -116,4 +142,5 @@ def make_plan(
         mpp_xy=mpp_xy,
         skip_blank=small,
         regions=regions,
+        warnings=tuple(warnings),
     )

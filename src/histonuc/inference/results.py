@@ -1,8 +1,8 @@
-"""What is found of a slide, kept on disk a part at a time: an interrupted run goes on from there.
+"""The folder of one result: the parts of a run that is under way, and what a finished one holds.
 
-A part is a run of tiles in one row of the grid. Its file appears whole or not at all, holds nothing
-but arrays, and is checked when it is read (zip keeps a checksum of each array): a part is either
-right or done again. ``run.json`` beside them says what they are parts of.
+An interrupted run goes on from its parts. The file of a part appears whole or not at all, holds
+nothing but arrays, and is checked when it is read (zip stores a checksum of each array): a part is
+either right or done again. ``run.json`` beside the parts says what they are parts of.
 """
 
 from __future__ import annotations
@@ -11,133 +11,180 @@ import json
 import logging
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from histonuc.exports import TABLE_FILE
+from histonuc.exports.geojson import open_geojson, write_geojson
+from histonuc.exports.source import as_source, cut
+from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, write_summary
+from histonuc.exports.table import open_table
 from histonuc.files import reading, remove_drafts, replacing, write_text
 from histonuc.inference.features import FEATURES
-from histonuc.inference.seams import TileNuclei
-from histonuc.inference.tiles import Tile
+from histonuc.inference.tiles import Box, Part, TileResult, TileStatus, View
 from histonuc.nuclei import Nuclei
-from histonuc.slides import RegionError
-from histonuc.taxonomy import LabelSpace
 
 log = logging.getLogger(__name__)
 
+RESULT_FORMAT = 10
+"""Raised when the files of a result or of its parts change: older ones are then made anew."""
+GEOJSON_FILE = "nuclei.geojson"
+OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE = "overview.jpg", "detail.jpg", "density.jpg"
 PARTS_FOLDER = "parts"
 """Folder of the parts inside a result's folder; gone when the result is complete."""
 RUN_FILE = "run.json"
 _ARRAYS = (
     *("points", "offsets", "centroid", "class_probabilities", "score", "features", "owned"),
-    *("column", "count", "flag", "skipped"),
+    *("column", "view_box", "view_px", "status", "flag", "count", "reasons"),
 )
-PART_TILES = 32
-"""Tiles of a part at most: a few seconds of work, which is what an interruption costs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """Neighbouring tiles of one row that are analysed and kept together.
+@dataclass(frozen=True)
+class ResultFolder:
+    """The folder of one result.
 
     Attributes:
-        row: of the grid.
-        tiles: left to right, at least one.
+        path: where it is, or will be.
     """
 
-    row: int
-    tiles: tuple[Tile, ...]
+    path: Path
 
     @property
-    def name(self) -> str:
-        """Of its file, without suffix."""
-        return f"part-{self.row:05d}-{self.tiles[0].column:05d}"
+    def table(self) -> Path:
+        """The table of nuclei."""
+        return self.path / TABLE_FILE
 
+    @property
+    def geojson(self) -> Path:
+        """The nuclei for QuPath."""
+        return self.path / GEOJSON_FILE
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PartResult:
-    """What the analysis of a part gave.
+    def read(self) -> SlideResult | None:
+        """The record of a finished result; None where there is none that this version reads."""
+        try:
+            return read_summary(self.path) if self.table.is_file() else None
+        except (OSError, ValueError):
+            return None
 
-    Attributes:
-        tiles: what was found in each tile that was analysed, in order; blank tiles are left out.
-        skipped: the regions that could not be read.
-    """
+    def read_key(self) -> dict[str, Any] | None:
+        """What the result that lies here depends on, finished or not; None where none lies here.
 
-    tiles: tuple[TileNuclei, ...]
-    skipped: tuple[RegionError, ...] = ()
+        It is read from results of other versions, too, and is empty where one does not tell.
+        """
+        finished = _read_object(self.path / SUMMARY_FILE) if self.table.is_file() else None
+        if finished is None:
+            return self.read_run()
+        key = finished.get("fingerprint")
+        return key if isinstance(key, dict) else {}
 
+    def read_run(self) -> dict[str, Any] | None:
+        """What the parts that lie here depend on; None where there are none."""
+        return _read_object(self.path / PARTS_FOLDER / RUN_FILE)
 
-def make_parts(tiles: Sequence[Tile]) -> list[Part]:
-    """Group tiles, which come row by row, into parts."""
-    parts: list[list[Tile]] = []
-    for tile in tiles:
-        if not parts or parts[-1][0].row != tile.row or len(parts[-1]) == PART_TILES:
-            parts.append([])
-        parts[-1].append(tile)
-    return [Part(row=tiles[0].row, tiles=tuple(tiles)) for tiles in parts]
+    def read_finished(self, key: Mapping[str, Any]) -> SlideResult | None:
+        """The record of the finished result that `key` describes.
 
+        None where there is none, or where since then the summary was changed or the table cut or
+        replaced. Its pages are not read: their own checksums are for those who do.
+        """
+        import pyarrow.parquet as pq
 
-def remove_parts(folder: Path) -> None:
-    """Drop the parts of the result in `folder`, if any: it is complete, or to be done again."""
-    shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
+        if self.read_key() != key or not self.table.is_file():
+            return None
+        try:
+            with reading(self.table, "table of nuclei"):
+                num_rows = pq.read_metadata(self.table).num_rows
+            result = read_summary(self.path)
+            if num_rows != result.num_nuclei:
+                raise ValueError(f"{self.table} has {num_rows} rows, expected {result.num_nuclei}")
+        except ValueError as error:
+            log.warning("%s: the input is done again", error)
+            return None
+        return result
 
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """The key of the unfinished result in `folder`, see `PartStore.open`; empty without one."""
-    try:
-        found = json.loads((folder / PARTS_FOLDER / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-class PartStore:
-    """The finished parts of one result.
-
-    Args:
-        folder: of the result.
-        label_space: of the nuclei.
-        mpp: of the nuclei.
-    """
-
-    def __init__(self, folder: Path, label_space: LabelSpace, mpp: float) -> None:
-        self._result, self._folder = folder, folder / PARTS_FOLDER
-        self._space, self._mpp = label_space, mpp
-
-    def open(self, key: Mapping[str, Any]) -> str:
-        """Keep the parts of an earlier run when `key` says they are of the very same; else drop.
+    def begin(self, key: Mapping[str, Any]) -> tuple[str, ...]:
+        """Prepare for a run. Parts stay where they are of the very same result, else they go.
 
         Args:
             key: JSON-able facts of all that the parts depend on.
 
         Returns:
-            What was dropped and why; empty when nothing was.
+            Warnings: what was dropped, and why.
         """
-        wanted = json.loads(json.dumps(dict(key)))
-        found = read_run(self._result)
-        if found == wanted:
-            remove_drafts(self._folder)
-            return ""
-        reason = ""
-        if self._folder.is_dir() and any(self._folder.glob("part-*.npz")):
-            changed = sorted(k for k in wanted if found.get(k) != wanted[k])
-            reason = (
-                "an interrupted run of this input was begun anew: it was made with another "
-                f"{', '.join(changed)}"
-            )
-        shutil.rmtree(self._folder, ignore_errors=True)
-        write_text(self._folder / RUN_FILE, json.dumps(wanted, indent=2) + "\n")
-        return reason
+        folder, wanted = self.path / PARTS_FOLDER, json.loads(json.dumps(dict(key)))
+        before, warnings = self.read_run(), []
+        if before == wanted:
+            remove_drafts(folder)
+        else:
+            if any(folder.glob("part-*.npz")):
+                changed = sorted(
+                    name for name in wanted if (before or {}).get(name) != wanted[name]
+                )
+                warnings.append(
+                    "an interrupted run of this input was begun anew: it was made with another "
+                    f"{', '.join(changed)}"
+                )
+            self.remove_parts()
+            write_text(folder / RUN_FILE, json.dumps(wanted, indent=2) + "\n")
+        for name in (SUMMARY_FILE, GEOJSON_FILE):
+            (self.path / name).unlink(missing_ok=True)
+        remove_drafts(self.path)
+        return tuple(warnings)
 
-    def has(self, part: Part) -> bool:
+    @contextmanager
+    def open_outputs(
+        self, empty: Nuclei, facts: Mapping[str, Any], *, geojson: bool
+    ) -> Iterator[Callable[[Nuclei], None]]:
+        """A function that appends nuclei to the table and, if wanted, to the GeoJSON.
+
+        The files appear when the block ends well.
+
+        Args:
+            empty: no nuclei, with the label space, mpp and features of those to come.
+            facts: JSON-able, for the table's schema.
+            geojson: whether to write it, too.
+        """
+        text = open_geojson(self.geojson, as_source(empty)) if geojson else nullcontext()
+        with open_table(self.table, empty, facts) as append_rows, text as append_text:
+            next_id = 1
+
+            def append(nuclei: Nuclei) -> None:
+                nonlocal next_id
+                append_rows(nuclei)
+                if append_text is not None:
+                    for batch in cut(nuclei, first_id=next_id):
+                        append_text(batch)
+                next_id += len(nuclei)
+
+            yield append
+
+    def finish(self, result: SlideResult) -> None:
+        """Write the record of the result; only then nothing of its parts is needed any more."""
+        write_summary(result, self.path)
+        self.remove_parts()
+
+    def mend_geojson(self, result: SlideResult) -> None:
+        """Write the GeoJSON of a finished result where it was not wanted then, removed, or cut."""
+        size = self.geojson.stat().st_size if self.geojson.is_file() else None
+        if size is None or result.geojson_bytes not in (None, size):
+            write_geojson(self.table, self.geojson)
+
+    def remove_parts(self) -> None:
+        """Drop the parts, if any: the result is complete, or to be done again."""
+        shutil.rmtree(self.path / PARTS_FOLDER, ignore_errors=True)
+
+    def has_part(self, part: Part) -> bool:
         """Whether a sound file of the whole part is there.
 
         One that is damaged, or lacks regions that could not be read, is to be done again.
         """
-        path = self._path(part)
+        path = self._part_path(part)
         if not path.exists():
             return False
         try:
@@ -146,27 +193,21 @@ class PartStore:
                     raise ValueError(f"the checksum of {damaged} is wrong")
                 if set(file.namelist()) != {f"{name}.npy" for name in _ARRAYS}:
                     raise ValueError(f"it holds {', '.join(file.namelist())}")
-                with file.open("skipped.npy") as stream:
-                    skipped = np.lib.format.read_array(stream, allow_pickle=False)
-                return not json.loads(skipped.tobytes())
+                with file.open("status.npy") as stream:
+                    status = np.lib.format.read_array(stream, allow_pickle=False)
+                return "unreadable" not in status
         except ValueError as error:
             log.warning("%s: it is done again", error)
             return False
 
-    def save(self, part: Part, result: PartResult) -> None:
-        """Write a part; it appears whole or not at all.
+    def save_part(self, part: Part, results: Sequence[TileResult]) -> None:
+        """Write what came of the tiles of a part; the file appears whole or not at all.
 
         Raises:
             OSError: the disk is full or gone.
         """
-        nuclei = Nuclei.concat(
-            [
-                Nuclei.empty(self._space, self._mpp, FEATURES),
-                *(found.nuclei for found in result.tiles),
-            ]
-        )
-        owned = [found.owned for found in result.tiles]
-        skipped = [[list(error.box_xyxy), str(error)] for error in result.skipped]
+        nuclei = Nuclei.concat([result.nuclei for result in results])
+        reasons = json.dumps([result.reason for result in results])
         arrays: dict[str, Any] = {
             "points": nuclei.points,
             "offsets": nuclei.offsets,
@@ -174,51 +215,65 @@ class PartStore:
             "class_probabilities": nuclei.class_probabilities,
             "score": nuclei.score,
             "features": np.stack(list(nuclei.features.values()), axis=1),
-            "owned": np.concatenate([np.zeros(0, bool), *owned]),
-            "column": np.array([found.tile.column for found in result.tiles], np.int64),
-            "count": np.array([len(values) for values in owned], np.int64),
-            "flag": np.array([found.flag for found in result.tiles], "U16"),
-            "skipped": np.frombuffer(json.dumps(skipped).encode(), np.uint8),
+            "owned": np.concatenate([result.owned for result in results]),
+            "column": np.array([result.tile.column for result in results], np.int64),
+            "view_box": np.array([result.view.box for result in results], np.int64),
+            "view_px": np.array([result.view.input_px for result in results], np.int64),
+            "status": np.array([result.status for result in results], "U16"),
+            "flag": np.array([result.flag for result in results], "U16"),
+            "count": np.array([len(result.owned) for result in results], np.int64),
+            "reasons": np.frombuffer(reasons.encode(), np.uint8),
         }
         assert tuple(arrays) == _ARRAYS  # else no part would ever be found sound
-        with replacing(self._path(part)) as draft, draft.open("wb") as stream:
+        with replacing(self._part_path(part)) as draft, draft.open("wb") as stream:
             np.savez(stream, **arrays)
 
-    def load(self, part: Part) -> PartResult:
-        """Read a part that is there."""
-        with np.load(self._path(part), allow_pickle=False) as arrays:
-            return self._to_result(part, dict(arrays))
+    def load_part(self, part: Part, empty: Nuclei) -> list[TileResult]:
+        """Read a part that is there.
 
-    def _to_result(self, part: Part, arrays: dict[str, Any]) -> PartResult:
+        Args:
+            part: which one.
+            empty: no nuclei, with the label space and mpp of those in the part.
+        """
+        with np.load(self._part_path(part), allow_pickle=False) as file:
+            arrays = dict(file)
         nuclei = Nuclei(
             points=arrays["points"],
             offsets=arrays["offsets"],
             centroid=arrays["centroid"],
             class_probabilities=arrays["class_probabilities"],
             score=arrays["score"],
-            label_space=self._space,
-            mpp=self._mpp,
+            label_space=empty.label_space,
+            mpp=empty.mpp,
             features=dict(zip(FEATURES, arrays["features"].T, strict=True)),
         )
+        ends = np.cumsum(arrays["count"]).tolist()
+        rows = [np.arange(*span) for span in pairwise([0, *ends])]
         tiles = {tile.column: tile for tile in part.tiles}
-        ends = np.cumsum(arrays["count"])
-        found = []
-        facts = zip(arrays["column"], arrays["count"], ends, arrays["flag"], strict=True)
-        for column, count, end, flag in facts:
-            rows = np.arange(end - count, end)
-            found.append(
-                TileNuclei(
-                    tile=tiles[int(column)],
-                    nuclei=nuclei.select(rows),
-                    owned=arrays["owned"][rows],
-                    flag=str(flag),
-                )
+        reasons = json.loads(arrays["reasons"].tobytes())
+        return [
+            TileResult(
+                tile=tiles[int(column)],
+                view=View(box=Box(*arrays["view_box"][i].tolist()), input_px=input_px),
+                status=cast(TileStatus, str(arrays["status"][i])),
+                nuclei=nuclei.select(rows[i]),
+                owned=arrays["owned"][rows[i]],
+                flag=str(arrays["flag"][i]),
+                reason=reasons[i],
             )
-        skipped = json.loads(arrays["skipped"].tobytes())
-        return PartResult(
-            tiles=tuple(found),
-            skipped=tuple(RegionError(reason, tuple(box)) for box, reason in skipped),
-        )
+            for i, (column, input_px) in enumerate(
+                zip(arrays["column"], map(tuple, arrays["view_px"].tolist()), strict=True)
+            )
+        ]
 
-    def _path(self, part: Part) -> Path:
-        return self._folder / f"{part.name}.npz"
+    def _part_path(self, part: Part) -> Path:
+        return self.path / PARTS_FOLDER / f"{part.name}.npz"
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -1,12 +1,27 @@
-"""Microns per pixel of an input: where they come from, and whether they can be right."""
+"""Microns per pixel of an input: where they come from, and whether they can be right.
+
+A network finds most nuclei, and is surest of them, at the scale it was trained for. So a few places
+of tissue are shown to it as they are, at half and at twice their size, and what it makes of them
+says whether the stated scale can be right.
+"""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.inference.plan import Plan
+from histonuc.inference.progress import Tally
+from histonuc.inference.tiles import Box, Tile
+from histonuc.models.engines import num_cores
 from histonuc.models.model import Model
-from histonuc.slides import Slide
+from histonuc.slides import RegionError, Slide
 
 SQUARE, FAR_FROM_SQUARE = 1.02, 2.0
 """Pixels longer along one axis by more than these factors are worth a note, or refused."""
@@ -17,52 +32,95 @@ TILE_PX = 4096
 DIAMETER_UM = (3.0, 10.0)
 """Median diameters of a slide's nuclei outside this range are no tissue's: the scale is wrong."""
 _ENOUGH_NUCLEI = 50
+"""Fewer nuclei than this say nothing of the median of a slide."""
+PROBE_PX = 512
+"""Side of a probe in pixels of the model's scale."""
+_CANDIDATES, PROBES, _LEAST = 32, 8, 3
+"""Tiles among which probes are chosen, probes at most, and probes that are needed to tell."""
+_USUAL_UM = (4.2, 7.5)
+"""Between these lies the median diameter of the nuclei of most single images."""
+_ENOUGH_OF_IMAGE = 20
+"""Fewer nuclei than this say nothing of the median of a single image."""
+BETTER = 1.05
+"""How much better another scale has to be. Medians of six data sets are 0.66 to 1.03 at the right
+scale, 1.14 to 1.53 at half of it and 1.01 to 1.25 at twice (benchmarks/bench_scale.py)."""
+ZOOMS = (0.5, 2.0)
 
 
-def resolve_mpp(
-    slide: Slide, source: Path, given: float | None, runtime: Model, warnings: list[str]
-) -> tuple[tuple[float, float], str]:
-    """Microns per level-0 pixel along x and y, and their source.
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """The scale of a slide.
 
-    It is ``given``, ``assumed``, or what in the file states them, see `Slide.mpp_source`.
+    Attributes:
+        mpp_xy: microns per level-0 pixel along x and y.
+        source: ``given`` by the user, ``assumed`` to be the model's, or what in the file states
+            them, see `Slide.mpp_source`.
+        warnings: what is odd about them.
+    """
+
+    mpp_xy: tuple[float, float]
+    source: str
+    warnings: tuple[str, ...] = ()
+
+
+def resolve_scale(slide: Slide, name: str, given: float | None, model_mpp: float) -> Scale:
+    """The scale that a slide is analysed at.
+
+    Args:
+        slide: open slide.
+        name: of its file, for messages.
+        given: microns per pixel that the user gave; None where nothing was given.
+        model_mpp: microns per pixel of the network's input.
 
     Raises:
-        ValueError: neither is there, and the input is no tile; or pixels are far from square.
+        ValueError: the scale is neither given nor stated, and the input is no tile; or pixels are
+            far from square.
     """
-    stated = given if given is not None else slide.mpp
-    if stated is not None and stated > COARSE * runtime.spec.mpp:
+    warnings = []
+    known = given if given is not None else slide.mpp
+    if known is not None and known > COARSE * model_mpp:
         warnings.append(
-            f"at {stated:.3g} mpp the image is {stated / runtime.spec.mpp:.1f} times coarser than "
-            f"the model's {runtime.spec.mpp:g}: expect nuclei to be missed and merged"
+            f"at {known:.3g} mpp the image is {known / model_mpp:.1f} times coarser than the "
+            f"model's {model_mpp:g}: expect nuclei to be missed and merged"
         )
     if given is not None:
         if slide.mpp is not None and abs(math.log(given / slide.mpp)) > 0.1:
             warnings.append(f"the file states {slide.mpp:.4g} mpp, --mpp says {given:.4g}")
-        return (given, given), "given"
-    if slide.mpp is not None and slide.mpp_xy is not None:
-        ratio = max(slide.mpp_xy) / min(slide.mpp_xy)
-        both = " x ".join(f"{value:.4g}" for value in slide.mpp_xy)
-        if ratio > FAR_FROM_SQUARE:
-            raise ValueError(
-                f"{source.name} has pixels of {both} microns, expected squares or nearly so: "
-                "give --mpp if one of the two is wrong, or resample the image"
-            )
-        if ratio > SQUARE:
-            warnings.append(
-                f"pixels of {both} microns are made square for the network: "
-                "give --mpp if one of the two is wrong"
-            )
-        return slide.mpp_xy, slide.mpp_source
+        return Scale(mpp_xy=(given, given), source="given", warnings=tuple(warnings))
+    if slide.mpp_xy is not None:
+        warnings += _check_square(slide.mpp_xy, name)
+        return Scale(mpp_xy=slide.mpp_xy, source=slide.mpp_source, warnings=tuple(warnings))
     if not _is_tile(slide):
         raise ValueError(
-            f"{source.name} does not state its microns per pixel: "
+            f"{name} does not state its microns per pixel: "
             "give --mpp, e.g. --mpp 0.25 for 40x or --mpp 0.5 for 20x"
         )
     warnings.append(
-        "the image does not state its microns per pixel: assumed the model's "
-        f"{runtime.spec.mpp:g}; areas and densities depend on it; give --mpp if you know better"
+        f"the image does not state its microns per pixel: assumed the model's {model_mpp:g}; "
+        "areas and densities depend on it; give --mpp if you know better"
     )
-    return (runtime.spec.mpp, runtime.spec.mpp), "assumed"
+    return Scale(mpp_xy=(model_mpp, model_mpp), source="assumed", warnings=tuple(warnings))
+
+
+def _check_square(mpp_xy: tuple[float, float], name: str) -> list[str]:
+    """A warning where pixels are not quite square.
+
+    Raises:
+        ValueError: they are far from it.
+    """
+    ratio = max(mpp_xy) / min(mpp_xy)
+    both = " x ".join(f"{value:.4g}" for value in mpp_xy)
+    if ratio > FAR_FROM_SQUARE:
+        raise ValueError(
+            f"{name} has pixels of {both} microns, expected squares or nearly so: "
+            "give --mpp if one of the two is wrong, or resample the image"
+        )
+    if ratio <= SQUARE:
+        return []
+    return [
+        f"pixels of {both} microns are made square for the network: "
+        "give --mpp if one of the two is wrong"
+    ]
 
 
 def _is_tile(slide: Slide) -> bool:
@@ -74,20 +132,133 @@ def _is_tile(slide: Slide) -> bool:
     return slide.is_plain and not is_tiff and max(slide.size) <= TILE_PX
 
 
-def scale_warning(diameter_um: float, num_nuclei: int, mpp: float) -> str:
-    """A sentence when a slide's nuclei have a size that no tissue's have; empty otherwise.
+def choose_probes(plan: Plan, scale: Scale) -> list[Tile]:
+    """The tiles whose middles tell of the scale before the analysis; none where too few can.
+
+    Single images are asked after theirs, unless their scale is a guess: see `judge_scale`.
+    """
+    if plan.skip_blank and scale.source != "assumed":
+        return []
+    tiles = _fullest_tiles(plan)
+    return tiles if len(tiles) >= _LEAST else []
+
+
+def probe_scale(
+    slide: Slide, plan: Plan, model: Model, probes: Sequence[Tile], zooms: Sequence[float] = ZOOMS
+) -> tuple[str, ...]:
+    """A warning when a slide looks as if its pixels were half or twice as large.
 
     Args:
-        diameter_um: the median one.
-        num_nuclei: how many there are.
-        mpp: microns per pixel they were measured with.
+        slide: open slide.
+        plan: of the slide.
+        model: that finds the nuclei.
+        probes: tiles whose middles are shown to it.
+        zooms: by what the pixels may be larger.
     """
-    if num_nuclei < _ENOUGH_NUCLEI:
-        return ""
-    low, high = DIAMETER_UM
-    if low <= diameter_um <= high:
-        return ""
+
+    def measure(tile: Tile) -> tuple[float, ...] | None:
+        image = _read_middle(slide, plan, tile)
+        return None if image is None else measure_gains(image, model, zooms)
+
+    with ThreadPoolExecutor(num_cores(), thread_name_prefix="histonuc-probe") as pool:
+        gains = [gain for gain in pool.map(measure, probes) if gain is not None]
+    if not gains or len(gains) < min(len(probes), _LEAST):
+        return ()
+    medians = np.median(gains, axis=0)
+    if medians.max() < BETTER:
+        return ()
+    likely = plan.mpp * zooms[int(medians.argmax())]
     return (
-        f"half of the nuclei measure under {diameter_um:.1f} µm across, expected {low:g} to "
-        f"{high:g}: are the pixels really {mpp:.3g} microns? if not, give --mpp"
+        f"the nuclei look as if pixels were {likely:.2g} microns, not {plan.mpp:.2g}: "
+        "if that is so, give --mpp",
     )
+
+
+def judge_scale(
+    slide: Slide, plan: Plan, model: Model, tally: Tally, *, is_probed: bool
+) -> tuple[str, ...]:
+    """A warning when the nuclei have a size that tissue's nuclei do not have.
+
+    One image has odd nuclei too easily: only if theirs are as small or large as those of few
+    images, the network is asked whether it does better where they would be larger or smaller.
+
+    Args:
+        slide: open slide.
+        plan: of the slide.
+        model: that found the nuclei.
+        tally: of all nuclei.
+        is_probed: whether the network was asked before, see `probe_scale`.
+    """
+    num = len(tally)
+    if num < _ENOUGH_OF_IMAGE:
+        return ()
+    diameter_um = 2 * math.sqrt(float(np.median(tally.area_px)) / math.pi) * plan.mpp
+    low, high = DIAMETER_UM
+    if num >= _ENOUGH_NUCLEI and not low <= diameter_um <= high:
+        return (
+            f"half of the nuclei measure under {diameter_um:.1f} µm across, expected {low:g} to "
+            f"{high:g}: are the pixels really {plan.mpp:.3g} microns? if not, give --mpp",
+        )
+    low, high = _USUAL_UM
+    if is_probed or low <= diameter_um <= high:
+        return ()
+    zooms = ZOOMS[:1] if diameter_um > high else ZOOMS[1:]
+    return probe_scale(slide, plan, model, _fullest_tiles(plan), zooms)
+
+
+def measure_gains(
+    image: NDArray[np.uint8], model: Model, zooms: Sequence[float]
+) -> tuple[float, ...] | None:
+    """How much better the network does on an image (H, W, 3) that is resized by each of `zooms`.
+
+    Returns:
+        Ratios of the area of the nuclei times the fourth power of their mean score; None where
+        there are no nuclei as it is.
+    """
+    here = _success(image, model)
+    if here == 0:
+        return None
+    gains = []
+    for zoom in zooms:
+        how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
+        other = np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=how), np.uint8)
+        gains.append(_success(other, model) / zoom**2 / here)
+    return tuple(gains)
+
+
+def _success(image: NDArray[np.uint8], model: Model) -> float:
+    """How well the network does on an image (H, W, 3): see `measure_gains`."""
+    found = model.representation.decode(model.maps(image[None])[0])
+    if len(found.score) == 0:
+        return 0.0
+    return float(np.count_nonzero(found.labels) * found.score.mean() ** 4)
+
+
+def _fullest_tiles(plan: Plan) -> list[Tile]:
+    """Some tiles from all over the slide, those that are fullest of tissue in the middle."""
+    step = max(1, len(plan.tiles) // _CANDIDATES)
+    tiles = plan.tiles[step // 2 :: step]
+    tissue = [plan.tissue.fraction_in([_middle(plan, tile)]) for tile in tiles]
+    best = np.argsort(tissue)[::-1][:PROBES]
+    return [tiles[i] for i in sorted(best) if tissue[i] > 0]
+
+
+def _middle(plan: Plan, tile: Tile) -> Box:
+    """The probe of a tile's window, in level-0 pixels."""
+    box = tile.window
+    sides = [
+        min(size, round(PROBE_PX * size / px))
+        for size, px in zip(box.size, plan.input_px, strict=True)
+    ]
+    x, y = (box[i] + (box.size[i] - sides[i]) // 2 for i in (0, 1))
+    return Box(x, y, x + sides[0], y + sides[1])
+
+
+def _read_middle(slide: Slide, plan: Plan, tile: Tile) -> NDArray[np.uint8] | None:
+    """The probe of a tile, RGB (H, W, 3) at the model's scale; None where it cannot be read."""
+    box = _middle(plan, tile)
+    width, height = (min(PROBE_PX, px) for px in plan.input_px)
+    try:
+        return slide.read(box.x0, box.y0, *box.size, width, height)
+    except RegionError:
+        return None

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
-from histonuc.inference.tiles import Grid, Tile
+from histonuc.inference.tiles import Box, Grid, Tile, TileResult
 from histonuc.nuclei import Nuclei
 
 SAME_OVERLAP = 0.5
@@ -29,39 +29,23 @@ Two outlines of IoU > 0.5 always do, so no two survivors of different tiles have
 """
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TileNuclei:
-    """What one tile found that may concern the result.
-
-    Attributes:
-        tile: where.
-        nuclei: in level-0 pixels.
-        owned: bool (n,), centroid in the tile's core; the others lie in the band around it.
-        flag: what is unlike H&E about its image, see `inference.quality`; empty when nothing is.
-    """
-
-    tile: Tile
-    nuclei: Nuclei
-    owned: NDArray[np.bool_]
-    flag: str = ""
-
-
-def own(tile: Tile, nuclei: Nuclei, band_px: float, flag: str = "") -> TileNuclei:
+def claim_nuclei(nuclei: Nuclei, core: Box, band_px: float) -> tuple[Nuclei, NDArray[np.bool_]]:
     """Drop the nuclei that surely belong to another tile.
 
     Args:
-        tile: the tile they were found in.
-        nuclei: all of them, in level-0 pixels.
+        nuclei: all that were found in a tile, in level-0 pixels.
+        core: of the tile.
         band_px: how far outside the core a centroid may be for the nucleus to be remembered, in
             level-0 pixels: at least the disagreement of two tiles about one centroid.
-        flag: see `TileNuclei`.
+
+    Returns:
+        The n nuclei that are left, and bool (n,), whether the centroid lies in the core.
     """
     x, y = nuclei.centroid.T
-    core = tile.core
     owned = (x >= core.x0) & (x < core.x1) & (y >= core.y0) & (y < core.y1)
     near = (x >= core.x0 - band_px) & (x < core.x1 + band_px)
     near &= (y >= core.y0 - band_px) & (y < core.y1 + band_px)
-    return TileNuclei(tile=tile, nuclei=nuclei.select(near), owned=owned[near], flag=flag)
+    return nuclei.select(near), owned[near]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +54,7 @@ class _Contested:
 
     Attributes:
         nuclei: n of them.
-        owned: bool (n,), as in `TileNuclei`.
+        owned: bool (n,), as in `TileResult`.
         tile: int64 (n,), number of the tile that found each.
         core: float64 (n, 4), that tile's core.
     """
@@ -116,28 +100,31 @@ class Seams:
             core=np.zeros((0, 4)),
         )
 
-    def add(self, parts: Sequence[TileNuclei], next_top: float = math.inf) -> Nuclei:
+    def add(self, results: Sequence[TileResult], next_top: float = math.inf) -> Nuclei:
         """Take the next rows of tiles and give what is settled by now.
 
         Args:
-            parts: all tiles of one or more rows that were analysed, in any order.
+            results: of all tiles of one or more rows, in any order. Those that were not analysed
+                own nothing.
             next_top: upper border, in level-0 pixels, of the first window that is still to come;
                 infinity when these were the last.
 
         Returns:
             Nuclei that no later tile can change, sorted by the column of tiles that holds their
             centroid, and in it by centroid (y, then x), so that neighbours in the table are
-            neighbours on the slide. The same whatever the order of the parts.
+            neighbours on the slide. The same whatever the order of the results.
         """
-        parts = sorted(parts, key=lambda part: (part.tile.row, part.tile.column))
-        for part in parts:
-            self._analysed[part.tile.row, part.tile.column] = True
-        nuclei = Nuclei.concat([self._empty, *(part.nuclei for part in parts)])
-        owned = np.concatenate([np.zeros(0, bool), *(part.owned for part in parts)])
-        index = np.repeat(np.arange(len(parts)), [len(part.owned) for part in parts])
-        shared = ~owned | _seen_by_others(parts, nuclei.box, index)
-        cores = np.array([part.tile.core for part in parts], np.float64).reshape(-1, 4)
-        numbers = [part.tile.row * len(self._grid.columns) + part.tile.column for part in parts]
+        analysed = [result for result in results if result.is_analysed]
+        analysed.sort(key=lambda result: (result.tile.row, result.tile.column))
+        for result in analysed:
+            self._analysed[result.tile.row, result.tile.column] = True
+        nuclei = Nuclei.concat([self._empty, *(result.nuclei for result in analysed)])
+        owned = np.concatenate([np.zeros(0, bool), *(result.owned for result in analysed)])
+        index = np.repeat(np.arange(len(analysed)), [len(result.owned) for result in analysed])
+        tiles = [result.tile for result in analysed]
+        shared = ~owned | _seen_by_others(tiles, nuclei.box, index)
+        cores = np.array([tile.core for tile in tiles], np.float64).reshape(-1, 4)
+        numbers = [tile.row * len(self._grid.columns) + tile.column for tile in tiles]
         new = _Contested(
             nuclei=nuclei.select(shared),
             owned=owned[shared],
@@ -146,11 +133,11 @@ class Seams:
         )
         settled = self._settle(self._waiting.followed_by(new), next_top)
         # Outlines are most of the bytes: they are moved once.
-        result = Nuclei.concat([nuclei, settled])
+        everything = Nuclei.concat([nuclei, settled])
         index = np.flatnonzero(np.concatenate([~shared, np.ones(len(settled), bool)]))
-        column = self._place(result.centroid)[1]
-        keys = result.score, result.area_px, *result.centroid.T, column
-        return result.select(index[np.lexsort([key[index] for key in keys])])
+        column = self._place(everything.centroid)[1]
+        keys = everything.score, everything.area_px, *everything.centroid.T, column
+        return everything.select(index[np.lexsort([key[index] for key in keys])])
 
     def _settle(self, some: _Contested, next_top: float) -> Nuclei:
         """Decide what no later tile can touch; the rest waits."""
@@ -160,9 +147,9 @@ class Seams:
         while num_waiting != (num_waiting := int(waits.sum())):  # they hold up what they touch
             waits[first[waits[second]]] = True
             waits[second[waits[first]]] = True
-        keep = self._choose(some, first, second) & ~waits
+        stays = self._choose(some, first, second) & ~waits
         self._waiting = some.select(waits)
-        return some.nuclei.select(keep)
+        return some.nuclei.select(stays)
 
     def _choose(
         self, some: _Contested, first: NDArray[np.int64], second: NDArray[np.int64]
@@ -184,15 +171,15 @@ class Seams:
             rivals.setdefault(i, []).append(j)
             rivals.setdefault(j, []).append(i)
         orphan = ~some.owned & ~self._in_analysed_core(centroid)
-        keep = some.owned | orphan  # what has no rival is done
-        contended = np.zeros(len(keep), bool)
+        stays = some.owned | orphan  # what has no rival is done
+        contended = np.zeros(len(stays), bool)
         contended[list(rivals)] = True
-        keep[contended] = False
+        stays[contended] = False
         for i in order[contended[order]].tolist():
             others = rivals[i]
             wanted = some.owned[i] or orphan[i] or any(not some.owned[j] for j in others)
-            keep[i] = wanted and not any(keep[j] for j in others)
-        return keep
+            stays[i] = wanted and not any(stays[j] for j in others)
+        return stays
 
     def _in_analysed_core(self, centroid: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether each centroid (n, 2) lies in the core of a tile that was analysed."""
@@ -210,10 +197,10 @@ class Seams:
 
 
 def _seen_by_others(
-    parts: Sequence[TileNuclei], box: NDArray[np.float64], tile_index: NDArray[np.int64]
+    tiles: Sequence[Tile], box: NDArray[np.float64], tile_index: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Nuclei (n,) whose box leaves the part of its window that no other window touches."""
-    alone = np.array([part.tile.alone for part in parts]).reshape(-1, 4)[tile_index]
+    alone = np.array([tile.alone for tile in tiles]).reshape(-1, 4)[tile_index]
     return np.asarray((box[:, :2] < alone[:, :2]).any(1) | (box[:, 2:] > alone[:, 2:]).any(1))
 
 

@@ -1,221 +1,288 @@
-"""One input of `histonuc predict`, from its file to its folder of results."""
+"""One input of `histonuc predict`, from its file to its folder of results.
+
+The network works ahead in threads of its own; one thread joins finished rows of tiles and writes
+them. What is in memory at a time does not grow with the slide, but for a few bytes a nucleus.
+"""
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from histonuc.exports import TABLE_FILE
-from histonuc.files import remove_drafts, seal, write_json
-from histonuc.inference.clock import Clock
-from histonuc.inference.cluster import Remote
-from histonuc.inference.drawn import find_regions, read_regions
+from histonuc._version import __version__, library_versions
+from histonuc.exports.summary import SlideResult
+from histonuc.inference.cluster import analyse_on_cluster
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.pictures import write_pictures
-from histonuc.inference.pipeline import can_read
-from histonuc.inference.plan import Plan, make_plan
-from histonuc.inference.probe import probe_after, probe_scale
-from histonuc.inference.progress import Meter
-from histonuc.inference.quality import REASONS
-from histonuc.inference.results import PartStore, remove_parts
-from histonuc.inference.run import Found, Work, find_nuclei
-from histonuc.inference.scale import resolve_mpp, scale_warning
+from histonuc.inference.pipeline import Parts, analyse_and_store, can_read
+from histonuc.inference.plan import Plan, plan_slide
+from histonuc.inference.progress import Clock, Meter, Tally
+from histonuc.inference.quality import DEFOCUSED, REASONS
+from histonuc.inference.results import ResultFolder
+from histonuc.inference.scale import (
+    Scale,
+    choose_probes,
+    judge_scale,
+    probe_scale,
+    resolve_scale,
+)
+from histonuc.inference.seams import Seams
 from histonuc.inference.sources import check_unchanged, content_sha256
-from histonuc.inference.summary import SUMMARY_FILE, measure, versions
+from histonuc.inference.tiles import Box, Part, TileResult, make_parts
 from histonuc.models.model import Model
+from histonuc.nuclei import Nuclei
 from histonuc.slides import Slide, open_slide
 
-GEOJSON_FILE = "nuclei.geojson"
+if TYPE_CHECKING:
+    from distributed import Client
+
 MANY_FLAGGED = 0.1
 """A larger share of flagged regions is worth a note."""
+_ROWS_AHEAD = 2
+"""Finished rows of tiles that may wait to be joined."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Input:
-    """One input and how it is to be analysed.
+def predict_slide(
+    source: Path,
+    folder: ResultFolder,
+    key: Mapping[str, Any],
+    options: PredictOptions,
+    model: Model,
+    meter: Meter,
+    client: Client | None = None,
+) -> SlideResult:
+    """Analyse one input and write its folder; the summary comes last.
 
-    Attributes:
-        source: its file.
-        folder: of its results.
-        runtime: the model.
-        settings: of `predict` that the nuclei depend on.
-        key: all that they depend on.
-        geojson: whether to write that too.
-        remote: the cluster that does it; None for this process.
+    Args:
+        source: file or folder of the slide.
+        folder: of the result.
+        key: all that the nuclei depend on.
+        options: of the run.
+        model: that finds the nuclei.
+        meter: told of each part that is done.
+        client: of the cluster that analyses the parts; None for this process.
+
+    Raises:
+        ValueError: no slide there, no scale, or no tile can be read.
+        OSError: the disk is full, or the slide's file is gone or changed; finished parts are kept.
     """
-
-    source: Path
-    folder: Path
-    runtime: Model
-    settings: Mapping[str, Any]
-    key: dict[str, Any]
-    geojson: bool
-    remote: Remote | None
-
-
-def predict_one(this: Input, meter: Meter) -> dict[str, Any]:
-    """Analyse one input and write its folder; `SUMMARY_FILE` comes last."""
     clock = Clock()
-    with clock.part("total"), _open_source(this) as slide:
-        facts = _analyse(this, slide, clock, meter)
-    check_unchanged(this.source, this.key)
-    record = seal(
-        {
-            "source": str(this.source),
-            "folder": str(this.folder),
-            **facts,
-            "seconds": {name: round(value, 3) for name, value in clock.seconds.items()},
-            "fingerprint": this.key,
-            "content_sha256": content_sha256(this.source),
-            "versions": versions(),
-        }
+    with clock.stage("total"), _open(source, options) as slide:
+        scale = resolve_scale(slide, source.name, options.mpp, model.spec.mpp)
+        with clock.stage("plan"):
+            plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
+            probes = choose_probes(plan, scale)
+            warnings = [*slide.notes, *scale.warnings, *plan.warnings]
+            warnings += probe_scale(slide, plan, model, probes)
+        warnings += folder.begin({**key, "mpp_xy": plan.mpp_xy, "version": __version__})
+        meter.start(source.name, len(plan.tiles))
+        tally = Tally(label_space=model.spec.label_space, mpp=plan.mpp)
+        if client is None:
+            analysed = partial(
+                analyse_and_store, slide, source, folder, model, plan, options.batch_size, clock
+            )
+        else:
+            analysed = partial(
+                analyse_on_cluster, client, source, folder, options, plan, tally.empty, clock
+            )
+        facts = _table_facts(slide, source, plan, model)
+        with folder.open_outputs(tally.empty, facts, geojson=options.geojson) as append:
+            join_parts(plan, folder, analysed, append, tally, meter, clock)
+        warnings += _damage_warnings(plan, tally)
+        warnings += judge_scale(slide, plan, model, tally, is_probed=bool(probes))
+        with clock.stage("write"):
+            write_pictures(slide, folder.table, tally, folder.path, source.name)
+    check_unchanged(source, key)
+    result = _measure(slide, scale, plan, tally)(
+        source=str(source),
+        folder=str(folder.path),
+        geojson_bytes=folder.geojson.stat().st_size if options.geojson else None,
+        warnings=tuple(warnings),
+        seconds={name: round(value, 3) for name, value in clock.seconds.items()},
+        model=model.name,
+        version=__version__,
+        settings=options.to_dict(),
+        fingerprint=dict(key),
+        content_sha256=content_sha256(source),
+        versions=library_versions(),
     )
-    write_json(record, this.folder / SUMMARY_FILE)
-    remove_parts(this.folder)  # only now is nothing of them needed any more
-    return record
+    folder.finish(result)
+    return result
 
 
-def is_readable_again(this: Input, record: Mapping[str, Any]) -> bool:
+def is_readable_again(
+    source: Path, result: SlideResult, options: PredictOptions, model: Model
+) -> bool:
     """Whether a region that a finished result lacks can be read now, as after an outage.
 
     Args:
-        this: the input.
-        record: its summary.
+        source: file or folder of the slide.
+        result: of the slide.
+        options: of the run.
+        model: that finds the nuclei.
     """
-    missing = {tuple(region["box_xyxy"]) for region in record["skipped_regions"]}
+    missing = {region.box_xyxy for region in result.skipped_regions}
     if not missing:
         return False
-    with _open_source(this) as slide:
-        mpp_xy, _ = resolve_mpp(slide, this.source, this.settings["mpp"], this.runtime, [])
-        plan = _plan(this, slide, mpp_xy, [])
-        lacking = (tile for tile in plan.tiles if tuple(tile.core) in missing)
+    with _open(source, options) as slide:
+        scale = resolve_scale(slide, source.name, options.mpp, model.spec.mpp)
+        plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
+        lacking = (tile for tile in plan.tiles if tile.core in missing)
         return any(can_read(slide, plan, tile) for tile in lacking)
 
 
-def _open_source(this: Input) -> Slide:
-    return open_slide(this.source, scene=this.settings["scene"], icc=this.settings["icc"])
+def _open(source: Path, options: PredictOptions) -> Slide:
+    return open_slide(source, scene=options.scene, icc=options.icc)
 
 
-def _analyse(this: Input, slide: Slide, clock: Clock, meter: Meter) -> dict[str, Any]:
-    """Find the nuclei of an open slide and write everything but the summary: its facts."""
-    source, folder, runtime = this.source, this.folder, this.runtime
-    warnings: list[str] = list(slide.notes)
-    mpp_xy, mpp_source = resolve_mpp(slide, source, this.settings["mpp"], runtime, warnings)
-    with clock.part("plan"):
-        plan = _plan(this, slide, mpp_xy, warnings)
-        probed = None
-        if not plan.skip_blank or mpp_source == "assumed":
-            probed = probe_scale(slide, plan, runtime)
-            warnings += filter(None, [probed])
-    meter.start(source.name, len(plan.tiles))
-    work = Work(
-        slide=slide,
-        source=source,
-        runtime=runtime,
-        plan=plan,
-        store=_open_store(this, plan, warnings),
-        clock=clock,
-        remote=this.remote,
-    )
-    facts = {
+def _table_facts(slide: Slide, source: Path, plan: Plan, model: Model) -> dict[str, Any]:
+    """What the table of nuclei says of itself."""
+    return {
         "source": source.name,
         "image_size": list(slide.size),
-        "mpp_xy": list(mpp_xy),
-        "model": runtime.name,
-        "model_sha256": runtime.sha256,
-        "version": version("histonuc"),
+        "mpp_xy": list(plan.mpp_xy),
+        "model": model.name,
+        "model_sha256": model.sha256,
+        "version": __version__,
     }
-    found = find_nuclei(
-        work,
-        folder / TABLE_FILE,
-        facts,
-        geojson=folder / GEOJSON_FILE if this.geojson else None,
-        batch_size=this.settings["batch_size"],
-        progress=meter.advance,
-    )
-    if found.skipped:
-        warnings.append(
-            f"{len(found.skipped)} of {len(plan.tiles)} regions could not be read and were "
+
+
+def _all_parts(
+    plan: Plan,
+    folder: ResultFolder,
+    analysed: Callable[[Sequence[Part]], Parts],
+    tally: Tally,
+    meter: Meter,
+) -> Parts:
+    """All parts in order: those on disk, and between them those that are analysed now."""
+    parts = make_parts(plan.tiles)
+    on_disk = {part.name for part in parts if folder.has_part(part)}
+    with closing(analysed([part for part in parts if part.name not in on_disk])) as missing:
+        for part in parts:
+            area_px = 0.0
+            if part.name in on_disk:
+                results = folder.load_part(part, tally.empty)
+                tally.tiles_resumed += len(part.tiles)
+            else:
+                _, results = next(missing)
+                share = plan.tissue.fraction_in([tile.core for tile in part.tiles])
+                area_px = share * math.prod(plan.tissue.size)
+            num_nuclei = sum(int(result.owned.sum()) for result in results)
+            meter.advance(len(part.tiles), num_nuclei, area_px * (plan.mpp / 1000) ** 2)
+            yield part, results
+
+
+def join_parts(
+    plan: Plan,
+    folder: ResultFolder,
+    analysed: Callable[[Sequence[Part]], Parts],
+    append: Callable[[Nuclei], None],
+    tally: Tally,
+    meter: Meter,
+    clock: Clock,
+) -> None:
+    """Hand the nuclei of all parts on, each once, in level-0 pixels.
+
+    They come in the order of the rows of tiles, top to bottom, and `Seams.add`'s within what one
+    row settles: the same whether or not the run was interrupted.
+
+    Args:
+        plan: of the slide.
+        folder: of the result, which holds the parts that are done.
+        analysed: makes the other parts.
+        append: takes the nuclei.
+        tally: counts them.
+        meter: told of each part that is done.
+        clock: where the time goes.
+
+    Raises:
+        ValueError: no tile can be read.
+    """
+    seams = Seams(plan.grid, tally.empty)
+
+    def join(results: list[TileResult], next_top: float) -> None:
+        with clock.stage("stitch"):
+            nuclei = seams.add(results, next_top)
+            if plan.regions is not None:
+                nuclei = nuclei.select(plan.regions.hold(nuclei.centroid))
+            nuclei = nuclei.select(~plan.tissue.under_ink(nuclei.centroid))
+        with clock.stage("write"):
+            append(nuclei)
+            tally.add_nuclei(nuclei)
+
+    tops = [plan.grid.rows[row].window[0] for row in sorted({tile.row for tile in plan.tiles})]
+    next_tops = [*tops, math.inf][1:]
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="histonuc-joiner") as joiner,
+        closing(_all_parts(plan, folder, analysed, tally, meter)) as parts,
+    ):
+        joining: deque[Future[None]] = deque()
+        by_row = groupby(parts, key=lambda item: item[0].row)
+        for (_, group), next_top in zip(by_row, next_tops, strict=True):
+            results = [result for _, part in group for result in part]
+            tally.add_tiles(results)
+            joining.append(joiner.submit(join, results, next_top))
+            while len(joining) > _ROWS_AHEAD:
+                joining.popleft().result()
+        for future in joining:
+            future.result()
+    if tally.skipped and len(tally.skipped) == len(plan.tiles):
+        raise ValueError(
+            f"none of the {len(tally.skipped)} regions can be read: {tally.skipped[0].reason}"
+        )
+
+
+def _damage_warnings(plan: Plan, tally: Tally) -> Iterator[str]:
+    """What could not be read, and what is unlike H&E where it is more than a corner."""
+    if tally.skipped:
+        yield (
+            f"{len(tally.skipped)} of {len(plan.tiles)} regions could not be read and were "
             "skipped: their places are in summary.json under skipped_regions"
         )
-    warnings += _quality_warnings(found, plan)
-    warnings += _scale_warnings(slide, plan, runtime, found, probe=probed is None)
-    with clock.part("write"):
-        write_pictures(slide, folder / TABLE_FILE, found.tally, folder, source.name)
-    return {
-        **measure(plan, found.tally, found.left_out),
-        "tiles_resumed": found.tiles_resumed,
-        "geojson_bytes": (folder / GEOJSON_FILE).stat().st_size if this.geojson else None,
-        "levels_px": [list(size) for size in slide.levels],
-        "reader": slide.reader,
-        "vendor": slide.properties.get("openslide.vendor"),
-        "mpp": plan.mpp,
-        "mpp_xy": list(mpp_xy),
-        "mpp_source": mpp_source,
-        "skipped_regions": [
-            {"box_xyxy": list(error.box_xyxy), "reason": str(error)} for error in found.skipped
-        ],
-        "flagged_regions": [{"box_xyxy": list(box), "flag": flag} for box, flag in found.flagged],
-        "warnings": warnings,
-    }
-
-
-def _plan(this: Input, slide: Slide, mpp_xy: tuple[float, float], warnings: list[str]) -> Plan:
-    """Tissue or regions, and tiles; `warnings` gets what is odd about them."""
-    regions = None
-    if this.settings["regions"] is not None:
-        drawn = find_regions(Path(this.settings["regions"]), this.source)
-        regions = read_regions(drawn, slide.size)
-        warnings += filter(None, [regions.note])
-    plan = make_plan(
-        slide,
-        mpp_xy=mpp_xy,
-        model_mpp=this.runtime.spec.mpp,
-        tile_px=this.settings["tile_px"],
-        margin_um=this.settings["margin_um"],
-        regions=regions,
-    )
-    if not plan.tissue.mask.any():
-        warnings.append("no stained tissue found: nothing was analysed")
-    return plan
-
-
-def _open_store(this: Input, plan: Plan, warnings: list[str]) -> PartStore:
-    """The parts of this very analysis; what belongs to another one is removed."""
-    store = PartStore(this.folder, this.runtime.spec.label_space, plan.mpp)
-    if dropped := store.open(
-        {**this.key, "mpp_xy": list(plan.mpp_xy), "version": version("histonuc")}
-    ):
-        warnings.append(dropped)
-    for name in (SUMMARY_FILE, GEOJSON_FILE):
-        (this.folder / name).unlink(missing_ok=True)
-    remove_drafts(this.folder)
-    return store
-
-
-def _quality_warnings(found: Found, plan: Plan) -> Iterator[str]:
-    """What is unlike the H&E that models are trained on, where it is more than a corner."""
-    for flag, count in Counter(flag for _, flag in found.flagged).items():
+    for flag, count in Counter(region.flag for region in tally.flagged).items():
         if count > MANY_FLAGGED * len(plan.tiles):
             yield f"{count} of {len(plan.tiles)} regions are {REASONS[flag]}"
 
 
-def _scale_warnings(
-    slide: Slide, plan: Plan, runtime: Model, found: Found, *, probe: bool
-) -> Iterator[str]:
-    """What the size of the nuclei says of the scale, and the network if it is to be asked."""
-    num = len(found.tally)
-    if num == 0:
-        return
-    diameter_um = 2 * math.sqrt(float(np.median(found.tally.area_px)) / math.pi) * plan.mpp
-    warning = scale_warning(diameter_um, num, plan.mpp)
-    if probe:
-        warning = warning or probe_after(slide, plan, runtime, diameter_um, num)
-    if warning:
-        yield warning
+def _measure(slide: Slide, scale: Scale, plan: Plan, tally: Tally) -> partial[SlideResult]:
+    """Everything of a result that the slide and its nuclei tell.
+
+    Densities are a mm² of tissue that was analysed: not glass, fat and lumen, and not what could
+    not be read or was out of focus.
+    """
+    width, height = plan.tissue.size
+    defocused = [region.box_xyxy for region in tally.flagged if region.flag == DEFOCUSED]
+    left_out = [Box(*box) for box in (*(region.box_xyxy for region in tally.skipped), *defocused)]
+    image_mm2 = width * height * (plan.mpp / 1000) ** 2
+    tissue_mm2 = image_mm2 * plan.tissue.fraction
+    left_out_mm2 = image_mm2 * plan.tissue.fraction_in(left_out)
+    analysed_mm2 = tissue_mm2 - left_out_mm2
+    return partial(
+        SlideResult,
+        size_px=(width, height),
+        image_mm2=image_mm2,
+        tissue_mm2=tissue_mm2,
+        left_out_mm2=left_out_mm2,
+        tiles=len(plan.grid),
+        tiles_analysed=len(plan.tiles),
+        num_nuclei=len(tally),
+        density_per_mm2=len(tally) / analysed_mm2 if analysed_mm2 > 0 else None,
+        density_per_image_mm2=len(tally) / image_mm2,
+        classes=tally.measure_classes(analysed_mm2, image_mm2),
+        tiles_resumed=tally.tiles_resumed,
+        levels_px=tuple(slide.levels),
+        reader=slide.reader,
+        vendor=slide.properties.get("openslide.vendor"),
+        mpp=plan.mpp,
+        mpp_xy=plan.mpp_xy,
+        mpp_source=scale.source,
+        skipped_regions=tuple(tally.skipped),
+        flagged_regions=tuple(tally.flagged),
+    )

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from histonuc.exports import TABLE_FILE
-from histonuc.files import check_seal, one_line, reading
-from histonuc.inference.results import read_run
-from histonuc.inference.summary import (
-    DENSITY_FILE,
-    DETAIL_FILE,
-    OVERVIEW_FILE,
-    SUMMARY_FILE,
-)
+from histonuc.exports.summary import SUMMARY_FILE
+from histonuc.files import one_line
+from histonuc.inference.results import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, ResultFolder
 from histonuc.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
 
-log = logging.getLogger(__name__)
-
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 20
+_PLACES = 16
+"""Places of a file that are read to see whether its storage answers."""
 
 
 def find_inputs(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str]]:
@@ -69,12 +61,13 @@ def _files_at(path: Path) -> list[Path]:
     return inside
 
 
-def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
+def name_folders(sources: Sequence[Path], out: Path) -> list[ResultFolder]:
     """A folder in `out` for each source: its stem, numbered when another source has the same.
 
     What an earlier run made of another source, finished or not, is never written over.
 
-    >>> [str(path) for path in name_folders([Path("a/x.png"), Path("b/x.svs")], Path("out"))]
+    >>> folders = name_folders([Path("a/x.png"), Path("b/x.svs")], Path("out"))
+    >>> [str(folder.path) for folder in folders]
     ['out/x', 'out/x-2']
     """
     taken = {SUMMARY_FILE}
@@ -90,7 +83,7 @@ def name_folders(sources: Sequence[Path], out: Path) -> list[Path]:
             number += 1
             name = f"{source.stem}-{number}"
         taken.add(name.lower())
-        folders.append(out / name)
+        folders.append(ResultFolder(out / name))
     return folders
 
 
@@ -133,6 +126,30 @@ def check_unchanged(source: Path, before: Mapping[str, Any]) -> None:
         )
 
 
+def check_reachable(source: Path) -> None:
+    """Make sure that a slide's storage answers: a mount may be gone.
+
+    Args:
+        source: a file or folder.
+
+    Raises:
+        OSError: it cannot be read anywhere, or is empty now.
+    """
+    if source.is_dir():
+        if not any(source.iterdir()):
+            raise FileNotFoundError(f"{source} is empty: it may be a mount that is gone")
+        return
+    with source.open("rb", buffering=0) as stream:
+        size = source.stat().st_size
+        if size == 0:
+            raise FileNotFoundError(f"{source} is empty now: it was whole before")
+        if hasattr(os, "posix_fadvise"):  # what is in memory says nothing of the storage
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        for place in range(_PLACES):
+            stream.seek(size * place // _PLACES)
+            stream.read(1)
+
+
 def content_sha256(source: Path) -> str:
     """SHA-256 of the bytes of a file's size (8, little-endian) and of its content.
 
@@ -154,40 +171,6 @@ def content_sha256(source: Path) -> str:
             stream.seek(i * _BLOCK_BYTES if whole else i * (size - _BLOCK_BYTES) // (count - 1))
             digest.update(stream.read(_BLOCK_BYTES))
     return digest.hexdigest()
-
-
-def read_summary(folder: Path) -> dict[str, Any] | None:
-    """The summary of a finished prediction; None where there is none."""
-    try:
-        record: dict[str, Any] = json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    finished = isinstance(record, dict) and (folder / TABLE_FILE).is_file()
-    return record if finished else None
-
-
-def read_finished(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of the finished prediction that `key` describes.
-
-    None where there is none, or where since then the summary was changed or the table cut or
-    replaced. Its pages are not read: their own checksums are for those who do.
-    """
-    import pyarrow.parquet as pq
-
-    record = read_summary(folder)
-    if record is None or record.get("fingerprint") != key:
-        return None
-    table = folder / TABLE_FILE
-    try:
-        with reading(table, "table of nuclei"):
-            num_nuclei = pq.read_metadata(table).num_rows
-        check_seal(record, folder / SUMMARY_FILE)
-        if num_nuclei != record["num_nuclei"]:
-            raise ValueError(f"{table} has {num_nuclei} rows, expected {record['num_nuclei']}")
-    except ValueError as error:
-        log.warning("%s: the input is done again", error)
-        return None
-    return record
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -258,7 +241,7 @@ def _is_input(file: Path) -> bool:
     if file.name.startswith(".") or file.suffix.lower() not in KNOWN_SUFFIXES:
         return False
     pictures = (OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE)
-    is_result = file.name in pictures and (file.parent / TABLE_FILE).is_file()
+    is_result = file.name in pictures and ResultFolder(file.parent).table.is_file()
     return not is_result
 
 
@@ -270,11 +253,9 @@ def _holds_slide(folder: Path, source: Path) -> bool:
 
 def _is_of_another(folder: Path, source: Path) -> bool:
     """Whether results or parts lie in `folder` that are not of `source`, moved or changed."""
-    record, run = read_summary(folder), read_run(folder)
-    if record is None and not run:
+    before = ResultFolder(folder).read_key()
+    if before is None:
         return False
-    before = run if record is None else record.get("fingerprint")
-    before = before if isinstance(before, dict) else {}
     try:
         now = fingerprint(source)
     except OSError:  # gone: that is told when its turn comes

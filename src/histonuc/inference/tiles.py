@@ -2,15 +2,27 @@
 
 Every window lies inside the slide (unless the slide is smaller), and they are spread evenly, so
 neighbouring windows overlap by at least twice the margin. The border between two cores runs
-through the middle of their windows' overlap.
+through the middle of their windows' overlap. Neighbouring tiles of one row form a part, which is
+analysed and stored together.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.nuclei import Nuclei
+
+PART_TILES = 32
+"""Largest number of tiles in a part: a few seconds of work, which is what an interruption costs."""
+TileStatus = Literal["found", "blank", "unreadable", "out of focus"]
+"""What came of a tile: its nuclei were looked for, it shows nothing at all, it could not be read,
+or it is so far out of focus that no nuclei were looked for."""
 
 
 class Box(NamedTuple):
@@ -43,6 +55,67 @@ class Tile:
     core: Box
     window: Box
     alone: Box
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """The part of a tile's window that the network sees.
+
+    Attributes:
+        box: where it lies, in level-0 pixels.
+        input_px: width and height of the network's input for it.
+    """
+
+    box: Box
+    input_px: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TileResult:
+    """What came of one tile.
+
+    Attributes:
+        tile: which one.
+        view: what was read of it.
+        status: see `TileStatus`.
+        nuclei: n nuclei in level-0 pixels that may concern the result; none unless `status` is
+            "found".
+        owned: bool (n,), whether the centroid lies in the tile's core; the others lie in the band
+            around it.
+        flag: what is unlike H&E about its image, see `inference.quality`; empty when nothing is.
+        reason: why it could not be read; empty when it could.
+    """
+
+    tile: Tile
+    view: View
+    status: TileStatus
+    nuclei: Nuclei
+    owned: NDArray[np.bool_]
+    flag: str = ""
+    reason: str = ""
+
+    @property
+    def is_analysed(self) -> bool:
+        """Whether its core was looked at, so that no neighbour has to speak for it."""
+        return self.status in ("found", "out of focus")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Neighbouring tiles of one row that are analysed and stored together.
+
+    Attributes:
+        row: of the grid.
+        tiles: left to right, at least one.
+    """
+
+    row: int
+    tiles: tuple[Tile, ...]
+
+    @property
+    def name(self) -> str:
+        """Name of its file, without suffix."""
+        return f"part-{self.row:05d}-{self.tiles[0].column:05d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +152,16 @@ class _Span(NamedTuple):
     alone: tuple[int, int]
 
 
+def make_parts(tiles: Sequence[Tile]) -> list[Part]:
+    """Group tiles, which come row by row, into parts of at most `PART_TILES` of one row."""
+    parts: list[list[Tile]] = []
+    for tile in tiles:
+        if not parts or parts[-1][0].row != tile.row or len(parts[-1]) == PART_TILES:
+            parts.append([])
+        parts[-1].append(tile)
+    return [Part(row=tiles[0].row, tiles=tuple(tiles)) for tiles in parts]
+
+
 def make_grid(size: tuple[int, int], window_px: tuple[int, int], margin_px: int) -> Grid:
     """Cover a slide with tiles.
 
@@ -93,7 +176,7 @@ def make_grid(size: tuple[int, int], window_px: tuple[int, int], margin_px: int)
     if margin_px < 0 or min(window_px) <= 2 * margin_px:
         raise ValueError(
             f"tiles of {min(window_px)} level-0 pixels leave nothing between margins of "
-            f"{margin_px}: raise --tile-px or lower the margin"
+            f"{margin_px}: raise --tile-px or lower --margin-um"
         )
     width, height = size
     return Grid(

@@ -1,0 +1,109 @@
+"""Options of one prediction: the schema, and the help of ``histonuc predict``."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+_NOT_IN_KEY = frozenset(
+    {
+        *("model", "device", "precision"),  # the loaded model's hash and arithmetic stand for them
+        "regions",  # the hash of the file's content stands for it
+        *("batch_size", "cluster", "geojson", "overwrite"),
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """All options of `histonuc predict`."""
+
+    model: str = "default"
+    """A shipped model's name, an exported file, a run folder or a checkpoint."""
+    device: str = "auto"
+    """auto, cpu, cuda:0 or mps."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    """Arithmetic; auto is int8 where a shipped model has an int8 version and the processor is an
+    x86, else bf16 where the processor has it, else fp32, which gives the same everywhere. Of a
+    checkpoint it is fp32."""
+    flips: bool = False
+    """Average over four mirrorings: a little better, at four times the network's time."""
+    mpp: float | None = None
+    """Microns per pixel at level 0; needed where a slide does not state it."""
+    tile_px: int = 1024
+    """Side of the network's input, at the model's mpp."""
+    margin_um: float = 12.0
+    """Margin around each tile, in microns, in which neighbouring tiles overlap."""
+    batch_size: int = 1
+    """Tiles a forward pass; raise it on a GPU."""
+    scene: int | None = None
+    """Which picture of a file that holds several."""
+    icc: bool = False
+    """Turn colours into sRGB by the profile inside each file; the models saw none turned."""
+    regions: Path | None = None
+    """Analyse these instead of all tissue: GeoJSON polygons in level-0 pixels or a PNG mask of the
+    slide; or a folder with one NAME.geojson or NAME.png for each input."""
+    cluster: str = ""
+    """A Dask scheduler's address, or local:4 for four processes of this machine."""
+    geojson: bool = True
+    """Write nuclei.geojson for QuPath too, most of a result's bytes; `histonuc export` can write it
+    later."""
+    overwrite: bool = False
+    """Do finished inputs again."""
+
+    def __post_init__(self) -> None:
+        if self.regions is not None:
+            object.__setattr__(self, "regions", Path(self.regions))
+        if self.mpp is not None:
+            from histonuc.slides import PLAUSIBLE_MPP
+
+            low, high = PLAUSIBLE_MPP
+            if not low <= self.mpp <= high:
+                raise ValueError(
+                    f"--mpp {self.mpp:g}: expected microns per pixel, {low:g} to {high:g}: "
+                    "0.25 for 40x, 0.5 for 20x"
+                )
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size {self.batch_size}: expected 1 or more")
+        if not (math.isfinite(self.margin_um) and self.margin_um >= 0):
+            raise ValueError(f"--margin-um {self.margin_um:g}: expected 0 or more")
+
+    def check_for(self, model_mpp: float) -> None:
+        """Refuse tiles that would be mostly margin, and the time spent on it.
+
+        Args:
+            model_mpp: microns per pixel of the network's input.
+
+        Raises:
+            ValueError: with the least `tile_px`.
+        """
+        least_px = max(1, math.ceil(3 * self.margin_um / model_mpp))
+        if self.tile_px < least_px:
+            raise ValueError(
+                f"--tile-px {self.tile_px}: expected {least_px} or more, three times the margin of "
+                f"{self.margin_um:g} microns around each tile at the model's {model_mpp:g} mpp"
+            )
+
+    def key(self) -> dict[str, Any]:
+        """The options that the nuclei depend on, JSON-able, by name.
+
+        The model and the regions are not among them: their contents stand for them, see
+        `histonuc.inference.predict.make_key`.
+
+        >>> PredictOptions(batch_size=8).key() == PredictOptions().key()
+        True
+        >>> PredictOptions(tile_px=512).key() == PredictOptions().key()
+        False
+        """
+        return {name: value for name, value in self.to_dict().items() if name not in _NOT_IN_KEY}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All options, JSON-able, by name."""
+        values = asdict(self)
+        return values | {"regions": None if self.regions is None else str(self.regions)}
+
+
+DEFAULTS = PredictOptions()
+"""What is meant where nothing is said."""
