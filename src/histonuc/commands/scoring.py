@@ -23,6 +23,8 @@ def evaluate(
     sources: tuple[str, ...] = (),
     part: str = "",
     predictions: Path | None = None,
+    save_predictions: Path | None = None,
+    save_as: Literal["labels", "hovernet", "pannuke"] = "labels",
     types: dict[str, str] | None = None,
     binary_only: bool = False,
     device: str = "auto",
@@ -39,7 +41,10 @@ def evaluate(
         sources: Data sets to score; all when not given.
         part: Score only a part of these tiles, 2/8 the second of eight; see `merge-scores`.
         predictions: Instead of a model: a folder of label images or of HoVer-Net or CellViT JSON,
-            or an npy in PanNuke's shape.
+            an npy in PanNuke's shape, or a folder of --save-predictions.
+        save_predictions: Folder to save the model's predictions in; --predictions reads them.
+        save_as: Format of the saved predictions: label images with classes, HoVer-Net's JSON, or
+            an npy in PanNuke's shape.
         types: Class of each type of the predictions: --types.1 Neoplastic.
         binary_only: Leave classes out, so that any model can be scored on any store.
         device: auto, cpu, cuda:0 or mps.
@@ -50,8 +55,11 @@ def evaluate(
         raise ValueError("expected either a model or --predictions PATH to evaluate")
     if types and not predictions:
         raise ValueError("--types names the classes of --predictions; a model knows its own")
+    if save_predictions and predictions:
+        raise ValueError("--save-predictions saves those of a model; --predictions are files now")
     from histonuc.data.store import Store
     from histonuc.evaluation import TileSelection, score_files, score_lines, score_model
+    from histonuc.evaluation.classes import describe_merging
 
     selection = TileSelection(folds=folds, sources=sources, part=part)
     if predictions is not None:
@@ -79,9 +87,18 @@ def evaluate(
                 Path(out),
                 binary_only=binary_only,
                 flips=flips,
+                save=(Path(save_predictions), save_as) if save_predictions else None,
                 progress=progress,
             )
-    return Outcome(lines=[*score_lines(scores), f"wrote {out}/scores.json"], data=scores)
+    lines = score_lines(scores)
+    if merged := scores["data"].get("merged_classes"):
+        lines.append(
+            f"classes of the store merged into those predicted: {describe_merging(merged)}"
+        )
+    lines.append(f"wrote {out}/scores.json")
+    if save_predictions:
+        lines.append(f"wrote the predictions to {save_predictions}")
+    return Outcome(lines=lines, data=scores)
 
 
 @contextmanager

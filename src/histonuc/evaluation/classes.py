@@ -44,6 +44,16 @@ class ScoredClasses:
             types[(candidates > 0) & (candidates & ~np.uint32(mask) == 0)] = j + 1
         return types
 
+    def reorder_types(self, types: NDArray[np.integer]) -> NDArray[np.int32]:
+        """Scored class + 1 where there was the class + 1 of the predictions; 0 stays 0.
+
+        Args:
+            types: of any shape.
+        """
+        place = np.zeros(len(self.order) + 1, np.int32)
+        place[1 + np.array(self.order)] = np.arange(1, len(self.order) + 1)
+        return np.asarray(place[types])
+
     def describe_merging(self, store: LabelSpace) -> dict[str, str | None]:
         """The scored class of each class of the store; None for a class that has none.
 

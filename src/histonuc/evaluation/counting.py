@@ -203,11 +203,14 @@ def _count_pixels(
     prediction: Prediction,
     num_classes: int,
 ) -> PixelCounts:
-    if prediction.pixel_probabilities is None:
-        return decision_counts(
-            truth, truth_types, prediction.labels, prediction.types, num_classes=num_classes
-        )
-    return pixel_counts(truth, truth_types, prediction.pixel_probabilities, num_classes=num_classes)
+    probabilities, decided = prediction.pixel_probabilities, prediction.pixel_types
+    if probabilities is not None:
+        return pixel_counts(truth, truth_types, probabilities, num_classes=num_classes)
+    labels, types = prediction.labels, prediction.types
+    if decided is None and types is not None:
+        decided = types[labels]
+    nuclear = labels > 0 if prediction.pixel_types is None else prediction.pixel_types > 0
+    return decision_counts(truth, truth_types, nuclear, decided, num_classes=num_classes)
 
 
 def _count_calibration(

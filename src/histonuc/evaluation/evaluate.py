@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.store import Store
-from histonuc.evaluation.classes import LEFT_OUT, NO_TYPES, ScoredClasses, choose_classes
+from histonuc.evaluation.classes import ScoredClasses, choose_classes
 from histonuc.evaluation.counting import GroupCounts, count_tile, summarise_tile
 from histonuc.evaluation.folder import write_scores
 from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen, make_panel
-from histonuc.evaluation.prediction_readers import have_classes, read_predictions
+from histonuc.evaluation.prediction_files import PredictionFiles
+from histonuc.evaluation.prediction_manifest import SaveAs
+from histonuc.evaluation.prediction_writers import save_while_scoring
 from histonuc.evaluation.predictions import Prediction, PredictMaps, predict_tiles
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.selection import TileSelection
@@ -42,6 +44,7 @@ def score_model(
     *,
     binary_only: bool = False,
     flips: bool = False,
+    save: tuple[Path, SaveAs] | None = None,
     progress: Progress | None = None,
 ) -> tuple[Evaluation, dict[str, Any]]:
     """Score a model on tiles of a store and write its score folder.
@@ -53,6 +56,7 @@ def score_model(
         out: folder to write.
         binary_only: leave classes out.
         flips: whether the model averages over mirrorings, for the record.
+        save: folder and format to save the predictions in; None saves none.
         progress: told after each tile.
 
     Returns:
@@ -72,6 +76,9 @@ def score_model(
         classes=classes,
         mpp=spec.mpp,
     )
+    if save is not None:
+        space = None if classes.no_classes else classes.label_space
+        predictions = save_while_scoring(predictions, store, tiles.tolist(), space, *save)
     evaluation = score_tiles(pair_with_truth(store, predictions, classes), classes, progress)
     facts = {
         "name": model.name,
@@ -97,7 +104,7 @@ def score_files(
     """As `score_model`, for predictions made elsewhere.
 
     Args:
-        predictions: files, see `histonuc.evaluation.prediction_readers`.
+        predictions: files, see `histonuc.evaluation.prediction_files`.
         store: where the truth is.
         selection: which of its tiles to score.
         out: folder to write.
@@ -111,17 +118,12 @@ def score_files(
     Raises:
         ValueError: see `evaluate_predictions` and `TileSelection.find_tiles`.
     """
-    evaluation = evaluate_predictions(
-        store,
-        selection.find_tiles(store),
-        predictions,
-        type_map=type_map,
-        binary_only=binary_only,
-        predicted=selection.find_all_parts(store),
-        progress=progress,
-    )
+    files, mapped = PredictionFiles(predictions), type_map or {}
+    classes = files.choose_classes(store.label_space, mapped, binary_only=binary_only)
+    tiles, predicted = selection.find_tiles(store), selection.find_all_parts(store)
+    found = files.read(store, tiles, classes, mapped, predicted)
+    evaluation = score_tiles(pair_with_truth(store, found, classes), classes, progress)
     facts = {"name": predictions.name, "predictions": str(predictions)}
-    classes = ScoredClasses(label_space=store.label_space)
     return evaluation, write_scores(
         evaluation, out, model=facts, data=_describe_data(store, selection, classes)
     )
@@ -173,30 +175,24 @@ def evaluate_predictions(
     *,
     type_map: Mapping[str, str] | None = None,
     binary_only: bool = False,
-    predicted: NDArray[np.integer] | None = None,
-    progress: Progress | None = None,
 ) -> Evaluation:
     """Score predictions made elsewhere; scores of probabilities are left out.
 
     Args:
         store: where the truth is.
         tiles: rows of `store.tiles`, ascending.
-        path: files, see `histonuc.evaluation.prediction_readers`.
-        type_map: see `read_predictions`.
+        path: files, see `histonuc.evaluation.prediction_files`.
+        type_map: see `PredictionFiles.read`.
         binary_only: leave classes out.
-        predicted: see `read_predictions`.
-        progress: told after each tile.
 
     Raises:
-        ValueError: no tiles; see `read_predictions` as well.
+        ValueError: no tiles; see `PredictionFiles` as well.
     """
     _refuse_none(tiles)
-    reason = LEFT_OUT if binary_only else "" if have_classes(path) else NO_TYPES
-    classes = ScoredClasses(label_space=store.label_space, no_classes=reason)
-    predictions = read_predictions(
-        path, store, tiles, type_map, binary_only=binary_only, predicted=predicted
-    )
-    return score_tiles(pair_with_truth(store, predictions, classes), classes, progress)
+    files, mapped = PredictionFiles(path), type_map or {}
+    classes = files.choose_classes(store.label_space, mapped, binary_only=binary_only)
+    predictions = files.read(store, tiles, classes, mapped, tiles)
+    return score_tiles(pair_with_truth(store, predictions, classes), classes)
 
 
 def pair_with_truth(

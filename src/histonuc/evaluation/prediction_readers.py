@@ -1,18 +1,9 @@
-"""Predictions made elsewhere, read tile by tile: label images, HoVer-Net or CellViT JSON, npy.
-
-- A folder of label images, ``NAME.png``, ``.tif``, ``.tiff`` or ``.npy`` (H, W), 0 = background,
-  matched to tiles by name; or a folder with the two folders ``instances`` and ``types``, as
-  `histonuc prepare folder` reads them: a type image holds the class of each pixel.
-- A folder of ``NAME.json`` with contours, HoVer-Net's (``nuc``) or CellViT's (``cells``), in the
-  tile's own pixels.
-- One npy (N, H, W, C) or (N, H, W, C + 1) in PanNuke's shape: instance ids in one channel a class;
-  row ``i`` is the ``i``-th of the tiles that are scored. A further channel is not read.
-"""
+"""Readers of one prediction each: label images, contours in JSON, rows of an npy."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.data.channel_order import ChannelOrder
 from histonuc.data.folder_files import majority
 from histonuc.data.npy import inspect_npy
 from histonuc.evaluation.predictions import Prediction
@@ -37,70 +29,32 @@ _FARTHEST_PX = 1 << 20
 """A contour that leaves its tile so far is damage, and OpenCV fills each row that it spans."""
 
 
-def have_classes(path: Path) -> bool:
-    """Whether predictions are of a kind that states the class of each nucleus."""
-    return path.is_file() or (path / "types").is_dir() or any(path.glob("*.json"))
-
-
-def read_predictions(
-    path: Path,
-    store: Store,
-    tiles: NDArray[np.integer],
-    type_map: Mapping[str, str] | None = None,
-    *,
-    binary_only: bool = False,
-    predicted: NDArray[np.integer] | None = None,
-) -> Iterator[tuple[int, Prediction]]:
-    """Read the predictions of tiles one after the other.
+class TypeTable:
+    """From the types in files to class + 1 of the predictions; all 0 without classes.
 
     Args:
-        path: see the module's docstring.
-        store: whose tiles they are of.
-        tiles: rows of `store.tiles`, ascending.
-        type_map: the store's class by type, a number or a name of the predictions, all of them;
-            otherwise type ``k`` is the ``k``-th class and names are the store's own. Type 0 is a
-            nucleus of no class unless it is named here.
-        binary_only: leave types unread.
-        predicted: tiles, ascending, that an npy has a row of each; `tiles` when not given.
+        space: classes of the predictions.
+        given: class by type, of all types; otherwise numbers count the classes from 1.
+        with_classes: whether classes are scored.
 
     Raises:
-        ValueError: nothing readable there, a tile without prediction, one of another size, or types
-            that are no class of the store.
+        ValueError: `given` names something else than these classes.
     """
-    types = _Types(store.label_space, type_map or {}, binary_only=binary_only)
-    if path.is_file():
-        if type_map:
-            raise ValueError("--types: an npy has a channel a class; it cannot be mapped")
-        yield from _read_npy(path, store, tiles, tiles if predicted is None else predicted)
-        return
-    if not path.is_dir():
-        raise ValueError(f"--predictions: nothing at {path}: give a folder or an npy file")
-    is_json = any(path.glob("*.json"))
-    for tile in map(int, tiles):
-        shape = store.image(tile).shape[:2]
-        if is_json:
-            yield tile, _read_json(path / f"{store.name(tile)}.json", shape, types)
-        else:
-            yield tile, _read_labels(path, store.name(tile), shape, types)
 
-
-class _Types:
-    """From the predictions' types to class + 1 of the store; all 0 when classes are left out."""
-
-    def __init__(self, space: LabelSpace, given: Mapping[str, str], *, binary_only: bool) -> None:
+    def __init__(self, space: LabelSpace, given: Mapping[str, str], *, with_classes: bool) -> None:
         by_name = {name.lower(): j + 1 for j, name in enumerate(space.classes)}
         wrong = [name for name in given.values() if name.lower() not in by_name]
         if wrong:
             raise ValueError(f"--types: {wrong} are none of {list(space.classes)}")
         by_number = {str(j + 1): j + 1 for j in range(len(space))}
-        own = {key.lower(): by_name[name.lower()] for key, name in given.items()}
-        self._table = {"0": 0} | (own or by_number | by_name)
+        mapped = {key.lower(): by_name[name.lower()] for key, name in given.items()}
+        self._table = {"0": 0} | (mapped or by_number | by_name)
         self._classes = ", ".join(space.classes)
-        self._binary_only = binary_only
+        self._with_classes = with_classes
 
-    def of(self, value: object, where: Path) -> int:
+    def find(self, value: object, where: Path) -> int:
         """Class + 1 of one type."""
-        if self._binary_only:
+        if not self._with_classes:
             return 0
         key = str(value).strip().lower()
         if key not in self._table:
@@ -111,10 +65,30 @@ class _Types:
         return self._table[key]
 
 
-def _read_npy(
-    path: Path, store: Store, tiles: NDArray[np.integer], predicted: NDArray[np.integer]
+def read_npy(
+    path: Path,
+    store: Store,
+    tiles: NDArray[np.integer],
+    rows: Sequence[int],
+    num_rows: int,
+    num_classes: int,
 ) -> Iterator[tuple[int, Prediction]]:
-    num_classes, num_rows = len(store.label_space), len(predicted)
+    """Read rows of an npy in PanNuke's shape.
+
+    Args:
+        path: the npy.
+        store: whose tiles the predictions are of.
+        tiles: rows of the store.
+        rows: row of the npy for each of the tiles.
+        num_rows: rows that the npy has to have.
+        num_classes: C of the predictions.
+
+    Yields:
+        A tile and its prediction, in the predictions' own classes.
+
+    Raises:
+        ValueError: another shape, no instance ids, or the background as the first channel.
+    """
     file = inspect_npy(path)
     fits = len(file.shape) == 4 and file.shape[3] in (num_classes, num_classes + 1)
     if not fits or file.shape[0] != num_rows or file.dtype.kind not in "iuf":
@@ -122,26 +96,41 @@ def _read_npy(
             f"{path}: expected numbers ({num_rows}, H, W, {num_classes} or {num_classes + 1}), "
             f"one row a tile of the folds that are scored, got {file.shape} {file.dtype}"
         )
-    rows = np.searchsorted(predicted, tiles)
-    for row, tile in zip(rows.tolist(), map(int, tiles), strict=True):
+    order = ChannelOrder()
+    for row, tile in zip(rows, map(int, tiles), strict=True):
         _check_size(path, file.shape[1:3], store.image(tile).shape[:2])
+        mask = file.read(row, row + 1)[0]
+        if file.shape[3] > num_classes:
+            order.add(mask, f"{path}, row {row}")
         with reading(path, f"instance ids, in row {row}"):
-            labels, covered = flatten_channels(file.read(row, row + 1)[0], num_classes)
+            labels, covered = flatten_channels(mask, num_classes)
         yield tile, Prediction(labels=labels, types=covered.types, covered=covered)
+    order.finish(str(path))
 
 
-def _read_labels(folder: Path, name: str, shape: tuple[int, ...], types: _Types) -> Prediction:
+def read_labels(folder: Path, name: str, shape: tuple[int, ...], types: TypeTable) -> Prediction:
+    """Read the label image of a tile, with the class of each nucleus where there are type images.
+
+    Args:
+        folder: with the label images, or with the folders ``instances`` and ``types``.
+        name: name of the tile.
+        shape: height and width that the images must have.
+        types: tells the classes.
+
+    Raises:
+        ValueError: a missing or damaged image, one of another size, or a type that is no class.
+    """
     typed = (folder / "types").is_dir()
     file = _find(folder / "instances" if typed else folder, name)
-    raw = _read_image(file, shape)
+    raw = read_label_image(file, shape)
     labels, ids = make_consecutive(raw)
     if not typed:
         return Prediction(labels=labels)
     type_file = _find(folder / "types", name)
-    pixels = _read_image(type_file, shape)
+    pixels = read_label_image(type_file, shape)
     # Types only outside nuclei need no place in the map.
     of_nucleus = majority(labels, pixels, len(ids)).tolist()
-    known = {value: types.of(value, type_file) for value in set(of_nucleus)}
+    known = {value: types.find(value, type_file) for value in set(of_nucleus)}
     return Prediction(labels=labels, types=np.array([0, *map(known.get, of_nucleus)], np.int32))
 
 
@@ -156,8 +145,16 @@ def _find(folder: Path, name: str) -> Path:
     )
 
 
-def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Whole numbers (H, W) from 0; an image of another size is not decoded."""
+def read_label_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Whole numbers (H, W) from 0.
+
+    Args:
+        file: PNG, TIFF or npy.
+        shape: height and width that it must have; an image of another size is not decoded.
+
+    Raises:
+        ValueError: a missing or damaged file, another size, or other numbers.
+    """
     with reading(file, "label image"):
         if file.suffix == ".npy":
             _check_size(file, inspect_npy(file).shape[:2], shape)
@@ -183,8 +180,17 @@ def _read_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     return np.asarray(pixels)
 
 
-def _read_json(file: Path, shape: tuple[int, ...], types: _Types) -> Prediction:
-    """Paint the contours: OpenCV's, through pixel centres, so filling includes the outline."""
+def read_json_contours(file: Path, shape: tuple[int, ...], types: TypeTable) -> Prediction:
+    """Read the contours of a tile; a later nucleus is painted over an earlier one.
+
+    Args:
+        file: JSON of HoVer-Net (``nuc``) or CellViT (``cells``).
+        shape: height and width of the tile.
+        types: tells the classes.
+
+    Raises:
+        ValueError: a missing or damaged file, an impossible contour, or a type that is no class.
+    """
     if not file.is_file():
         raise ValueError(f"--predictions: no {file}: every tile that is scored needs one")
     with reading(file, "JSON of HoVer-Net (nuc) or CellViT (cells) with a contour each"):
@@ -193,15 +199,30 @@ def _read_json(file: Path, shape: tuple[int, ...], types: _Types) -> Prediction:
         outlines = [np.asarray(nucleus["contour"], np.float64) for nucleus in nuclei]
         raw = [nucleus.get("type") for nucleus in nuclei]
         names = {str(k): v for k, v in (content.get("type_map") or {}).items()}
-    labels = np.zeros(shape, np.int32)
     for i, outline in enumerate(outlines):
         is_contour = outline.ndim == 2 and outline.shape[1] == 2
         if not (is_contour and (np.abs(outline) < _FARTHEST_PX).all()):  # NaN is not, either
             got = "points far outside the tile" if is_contour else outline.shape
             raise ValueError(f"{file}: nucleus {i}: expected a contour of (x, y) points, got {got}")
-        cv2.fillPoly(labels, [np.rint(outline).astype(np.int32)], i + 1)
-    found = [types.of(names.get(str(value), value), file) for value in raw]
+    labels = paint_contours(outlines, shape)
+    found = [types.find(names.get(str(value), value), file) for value in raw]
     return Prediction(labels=labels, types=np.array([0, *found], np.int32))
+
+
+def paint_contours(
+    contours: Sequence[NDArray[np.number]], shape: tuple[int, ...]
+) -> NDArray[np.int32]:
+    """Label image (H, W) of contours; the i-th has the label i + 1 and covers those before it.
+
+    Args:
+        contours: points (k, 2) as (x, y) of each, as OpenCV traces them: through the centres of a
+            nucleus's outermost pixels, where whole numbers are pixel centres.
+        shape: height and width.
+    """
+    labels = np.zeros(shape, np.int32)
+    for i, contour in enumerate(contours):
+        cv2.fillPoly(labels, [np.rint(contour).astype(np.int32)], i + 1)  # the outline as well
+    return labels
 
 
 def _check_size(where: Path, got: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -35,6 +35,8 @@ class Prediction:
         class_probabilities: float32 (m, C), row ``i`` of id ``i + 1``; None where not known.
         score: float32 (m,), detection score; None where not known.
         pixel_probabilities: float32 (1 + C, H, W), background first; None where not known.
+        pixel_types: class + 1 of each pixel (H, W), 0 = background, as decided from probabilities
+            that are not known any more; None where the label image is all that is known.
         covered: pixels that `labels` cannot show; None for none.
     """
 
@@ -43,6 +45,7 @@ class Prediction:
     class_probabilities: NDArray[np.float32] | None = None
     score: NDArray[np.float32] | None = None
     pixel_probabilities: NDArray[np.float32] | None = None
+    pixel_types: NDArray[np.integer] | None = None
     covered: CoveredPixels | None = None
 
 
@@ -89,9 +92,7 @@ def _reorder(
     types, class_probabilities = found.types, found.class_probabilities
     order = list(classes.order)
     if order != sorted(order):
-        place = np.zeros(len(order) + 1, np.int32)
-        place[1 + np.array(order)] = np.arange(1, len(order) + 1)
-        types, class_probabilities = place[types], class_probabilities[:, order]
+        types, class_probabilities = classes.reorder_types(types), class_probabilities[:, order]
         pixel_probabilities = pixel_probabilities[[0, *(1 + j for j in order)]]
     return Prediction(
         labels=found.labels,

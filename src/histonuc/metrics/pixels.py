@@ -124,6 +124,17 @@ class PixelCounts(Counts):
         return float(ratio(both, self.foreground[1].sum() + self.foreground[:, 1].sum() - both))
 
 
+def decide_pixels(probabilities: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Most probable class + 1 of each pixel (H, W) where nucleus is more probable than not, else 0.
+
+    Args:
+        probabilities: float32 (1 + C, H, W), background first.
+    """
+    # Nucleus or not first, then the class: a nucleus of doubtful class is no background.
+    classes = probabilities[1:]
+    return np.where(classes.sum(0) > probabilities[0], classes.argmax(0) + 1, 0)
+
+
 def pixel_counts(
     instances: NDArray[np.integer],
     types: NDArray[np.integer] | None,
@@ -141,9 +152,7 @@ def pixel_counts(
         num_classes: C of the result.
     """
     nuclear = instances > 0
-    # Nucleus or not first, then the class: a nucleus of doubtful class is no background.
-    classes = probabilities[1:]
-    winner = np.where(classes.sum(0) > probabilities[0], classes.argmax(0) + 1, 0)
+    winner = decide_pixels(probabilities)
     foreground = np.bincount((2 * nuclear + (winner > 0)).ravel(), minlength=4).reshape(2, 2)
     if types is None:
         empty = PixelCounts.zero(num_classes)
@@ -179,27 +188,27 @@ def pixel_counts(
 def decision_counts(
     instances: NDArray[np.integer],
     types: NDArray[np.integer] | None,
-    labels: NDArray[np.integer],
-    predicted_types: NDArray[np.integer] | None,
+    nuclear: NDArray[np.bool_],
+    predicted: NDArray[np.integer] | None,
     *,
     num_classes: int,
 ) -> PixelCounts:
-    """Score one image of which only the predicted nuclei are known, not the probabilities.
+    """Score one image of which only decisions are known, not the probabilities.
 
     Args:
         instances: as `pixel_counts` takes them.
         types: the same.
-        labels: predicted nuclei (H, W), 0 = background.
-        predicted_types: class + 1 by id of `labels`; a nucleus of unknown class, 0, counts as
-            background among the classes.
+        nuclear: pixels (H, W) that are predicted to be nucleus.
+        predicted: class + 1 that each pixel (H, W) is predicted to have, 0 = background; pixels of
+            nuclei of unknown class are 0 too. None leaves classes out.
         num_classes: C.
     """
     channels = 1 + num_classes
-    both = np.bincount((2 * (instances > 0) + (labels > 0)).ravel(), minlength=4)
+    both = np.bincount((2 * (instances > 0) + nuclear).ravel(), minlength=4)
     confusion = np.zeros((channels, channels), np.int64)
-    if types is not None and predicted_types is not None:
+    if types is not None and predicted is not None:
         known = (types[instances] > 0) | (instances == 0)
-        joint = types[instances][known] * channels + predicted_types[labels][known]
+        joint = types[instances][known] * channels + predicted[known]
         confusion = np.bincount(joint, minlength=channels**2).reshape(channels, channels)
     empty = PixelCounts.zero(num_classes)
     return PixelCounts(
