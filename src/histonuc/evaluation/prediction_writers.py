@@ -141,8 +141,8 @@ def _open_masks(
     shapes = {store.image(tile).shape[:2] for tile in tiles}
     if len(shapes) > 1:
         raise ValueError(
-            f"--save-as pannuke is one array, and the tiles have {len(shapes)} sizes: choose labels "
-            "or hovernet, or one data set with --sources"
+            f"--save-as pannuke is one array, and the tiles have {len(shapes)} sizes: choose "
+            "labels or hovernet, or one data set with --sources"
         )
     shape = (len(tiles), *shapes.pop(), len(label_space) + 1)
     small = shape[1] * shape[2] <= _LARGEST_16_BIT + 1
