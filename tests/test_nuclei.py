@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from histonuc.contours import find_centroids, trace_contours
+from histonuc.data.classes import open_classes
 from histonuc.nuclei import Instances, Nuclei, make_consecutive
-from histonuc.taxonomy import CONSEP, NUCLEUS
+from histonuc.taxonomy import NUCLEUS
 
 
 def consecutive(labels: np.ndarray) -> np.ndarray:
@@ -43,6 +44,8 @@ def as_instances(labels: np.ndarray, classes: int = 1) -> Instances:
 label_images = arrays(
     np.int32, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 4)
 )
+
+CONSEP = open_classes("consep").label_space
 
 
 def test_contour_of_an_l_shape_is_its_pixel_edges() -> None:

@@ -64,6 +64,23 @@ class TileLabels:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class PointLabels:
+    """Points that mark nuclei of one tile and say their class; nothing is known of outlines.
+
+    Attributes:
+        position: float64 (k, 2), (x, y) in pixels of the tile, continuous, (0, 0) at the top-left
+            corner of the top-left pixel.
+        candidates: uint32 (k,), candidate set of each marked nucleus (bit j: may be class j).
+    """
+
+    position: NDArray[np.float64]
+    candidates: NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Instances:
     """Decoded nuclei of one tile, still as a label image.
 

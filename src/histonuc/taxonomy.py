@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 _PALETTE = (
     (255, 51, 51),
@@ -24,6 +24,11 @@ _PALETTE = (
 )
 
 
+def default_colour(index: int) -> tuple[int, int, int]:
+    """RGB (0..255) of the class with this index, where nobody chose one."""
+    return _PALETTE[index % len(_PALETTE)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabelSpace:
     """The classes a data set or a model knows, in the order of its channels.
@@ -32,11 +37,15 @@ class LabelSpace:
         name: short identifier, written into stores, checkpoints and model files.
         classes: class names; class ``j`` is ``classes[j]``, its stored type is ``j + 1``.
         colours: one RGB triple (0..255) a class; filled from a palette when empty.
+        meanings: for each class the names of PanNuke's classes that its nuclei belong to, empty
+            where they may belong to any; empty as a whole where nothing is known of them. Two
+            spaces that differ in nothing else are equal.
     """
 
     name: str
     classes: tuple[str, ...]
     colours: tuple[tuple[int, int, int], ...] = ()
+    meanings: tuple[tuple[str, ...], ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.classes) <= 31:
@@ -44,10 +53,12 @@ class LabelSpace:
         if len(set(self.classes)) != len(self.classes):
             raise ValueError(f"class names must be unique, got {self.classes}")
         if not self.colours:
-            colours = tuple(_PALETTE[j % len(_PALETTE)] for j in range(len(self.classes)))
+            colours = tuple(default_colour(j) for j in range(len(self.classes)))
             object.__setattr__(self, "colours", colours)
         if len(self.colours) != len(self.classes):
             raise ValueError(f"expected {len(self.classes)} colours, got {len(self.colours)}")
+        if len(self.meanings) not in (0, len(self.classes)):
+            raise ValueError(f"expected {len(self.classes)} meanings, got {len(self.meanings)}")
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -76,17 +87,20 @@ class LabelSpace:
             "name": self.name,
             "classes": list(self.classes),
             "colours": [list(colour) for colour in self.colours],
+            **({"meanings": [list(names) for names in self.meanings]} if self.meanings else {}),
         }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, object]) -> LabelSpace:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`; takes what versions before 0.2 wrote, which has no meanings."""
         classes: list[str] = list(record["classes"])  # type: ignore[call-overload]
         colours: list[list[int]] = list(record.get("colours") or [])  # type: ignore[call-overload]
+        groups: list[list[str]] = list(record.get("meanings") or [])  # type: ignore[call-overload]
         return cls(
             name=str(record["name"]),
             classes=tuple(classes),
             colours=tuple((int(r), int(g), int(b)) for r, g, b in colours),
+            meanings=tuple(tuple(map(str, names)) for names in groups),
         )
 
 
@@ -94,48 +108,48 @@ PANNUKE = LabelSpace(
     name="pannuke",
     classes=("Neoplastic", "Inflammatory", "Connective", "Dead", "Epithelial"),
     colours=_PALETTE[:5],
+    meanings=(("Neoplastic",), ("Inflammatory",), ("Connective",), ("Dead",), ("Epithelial",)),
 )
 """PanNuke's five classes in the order of the official mask channels."""
 
-CONSEP = LabelSpace(
-    name="consep",
-    classes=("Other", "Inflammatory", "Epithelial", "Spindle-shaped"),
-    colours=(_PALETTE[7], _PALETTE[1], _PALETTE[0], _PALETTE[2]),
+NUCLEUS = LabelSpace(
+    name="nucleus", classes=("Nucleus",), colours=((0, 150, 255),), meanings=(PANNUKE.classes,)
 )
-"""CoNSeP's four merged classes as HoVer-Net publishes them (its types 1 to 4)."""
-
-NUCLEUS = LabelSpace(name="nucleus", classes=("Nucleus",), colours=((0, 150, 255),))
 """One class: for data without class labels."""
 
 THREE = LabelSpace(
     name="three",
     classes=("Epithelial or neoplastic", "Inflammatory", "Connective"),
     colours=(_PALETTE[0], _PALETTE[1], _PALETTE[2]),
+    meanings=(("Neoplastic", "Epithelial"), ("Inflammatory",), ("Connective",)),
 )
 """What CoNSeP and unclassified sets together can teach: no Dead, Neoplastic not told apart."""
 
-LABEL_SPACES: dict[str, LabelSpace] = {
-    space.name: space for space in (PANNUKE, CONSEP, THREE, NUCLEUS)
-}
+LABEL_SPACES: dict[str, LabelSpace] = {space.name: space for space in (PANNUKE, THREE, NUCLEUS)}
+"""The label spaces that are made of PanNuke's classes. Those of data sets come from classes files,
+see `histonuc.data.classes`."""
 
-_PANNUKE_IN_THREE = {
-    "Neoplastic": "Epithelial or neoplastic",
-    "Epithelial": "Epithelial or neoplastic",
-    "Inflammatory": "Inflammatory",
-    "Connective": "Connective",
-}
 
-_MEANINGS = {
-    "Epithelial or neoplastic": ("Neoplastic", "Epithelial"),
-    "Nucleus": PANNUKE.classes,
-    **{name: (name,) for name in PANNUKE.classes},
-}
-_CONSEP_MEANINGS = {
-    "Inflammatory": ("Inflammatory",),
-    "Epithelial": ("Neoplastic", "Epithelial"),  # healthy and malignant merged
-    "Spindle-shaped": ("Connective",),
-}
-"""What classes mean in PanNuke's names; "Other" may be anything and means nothing."""
+def translate(names: Sequence[str], space: LabelSpace) -> int:
+    """Candidate set, in a label space of `LABEL_SPACES`, of a nucleus that is known in PanNuke's.
+
+    Args:
+        names: the classes of PanNuke that the nucleus may be; empty when it may be any.
+        space: the label space wanted. Where one of the names belongs to none of its classes,
+            nothing is known: the nucleus may be any.
+
+    >>> translate(["Neoplastic", "Epithelial"], PANNUKE), translate(["Connective"], THREE)
+    (17, 4)
+    >>> translate(["Dead", "Connective"], THREE) == THREE.any_class
+    True
+    """
+    mask = 0
+    for name in names:
+        bits = sum(1 << j for j, meaning in enumerate(space.meanings) if name in meaning)
+        if bits == 0:
+            return space.any_class
+        mask |= bits
+    return mask or space.any_class
 
 
 def find_comprised(fine: LabelSpace, coarse: LabelSpace) -> tuple[int, ...] | None:
@@ -160,10 +174,12 @@ def find_comprised(fine: LabelSpace, coarse: LabelSpace) -> tuple[int, ...] | No
 
 
 def _list_meanings(space: LabelSpace) -> list[frozenset[str]]:
-    """What each class means, in PanNuke's names; the name itself where it is none of ours."""
-    if space.classes == CONSEP.classes:
-        return [frozenset(_CONSEP_MEANINGS.get(name, ())) for name in space.classes]
-    return [frozenset(_MEANINGS.get(name, (name,))) for name in space.classes]
+    """What each class means, in PanNuke's names; the name itself where that is not known."""
+    known = LABEL_SPACES.get(space.name)
+    meanings = space.meanings
+    if not meanings and known is not None and known.classes == space.classes:
+        meanings = known.meanings  # of a model made before label spaces kept them
+    return [frozenset(names) for names in meanings or [(name,) for name in space.classes]]
 
 
 TISSUES = (
@@ -213,53 +229,3 @@ def canonical_tissue(name: str) -> str:
     stripped = name.strip()
     official = _TISSUE_BY_KEY.get(re.sub(r"[^a-z]", "", name.lower()))
     return official or stripped[:1].upper() + stripped[1:]
-
-
-# What each data set of the `prepare folder` layout knows, in names of PANNUKE, keyed by the data
-# set's own type number. Type 0 in this table stands for every nucleus without a type.
-CANDIDATE_MAPS: dict[str, dict[int, tuple[str, ...]]] = {
-    "consep": {
-        1: ("Neoplastic", "Inflammatory", "Connective", "Dead", "Epithelial"),  # "other"
-        2: ("Inflammatory",),
-        3: ("Neoplastic", "Epithelial"),  # healthy and malignant merged
-        4: ("Connective",),
-    },
-    "nuinsseg": {0: ("Inflammatory", "Connective", "Dead", "Epithelial")},  # normal organs
-    "pannuke3": {
-        1: ("Neoplastic",),
-        2: ("Inflammatory",),
-        3: ("Connective",),
-        4: ("Dead",),
-        5: ("Epithelial",),
-    },
-}
-
-
-def candidate_set(dataset: str, type_id: int, space: LabelSpace, organ: str = "") -> int:
-    """Candidate bit mask of a nucleus of `dataset` whose own type number is `type_id`.
-
-    Own class spaces (``consep`` in ``CONSEP``, ``pannuke*`` in ``PANNUKE``) map one to one. Other
-    data sets go through `CANDIDATE_MAPS`; what is not listed there may be any class.
-
-    Args:
-        dataset: name in the ``dataset`` column of ``index.csv``.
-        type_id: 0 when the nucleus has no type, else the data set's own number.
-        space: the label space wanted.
-        organ: nuinsseg's melanoma tiles are the only ones of that set that may be Neoplastic.
-
-    >>> candidate_set("consep", 3, PANNUKE), candidate_set("monuseg", 0, PANNUKE)
-    (17, 31)
-    """
-    if (space.name == dataset or (space is PANNUKE and dataset.startswith("pannuke"))) and (
-        1 <= type_id <= len(space)
-    ):
-        return 1 << (type_id - 1)
-    names = CANDIDATE_MAPS.get(dataset, {}).get(type_id)
-    melanoma = dataset == "nuinsseg" and "melanoma" in organ.lower()
-    if names is None or melanoma or space.name not in (PANNUKE.name, THREE.name):
-        return space.any_class
-    if space.name == THREE.name:
-        if not all(name in _PANNUKE_IN_THREE for name in names):
-            return space.any_class  # Dead has no place in this space: nothing is known
-        names = tuple({_PANNUKE_IN_THREE[name]: None for name in names})
-    return space.candidates(names)

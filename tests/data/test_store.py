@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import pickle
-import random
 import subprocess
 import sys
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
-from histonuc.data.store import Store, StoreWriter, TileRecord
+from histonuc.data.store import Store, StoreWriter
 from histonuc.taxonomy import PANNUKE
 
-from ..fuzzing import assert_clear, mutate_bytes, mutate_json, no_hang, outcome
-
-
-def record(
-    instances: Any = ((0, 0, 0, 0), (0, 1, 1, 0), (0, 1, 2, 2)),
-    types: Any = (1, 5),
-    *,
-    fold: int = 1,
-    **changes: Any,
-) -> TileRecord:
-    instances = np.asarray(instances, np.int32)
-    types = np.asarray(types, np.int64)
-    height, width = instances.shape
-    values: dict[str, Any] = {
-        "image": np.arange(height * width * 3).reshape(height, width, 3).astype(np.uint8),
-        "instances": instances,
-        "types": types,
-        "candidates": np.where(types > 0, 1 << np.maximum(types - 1, 0), PANNUKE.any_class),
-        "original_ids": np.arange(len(types)) * 10 + 7,
-        "channels": np.full(len(types), -1),
-        "fold": fold,
-        "name": "tile",
-        "tissue": "Colon",
-        "source": "test",
-        "mpp": 0.25,
-    }
-    return TileRecord(**(values | changes))
-
-
-def write(out: Path, *records: TileRecord, overwrite: bool = False) -> Store:
-    with StoreWriter(out, PANNUKE, source="test", overwrite=overwrite) as writer:
-        for item in records:
-            writer.add(item)
-    return Store.open(out)
-
-
-EMPTY = record(np.zeros((3, 4)), (), name="empty")
+from .small_store import EMPTY, record, write
 
 
 def test_arrays_and_facts_come_back(tmp_path):
@@ -276,66 +235,7 @@ def test_many_overlap_pixels_are_streamed(tmp_path, monkeypatch):
     assert all(np.array_equal(mask, masks[0]) for mask in masks)
 
 
-# ---- opening what is damaged
-
-
-def test_no_store_says_how_to_make_one(tmp_path):
-    with pytest.raises(ValueError, match=r"is no store.*histonuc prepare"):
-        Store.open(tmp_path)
-
-
-def test_another_format_is_refused(tmp_path):
-    write(tmp_path / "s", record())
-    file = tmp_path / "s" / "store.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": 99}))
-    with pytest.raises(ValueError, match="store format 99, this version reads 1"):
-        Store.open(tmp_path / "s")
-    file.write_text("{")
-    with pytest.raises(ValueError, match=r"store\.json is damaged or no description"):
-        Store.open(tmp_path / "s")
-
-
-@no_hang
-@pytest.mark.parametrize("mutate", [mutate_bytes, mutate_json])
-def test_a_mutated_description_is_read_or_refused(tmp_path, mutate):
-    write(tmp_path / "s", record())
-    file = tmp_path / "s" / "store.json"
-    content, rng, errors = file.read_bytes(), random.Random(0), 0
-    for _ in range(200):
-        file.write_bytes(mutate(content, rng))
-        result = outcome(Store.open, tmp_path / "s")
-        if isinstance(result, ValueError):
-            errors += 1
-            assert_clear(result, file.name)
-        else:
-            assert all(isinstance(fold, int) for fold in result.folds)
-            assert len(result.label_space) == len(result.label_space.classes)
-    assert errors
-
-
-@no_hang
-@pytest.mark.parametrize("name", ["tiles", "nuclei", "overlaps"])
-def test_a_table_without_its_end_or_its_columns_is_named(tmp_path, name):
-    overlaps = np.array([[0, 1, 4, 9]])
-    write(tmp_path / "s", record(overlaps=overlaps, channels=np.array([0, 4]), background=1))
-    file = tmp_path / "s" / f"{name}.parquet"
-    content, rng = file.read_bytes(), random.Random(name)
-    for size in (0, *(rng.randrange(len(content)) for _ in range(20))):
-        file.write_bytes(content[:size])
-        with pytest.raises(ValueError, match=rf"{name}\.parquet is damaged or no table") as caught:
-            Store.open(tmp_path / "s").covered(0)
-        assert_clear(caught.value, file.name)
-    pq.write_table(pq.read_table(BytesIO(content)).drop(["tile"]), file)
-    with pytest.raises(ValueError, match=rf"{name}\.parquet has no columns \['tile'\]"):
-        Store.open(tmp_path / "s").covered(0)
-
-
-def test_a_truncated_shard_is_named(tmp_path):
-    store = write(tmp_path / "s", record())
-    file = tmp_path / "s" / "fold1" / "3x4" / "images.npy"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"images\.npy is damaged"):
-        store.image(0)
+# ---- imports
 
 
 def test_the_data_layer_is_light():

@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from histonuc.data.classes import open_classes
 from histonuc.exports.hovernet_json import read_hovernet_json
-from histonuc.taxonomy import CONSEP
+
+CONSEP = open_classes("consep").label_space
 
 
 def test_contours_move_to_pixel_corners_and_types_get_names(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from histonuc.data.classes import open_classes
 from histonuc.models.model import ModelSpec
 from histonuc.models.zoo import (
     TRUNKS,
@@ -20,7 +21,9 @@ from histonuc.models.zoo import (
     model_table,
     save_network,
 )
-from histonuc.taxonomy import CONSEP, PANNUKE
+from histonuc.taxonomy import PANNUKE
+
+CONSEP = open_classes("consep").label_space
 
 SPEC = ModelSpec(
     trunk="unet",

@@ -13,6 +13,7 @@ def prepare_pannuke(
     out: Path,
     folds: tuple[int, ...] = (),
     mpp: float = 0.25,
+    label_space: str = "pannuke",
     overwrite: bool = False,
 ) -> Outcome:
     """Read PanNuke's official folds, check them, and write a store.
@@ -22,49 +23,60 @@ def prepare_pannuke(
         out: Store to write; must not exist.
         folds: Folds to read; all that are found when not given.
         mpp: Microns per pixel of the tiles.
+        label_space: Classes of the store: pannuke (five), three or nucleus.
         overwrite: Replace an existing store.
     """
-    from histonuc.data.pannuke import prepare_pannuke as prepare
+    from histonuc.data import pannuke
 
-    result = prepare(raw, out, folds=folds, mpp=mpp, overwrite=overwrite)
+    result = pannuke.prepare_pannuke(
+        raw, out, folds=folds, mpp=mpp, label_space=label_space, overwrite=overwrite
+    )
     return Outcome(lines=result.lines(), data=result.to_dict())
 
 
 def prepare_folder(
-    directory: Path,
+    directories: tuple[Path, ...],
     *,
     out: Path,
     only: tuple[str, ...] = (),
     label_space: str = "pannuke",
+    classes: tuple[str, ...] = (),
     num_folds: int = 3,
     mpp: dict[str, float] | None = None,
+    connected_components: tuple[str, ...] = (),
     seed: int = 0,
     overwrite: bool = False,
 ) -> Outcome:
-    """Read a folder of labelled images (index.csv, images, instances, optional types).
+    """Read folders of labelled images (index.csv, images, and instances or points) into one store.
 
     Args:
-        directory: Folder with index.csv and one folder a data set.
+        directories: Folders with an index.csv and one folder a data set.
         out: Store to write; must not exist.
         only: Names of the data sets to read; all when not given.
-        label_space: Classes of the store: pannuke, consep, three or nucleus.
-        num_folds: Folds to split into, by patient (or image), stratified by data set.
+        label_space: Classes of the store: pannuke, three, nucleus, or the name in the classes file
+            of a data set, whose own classes are then kept.
+        classes: Files that say what the classes of the data sets mean, or names of those that ship
+            with histonuc; classes.yaml beside index.csv when not given.
+        num_folds: Folds to split into, by patient (or image), stratified by data set. A data set
+            with a column split keeps its own.
         mpp: Microns per pixel of a data set that does not state it: --mpp.nuinsseg 0.17.
+        connected_components: Data sets whose masks do not number the nuclei: each connected part of
+            equal values becomes a nucleus.
         seed: Seed of the split.
         overwrite: Replace an existing store.
     """
-    from histonuc.data.folder import prepare_folder as prepare
+    from histonuc.data import folder
 
-    result = prepare(
-        directory,
-        out,
+    options = folder.FolderOptions(
         only=only,
         label_space=label_space,
+        classes=classes,
         num_folds=num_folds,
         mpp=mpp or {},
         seed=seed,
-        overwrite=overwrite,
+        connected_components=connected_components,
     )
+    result = folder.prepare_folder(directories, out, options, overwrite=overwrite)
     return Outcome(lines=result.lines(), data=result.to_dict())
 
 

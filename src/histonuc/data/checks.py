@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.flatten import FlatMask
+from histonuc.data.image_checks import StainTally
+from histonuc.data.label_checks import count_parts
 from histonuc.taxonomy import PANNUKE, canonical_tissue
 
 _CLASSES = len(PANNUKE)
@@ -25,12 +26,13 @@ class FoldTally:
     """Running counts of one fold.
 
     Attributes:
-        number: of the fold.
+        number: number of the fold.
         nuclei: (channel, id) pairs of each class, hidden ones included.
         visible: nuclei of each class that later channels do not hide wholly.
         images_with: images that hold a nucleus of the class.
         spellings: images of each tissue as the file spells it.
         facts: counts of what is worth knowing, by name.
+        stain: how the images look under the masks.
     """
 
     number: int
@@ -40,6 +42,7 @@ class FoldTally:
     images_with: NDArray[np.int64] = field(default_factory=_zeros)
     spellings: Counter[str] = field(default_factory=Counter)
     facts: Counter[str] = field(default_factory=Counter)
+    stain: StainTally = field(default_factory=StainTally)
     _image_max: int = 0
     _id_max: int = 0
     _first_max: int = 0  # of the first channel
@@ -92,7 +95,8 @@ class FoldTally:
         """Check what shows only over the whole fold.
 
         Raises:
-            ValueError: images scaled to 0..1, or the background is the first channel.
+            ValueError: images scaled to 0..1, the background is the first channel, masks that do
+                not belong to the images, or red and blue are swapped.
         """
         if self._image_max <= 1:
             raise ValueError(
@@ -102,6 +106,9 @@ class FoldTally:
         half = self._pixels / 2
         if self._first_max == 1 and self._first_pixels > half > self._last_pixels:
             raise _wrong_order(str(masks))
+        refused, _ = self.stain.judge(f"fold {self.number}")
+        if refused:
+            raise ValueError(f"{images}: {refused}")
 
     @property
     def ids_look_lost(self) -> bool:
@@ -119,34 +126,10 @@ def _facts(flat: FlatMask, width: int) -> dict[str, int]:
         "overlapping pixels": len(np.unique(covered[:, 0] * width + covered[:, 1])),
         "images with overlaps": int(len(covered) > 0),
         "nuclei hidden wholly": len(flat.official) - len(flat.channels),
-        "nuclei in several parts": count_scattered(flat.instances),
+        "nuclei in several parts": int((count_parts(flat.instances) > 1).sum()),
         "images with channel 5 inverted": int(flat.background == 0),
         "pixels where channel 5 disagrees": int((~hidden_rows).sum()),
     }
-
-
-def count_scattered(instances: NDArray[np.int32]) -> int:
-    """Number of nuclei that consist of several 4-connected parts.
-
-    Args:
-        instances: (H, W), 0 = background, 1..n consecutive.
-
-    >>> count_scattered(np.array([[1, 2, 1], [0, 2, 2]], np.int32))
-    1
-    """
-    height, width = instances.shape
-    # Pixels and the links between equal neighbours, on a grid of twice the resolution.
-    grid = np.zeros((2 * height - 1, 2 * width - 1), np.uint8)
-    inside = instances > 0
-    grid[::2, ::2] = inside
-    grid[1::2, ::2] = (instances[1:] == instances[:-1]) & inside[1:]
-    grid[::2, 1::2] = (instances[:, 1:] == instances[:, :-1]) & inside[:, 1:]
-    count, part = cv2.connectedComponents(grid, connectivity=4)
-    if count - 1 == int(instances.max()):
-        return 0
-    nucleus_of_part = np.zeros(count, np.int64)
-    nucleus_of_part[part[::2, ::2]] = instances
-    return int((np.bincount(nucleus_of_part[1:], minlength=2)[1:] > 1).sum())
 
 
 def _background_first(ids: NDArray[np.integer]) -> bool:

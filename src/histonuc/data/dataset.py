@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from histonuc.data.augment import AugmentConfig, change_pixels, random_crop, transfer_stain
+from histonuc.data.folds import CHECK_FOLD
 from histonuc.data.store import Store
 from histonuc.nuclei import TileLabels, make_consecutive
 
@@ -37,6 +38,9 @@ class TileDataset(Dataset[dict[str, Any]]):
         balance: powers of (tissue, class, source) balancing, see `balanced_order`.
         source_weights: factors on how often data sets are drawn, 1 for those not named.
         seed: seed of order and crops.
+
+    Raises:
+        ValueError: a tile that is for checking only.
     """
 
     def __init__(
@@ -56,8 +60,9 @@ class TileDataset(Dataset[dict[str, Any]]):
         self.store, self.tiles, self.encode = store, tiles, encode
         self.tile_px, self.mpp, self.augment, self.seed = tile_px, mpp, augment, seed
         self.balance, self.source_weights = balance, dict(source_weights or {})
+        _refuse_check_tiles(store, tiles)
         self.zoom = np.array([_zoom(store.mpp(int(tile)), mpp) for tile in tiles])
-        shapes = np.array([store.image(int(tile)).shape[:2] for tile in tiles], np.float64)
+        shapes = np.array([store.size(int(tile)) for tile in tiles], np.float64)
         area = shapes.prod(1) / (tile_px * self.zoom) ** 2
         self.crops = np.maximum(np.rint(area), 1).astype(np.int64)
         self.samples_per_epoch = samples_per_epoch or int(self.crops.sum())
@@ -187,11 +192,28 @@ def balanced_order(
 def crop_labels(
     instances: NDArray[np.int32], candidates: NDArray[np.uint32], ignore: NDArray[np.bool_]
 ) -> TileLabels:
-    """Labels of a crop: the nuclei still in it, renumbered 1..n."""
-    dense, ids = make_consecutive(instances)
+    """Labels of a crop: the nuclei still in it, renumbered 1..n.
+
+    Args:
+        instances: (H, W), ids of the tile's nuclei, 0 = background.
+        candidates: (n + 1,), candidate set by id; entry 0 belongs to the background.
+        ignore: (H, W), True where the truth is unknown.
+    """
+    consecutive, ids = make_consecutive(instances)
     return TileLabels(
-        instances=dense, candidates=candidates[np.concatenate([[0], ids])], ignore=ignore
+        instances=consecutive,
+        candidates=np.concatenate([candidates[:1], candidates[ids]]),
+        ignore=ignore,
     )
+
+
+def _refuse_check_tiles(store: Store, tiles: NDArray[np.int64]) -> None:
+    for tile in map(int, tiles):
+        if store.fold(tile) == CHECK_FOLD:
+            raise ValueError(
+                f"--folds: fold {CHECK_FOLD} of {store.path} is for checking a finished model "
+                f"({store.source(tile)}), not for training: choose from {store.folds}"
+            )
 
 
 def _zoom(tile_mpp: float, mpp: float) -> float:

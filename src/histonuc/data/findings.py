@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from histonuc.data.checks import FoldTally
 from histonuc.data.preparation import PrepareReport, Table
-from histonuc.taxonomy import PANNUKE, TISSUES, canonical_tissue
+from histonuc.taxonomy import PANNUKE, TISSUES, LabelSpace, canonical_tissue, translate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +52,17 @@ OFFICIAL_TISSUE_IMAGES = {
 """Images of each tissue in the three official folds together."""
 
 
-def summarise(out: str, tallies: Sequence[FoldTally], places: Sequence[str]) -> PrepareReport:
-    """Tables, comparison and findings of all folds."""
+def summarise(
+    out: str, tallies: Sequence[FoldTally], first_findings: Sequence[str], space: LabelSpace
+) -> PrepareReport:
+    """Tables, comparison and findings of all folds.
+
+    Args:
+        out: the store.
+        tallies: counts of the folds.
+        first_findings: what is to be said before what the counts say.
+        space: label space of the store.
+    """
     columns = [f"fold {tally.number}" for tally in tallies]
     by_class = [
         (name, [int(tally.nuclei[j]) for tally in tallies])
@@ -70,7 +79,7 @@ def summarise(out: str, tallies: Sequence[FoldTally], places: Sequence[str]) -> 
         out=out,
         tables=[_with_sum(title, columns, rows) for title, rows in tables],
         official=compare_with_official(tallies),
-        findings=[*places, *_findings(tallies, others)],
+        findings=[*first_findings, *_findings(tallies, others, space)],
     )
 
 
@@ -132,9 +141,17 @@ def _compare_tissues(tallies: Sequence[FoldTally]) -> str:
     return f"images of each tissue differ from the official counts: {'; '.join(differences)}"
 
 
-def _findings(tallies: Sequence[FoldTally], unknown_tissues: Sequence[str]) -> list[str]:
+def _findings(
+    tallies: Sequence[FoldTally], unknown_tissues: Sequence[str], space: LabelSpace
+) -> list[str]:
     findings = []
+    lost = [name for name in PANNUKE.classes if translate([name], space) == space.any_class]
+    if lost and len(space) > 1:
+        findings.append(
+            f"{', '.join(lost)}: no class of the label space {space.name!r}; such nuclei may be any"
+        )
     for tally in tallies:
+        findings += [text for text in tally.stain.judge(f"fold {tally.number}") if text]
         inverted = tally.facts["images with channel 5 inverted"]
         if inverted:
             findings.append(

@@ -131,8 +131,8 @@ def find_covered(
     channels: NDArray[np.integer],
     original_ids: NDArray[np.integer],
     types: NDArray[np.int32],
+    channel_types: NDArray[np.int32],
     *,
-    num_classes: int,
     width: int,
 ) -> CoveredPixels | None:
     """Nuclear pixels among the overlaps of a tile; None where there are none.
@@ -142,10 +142,11 @@ def find_covered(
         channels: (n + 1,) official channel by instance id; entry 0 is not read.
         original_ids: (n + 1,) official id by instance id.
         types: (n + 1,) class + 1 by instance id.
-        num_classes: C; overlaps of the background channel are passed over.
+        channel_types: (C,) class + 1 by official channel; overlaps of further channels, which are
+            background, are passed over.
         width: of the tile in pixels.
     """
-    y, x, channel, value = overlaps[overlaps[:, 2] < num_classes].astype(np.int64).T
+    y, x, channel, value = overlaps[overlaps[:, 2] < len(channel_types)].astype(np.int64).T
     if len(y) == 0:
         return None
     official = zip(channels.tolist(), original_ids.tolist(), strict=True)
@@ -156,5 +157,5 @@ def find_covered(
     return CoveredPixels(
         pixel=y * width + x,
         nucleus=np.array([id_of[key] for key in keys], np.int64),
-        types=np.append(types, [1 + key[0] for key in hidden]).astype(np.int32),
+        types=np.append(types, [channel_types[key[0]] for key in hidden]).astype(np.int32),
     )

@@ -1,215 +1,215 @@
-"""Folders of labelled images (index.csv, images, instances, optional types) into a store."""
+"""Folders of labelled images (index.csv, images, and instances or points) into a store."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.data.folder_files import IndexRow, read_image, read_index, read_labels
-from histonuc.data.preparation import PrepareReport, Table
+from histonuc.data.classes import (
+    CHECK,
+    FILE_NAME,
+    ClassesFile,
+    choose_label_space,
+    find_classes,
+    open_classes,
+)
+from histonuc.data.folder_files import FolderFiles, read_image
+from histonuc.data.folder_index import IndexRow, read_indexes
+from histonuc.data.folder_labels import ImageLabels, read_labels
+from histonuc.data.folder_report import FolderTally
+from histonuc.data.folds import assign_folds
+from histonuc.data.preparation import PrepareReport
+from histonuc.data.tables import single_class
 from histonuc.data.writer import StoreWriter, TileRecord
-from histonuc.taxonomy import LABEL_SPACES, TISSUES, LabelSpace, candidate_set, canonical_tissue
-
-DEFAULT_MPP = {"nuinsseg": 0.17}
-"""Estimates for data sets that do not state their scale: NuInsSeg's nuclei have a median diameter
-of 33 px where 21 to 23 px are usual at 0.25 mpp."""
+from histonuc.nuclei import PointLabels
+from histonuc.taxonomy import LabelSpace, canonical_tissue
 
 
-def prepare_folder(
-    directory: Path,
-    out: Path,
-    *,
-    only: Sequence[str] = (),
-    label_space: str = "pannuke",
-    num_folds: int = 3,
-    mpp: Mapping[str, float] | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> PrepareReport:
-    """Write a store from a folder of labelled images.
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """What `prepare folder` may be told.
 
-    Folds keep the images of one patient together (one image where no patient is given) and balance
-    nuclei within each data set.
-
-    Args:
-        directory: folder with index.csv and one folder a data set.
-        out: store to write; nothing is left there when a check fails.
+    Attributes:
         only: data sets to read; all when empty.
-        label_space: a key of `LABEL_SPACES`; classes come in as candidate sets.
+        label_space: a key of `histonuc.taxonomy.LABEL_SPACES`, or the name of a classes file of the
+            data sets that are read, whose own classes the store then has.
+        classes: paths of classes files, or names of those that ship with the package; they go
+            before those that lie beside an index.
         num_folds: folds to split into.
         mpp: microns per pixel by data set, before what the index states.
         seed: seed of the split.
+        connected_components: data sets whose masks have no ids: each 4-connected part of equal
+            values becomes a nucleus.
+    """
+
+    only: Sequence[str] = ()
+    label_space: str = "pannuke"
+    classes: Sequence[str] = ()
+    num_folds: int = 3
+    mpp: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    connected_components: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.num_folds < 1:
+            raise ValueError(f"--num-folds: expected at least 1, got {self.num_folds}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """What holds for all images of a data set."""
+
+    classes: ClassesFile | None
+    space: LabelSpace
+    count_parts: bool
+
+
+def prepare_folder(
+    directories: str | Path | Sequence[str | Path],
+    out: Path,
+    options: FolderOptions | None = None,
+    *,
+    overwrite: bool = False,
+) -> PrepareReport:
+    """Write a store from folders of labelled images.
+
+    Folds keep the images of one patient together (one image where no patient is given) and balance
+    nuclei within each data set; a data set that states a split keeps it.
+
+    Args:
+        directories: folders with an index.csv and one folder a data set.
+        out: store to write; nothing is left there when a check fails.
+        options: what to read and how.
         overwrite: replace an existing store.
 
     Raises:
-        ValueError: a missing or malformed index, image or label, or `out` is taken.
+        ValueError: a missing or malformed index, image, label or classes file, labels whose meaning
+            nothing states, images that occur in two folds, or `out` is taken.
     """
-    if label_space not in LABEL_SPACES:
-        raise ValueError(f"--label-space {label_space!r}: choose from {list(LABEL_SPACES)}")
-    if num_folds < 1:
-        raise ValueError(f"--num-folds: expected at least 1, got {num_folds}")
-    space = LABEL_SPACES[label_space]
-    rows = read_index(directory, only)
-    scales = _scales(rows, dict(mpp or {}))
-    folds = assign_folds(rows, num_folds, seed)
-    tally = {name: _Tally.empty(num_folds) for name in sorted({row.dataset for row in rows})}
-    with StoreWriter(out, space, source=str(directory), overwrite=overwrite) as writer:
-        for row, fold, scale in zip(rows, folds, scales, strict=True):
-            record, own_types = _read_record(directory, row, space, fold, scale)
+    options = options or FolderOptions()
+    if isinstance(directories, str | Path):
+        directories = [directories]
+    places = [Path(directory) for directory in directories]
+    rows = read_indexes(places, options.only)
+    files = FolderFiles()
+    classes = _find_all_classes(rows, files, options)
+    _check_names(options, list(classes))
+    space = choose_label_space(options.label_space, [f for f in classes.values() if f is not None])
+    scales = [_scale(row, classes[row.dataset], options.mpp) for row in rows]
+    check_only = [
+        name for name, file in classes.items() if file is not None and file.split == CHECK
+    ]
+    folds = assign_folds(rows, options.num_folds, options.seed, check_only)
+    tally = FolderTally(space=space, num_folds=options.num_folds)
+    source = ", ".join(map(str, places))
+    with StoreWriter(out, space, source=source, overwrite=overwrite) as writer:
+        for row, fold, mpp in zip(rows, folds, scales, strict=True):
+            source_facts = _Source(
+                classes=classes[row.dataset],
+                space=space,
+                count_parts=row.dataset in options.connected_components,
+            )
+            record, labels = _read_record(files, row, source_facts, fold, mpp)
             writer.add(record)
-            tally[row.dataset].add(record, own_types, space)
-    return PrepareReport(
-        out=str(out),
-        tables=[_table(tally, num_folds)],
-        findings=_findings(rows, tally, dict(mpp or {}), space),
+            tally.add(record, labels)
+        tally.refuse()
+    return tally.report(str(out), rows, classes, options.mpp)
+
+
+def _find_all_classes(
+    rows: Sequence[IndexRow], files: FolderFiles, options: FolderOptions
+) -> dict[str, ClassesFile | None]:
+    """The classes file of every data set, None where there is none."""
+    given = [open_classes(name) for name in options.classes]
+    found = {
+        row.dataset: find_classes(row.directory, files.data_set(row), row.dataset, given)
+        for row in {row.dataset: row for row in rows}.values()
+    }
+    idle = [str(file.path) for file in given if file not in found.values()]
+    if idle:
+        raise ValueError(f"--classes: {idle[0]} speaks of none of the data sets {sorted(found)}")
+    return dict(sorted(found.items()))
+
+
+def _check_names(options: FolderOptions, known: Sequence[str]) -> None:
+    for flag, names in (
+        ("mpp", options.mpp),
+        ("connected-components", options.connected_components),
+    ):
+        if unknown := sorted(set(names) - set(known)):
+            raise ValueError(f"--{flag}: no data set {unknown} among those read; they are {known}")
+    bad = {name: mpp for name, mpp in options.mpp.items() if not (np.isfinite(mpp) and mpp > 0)}
+    if bad:
+        raise ValueError(f"--mpp: expected microns per pixel above 0, got {bad}")
+
+
+def _scale(row: IndexRow, classes: ClassesFile | None, given: Mapping[str, float]) -> float:
+    """Microns per pixel of an image: as given, as the index states, as the classes file does."""
+    if row.dataset in given:
+        return float(given[row.dataset])
+    if np.isfinite(row.mpp):
+        return row.mpp
+    if classes is not None and classes.mpp is not None:
+        return classes.mpp
+    raise ValueError(
+        f"{row.dataset}/{row.name}: index.csv states no mpp: fill the column or give "
+        f"--mpp.{row.dataset} VALUE"
     )
 
 
-def assign_folds(rows: Sequence[IndexRow], num_folds: int, seed: int) -> list[int]:
-    """Fold (1..num_folds) of every row.
-
-    Each data set is split by itself, so its folds do not depend on which others are read: groups
-    (a patient, or an image where none is known) go whole to the fold with the fewest nuclei, the
-    largest group first; `seed` decides between equals.
-    """
-    folds = [0] * len(rows)
-    for dataset in {row.dataset: None for row in rows}:
-        own = [i for i, row in enumerate(rows) if row.dataset == dataset]
-        groups = [rows[i].patient or f"image {rows[i].name}" for i in own]
-        weight: dict[str, int] = {}
-        for i, group in zip(own, groups, strict=True):
-            weight[group] = weight.get(group, 0) + max(rows[i].nuclei, 1)
-        names = sorted(weight)  # so that the order of rows does not matter
-        shuffled = [names[k] for k in np.random.default_rng(seed).permutation(len(names))]
-        load = np.zeros(num_folds, np.int64)
-        fold_of: dict[str, int] = {}
-        for group in sorted(shuffled, key=lambda name: -weight[name]):
-            fold = int(load.argmin())
-            load[fold] += weight[group]
-            fold_of[group] = fold + 1
-        for i, group in zip(own, groups, strict=True):
-            folds[i] = fold_of[group]
-    return folds
-
-
-def _scales(rows: Sequence[IndexRow], given: Mapping[str, float]) -> list[float]:
-    """Microns per pixel of every image."""
-    known = sorted({row.dataset for row in rows})
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise ValueError(f"--mpp: no data set {unknown} among those read; they are {known}")
-    bad = {name: value for name, value in given.items() if not (np.isfinite(value) and value > 0)}
-    if bad:
-        raise ValueError(f"--mpp: expected microns per pixel above 0, got {bad}")
-    scales = []
-    for row in rows:
-        stated = row.mpp if np.isfinite(row.mpp) else DEFAULT_MPP.get(row.dataset)
-        scale = given.get(row.dataset, stated)
-        if scale is None:
-            raise ValueError(
-                f"{row.dataset}/{row.name}: index.csv states no mpp: fill the column or give "
-                f"--mpp.{row.dataset} VALUE"
-            )
-        scales.append(float(scale))
-    return scales
-
-
 def _read_record(
-    directory: Path, row: IndexRow, space: LabelSpace, fold: int, mpp: float
-) -> tuple[TileRecord, NDArray[np.int64]]:
-    """The tile, and the data set's own type number of every nucleus."""
-    image = read_image(directory, row)
-    instances, original_ids, own_types = read_labels(directory, row, image.shape[:2])
-    set_of_type = {
-        int(own): candidate_set(row.dataset, int(own), space, row.organ)
-        for own in np.unique(own_types)
-    }
-    sets = np.array([set_of_type[int(own)] for own in own_types], np.int64)
-    is_one_class = (sets & (sets - 1)) == 0
-    types = np.where(is_one_class, np.log2(np.maximum(sets, 1)).astype(np.int64) + 1, 0)
+    files: FolderFiles, row: IndexRow, source: _Source, fold: int, mpp: float
+) -> tuple[TileRecord, ImageLabels]:
+    """The tile as the store takes it, and its labels as the data set has them."""
+    image = read_image(files, row)
+    labels = read_labels(files, row, source.classes, count_parts=source.count_parts)
+    organ = row.organ or (source.classes.organ if source.classes is not None else "")
+    sets = _candidate_sets(labels, source, organ, row)
+    points = None
+    if labels.position is not None:
+        points = PointLabels(position=labels.position, candidates=sets)
+        sets = sets[:0]
     record = TileRecord(
         image=image,
-        instances=instances,
-        types=types,
+        instances=labels.instances,
+        types=single_class(sets),
         candidates=sets,
-        original_ids=original_ids,
-        channels=np.full(len(sets), -1),
+        original_ids=labels.original_ids,
+        channels=np.full(len(labels.original_ids), -1),
+        points=points,
         fold=fold,
         name=row.name,
-        tissue=canonical_tissue(row.organ) or "unknown",
+        tissue=canonical_tissue(organ) or "unknown",
         source=row.dataset,
         patient=row.patient,
         mpp=mpp,
     )
-    return record, own_types
+    return record, labels
 
 
-@dataclass(kw_only=True)
-class _Tally:
-    """Running counts of one data set; nuclei by how much is known of their class."""
+def _candidate_sets(
+    labels: ImageLabels, source: _Source, organ: str, row: IndexRow
+) -> NDArray[np.uint32]:
+    """Candidate set (n,) of each nucleus or point.
 
-    images: list[int]
-    """By fold."""
-    one: int = 0
-    several: int = 0
-    any: int = 0
-    unused: int = 0
-    """Nuclei that have a class in the data set, which tells this label space nothing."""
-
-    @staticmethod
-    def empty(num_folds: int) -> _Tally:
-        return _Tally(images=[0] * num_folds)
-
-    def add(self, record: TileRecord, own_types: NDArray[np.int64], space: LabelSpace) -> None:
-        self.images[record.fold - 1] += 1
-        is_any = (record.candidates == space.any_class) & (len(space) > 1)
-        self.one += int(np.count_nonzero(record.types))
-        self.any += int(is_any.sum())
-        self.several += int(np.count_nonzero((record.types == 0) & ~is_any))
-        self.unused += int(np.count_nonzero(is_any & (own_types > 0)))
-
-
-def _table(tallies: Mapping[str, _Tally], num_folds: int) -> Table:
-    columns = ["images", *(f"fold {k + 1}" for k in range(num_folds))]
-    columns += ["nuclei", "one class", "several", "any class"]
-    rows = []
-    for name, tally in tallies.items():
-        nuclei = tally.one + tally.several + tally.any
-        values = [sum(tally.images), *tally.images, nuclei, tally.one, tally.several, tally.any]
-        rows.append((name, values))
-    if len(rows) > 1:
-        rows.append(("all", [sum(column) for column in zip(*(r for _, r in rows), strict=True)]))
-    return Table(title="data set", columns=columns, rows=rows)
-
-
-def _findings(
-    rows: Sequence[IndexRow],
-    tallies: Mapping[str, _Tally],
-    given: Mapping[str, float],
-    space: LabelSpace,
-) -> list[str]:
-    findings = []
-    for name, tally in tallies.items():
-        stated = all(np.isfinite(row.mpp) for row in rows if row.dataset == name)
-        if name in given:
-            findings.append(f"{name}: {given[name]} mpp, as given")
-        elif not stated:
-            findings.append(
-                f"{name}: scale not stated, {DEFAULT_MPP[name]} mpp estimated from the size of its "
-                f"nuclei (--mpp.{name} VALUE overrides)"
-            )
-        if tally.unused:
-            findings.append(
-                f"{name}: {tally.unused:,} nuclei have a class that the label space "
-                f"{space.name!r} does not know; they may be any class"
-            )
-    tissues = {canonical_tissue(row.organ) or "unknown" for row in rows} - set(TISSUES)
-    if tissues:
-        findings.append(
-            f"tissues that are none of PanNuke's nineteen, kept: {', '.join(sorted(tissues))}"
+    Raises:
+        ValueError: nothing says what the classes of the labels mean.
+    """
+    if source.classes is None and labels.numbers.any() and len(source.space) > 1:
+        raise ValueError(
+            f"{row.dataset}/{row.name}: its nuclei have classes, and nothing says what they mean: "
+            f"write {row.directory / FILE_NAME} (docs/how-to/own-labels.md has one to start from), "
+            "or name one with --classes"
         )
-    return findings
+    if source.classes is None:
+        return np.full(len(labels.numbers), source.space.any_class, np.uint32)
+    numbers, inverse = np.unique(labels.numbers, return_inverse=True)
+    try:
+        sets = [source.classes.candidate_set(int(n), source.space, organ) for n in numbers]
+    except ValueError as error:
+        raise ValueError(f"{row.dataset}/{row.name}: {error}") from None
+    return np.array(sets, np.uint32)[inverse]

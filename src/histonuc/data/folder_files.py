@@ -1,11 +1,11 @@
-"""Read and check the files of a folder of labelled images: index.csv, images, instances, types."""
+"""Find, read and check the image files of a folder of labelled images."""
 
 from __future__ import annotations
 
-import csv
+import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,151 +14,152 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from histonuc.files import is_text, reading
+from histonuc.data.folder_index import IndexRow
+from histonuc.data.label_checks import find_doubt, number_parts
+from histonuc.files import reading
 from histonuc.nuclei import make_consecutive
 
-INDEX_COLUMNS = ("dataset", "name", "height", "width", "organ", "patient", "mpp")
-"""What index.csv must have; `nuclei` (for balanced folds) is optional, other columns are free."""
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+OUTLINE_SUFFIXES = (".geojson", ".geojson.gz")
+POINT_SUFFIXES = (".csv", *OUTLINE_SUFFIXES)
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _EIGHT_BIT_MODES = ("RGB", "RGBA", "L", "LA", "P")
-_LARGEST = 2**31 - 1
+_LOSSY_FORMATS = ("JPEG", "MPO", "JPEG2000", "WEBP")
+_LOSSY_COMPRESSIONS = ("jpeg", "tiff_jpeg", "webp")
 _AS_INDEXED = ("as index.csv states", "correct the index")
 _LIKE_IMAGE = ("like its image", "do they belong together?")
 
 
 @dataclass(frozen=True, kw_only=True)
-class IndexRow:
-    """One image of index.csv.
+class FolderFiles:
+    """The files of labelled folders, each folder listed once.
+
+    File names are compared with their accents composed, as tables and file systems differ in that,
+    and suffixes in any case.
+    """
+
+    _listed: dict[Path, dict[str, list[Path]]] = field(default_factory=dict)
+
+    def data_set(self, row: IndexRow) -> Path:
+        """Folder of an image's data set.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for path in self._list(row.directory).get(row.dataset, []):
+            if path.is_dir():
+                return path
+        raise ValueError(f"{row.directory} has no folder {row.dataset}, which index.csv lists")
+
+    def find(self, kind: str, row: IndexRow, suffixes: Sequence[str]) -> Path | None:
+        """The file of an image in a folder of its data set; None where there is none.
+
+        Args:
+            kind: folder, such as "images".
+            row: the image.
+            suffixes: in small letters.
+
+        Raises:
+            ValueError: several files could be meant.
+        """
+        listing = self._list(self.data_set(row) / kind)
+        found = [path for suffix in suffixes for path in listing.get(row.name + suffix, [])]
+        if len(found) > 1:
+            raise ValueError(f"{found[0]} and {found[1]}: which one is it? Remove the other")
+        return found[0] if found else None
+
+    def _list(self, folder: Path) -> dict[str, list[Path]]:
+        """Paths by name: accents composed, the suffix in small letters."""
+        if folder not in self._listed:
+            listing: dict[str, list[Path]] = {}
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                name = unicodedata.normalize("NFC", path.name)
+                small = next((s for s in _SUFFIXES if name.lower().endswith(s)), "")
+                name = name[: len(name) - len(small)] + small
+                listing.setdefault(name, []).append(path)
+            self._listed[folder] = listing
+        return self._listed[folder]
+
+
+_SUFFIXES = (*IMAGE_SUFFIXES, ".csv", *OUTLINE_SUFFIXES)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelImage:
+    """Nuclei of one image as label images state them.
 
     Attributes:
-        dataset: its folder.
-        name: of its files, without suffix.
-        height: pixels.
-        width: pixels.
-        nuclei: stated number, 0 where the index has none.
-        organ: as written.
-        patient: empty when not known.
-        mpp: microns per pixel, NaN when not stated.
+        instances: int32 (H, W), 0 = background, 1..n.
+        original_ids: int64 (n,), values in the file; of parts that were numbered here, their
+            number.
+        numbers: int64 (n,), class number in the data set's own numbering, 0 where there is none.
     """
 
-    dataset: str
-    name: str
-    height: int
-    width: int
-    nuclei: int
-    organ: str
-    patient: str
-    mpp: float
+    instances: NDArray[np.int32]
+    original_ids: NDArray[np.int64]
+    numbers: NDArray[np.int64]
 
 
-def read_index(directory: Path, only: Sequence[str]) -> list[IndexRow]:
-    """The rows of index.csv, or those of the data sets in `only`.
-
-    Raises:
-        ValueError: no index, columns missing, a value that is no number, an image listed twice,
-            or a data set that is not there.
-    """
-    file = directory / "index.csv"
-    if not file.is_file():
-        raise ValueError(
-            f"{directory} has no index.csv: make one with the columns {', '.join(INDEX_COLUMNS)}"
-        )
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in INDEX_COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise ValueError(f"{file}: expected the columns {INDEX_COLUMNS}, no {missing}")
-            rows = [_parse(row, f"{file}, line {reader.line_num}") for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{file}: expected a UTF-8 CSV table ({error}): save it again") from None
-    known = sorted({row.dataset for row in rows})
-    unknown = sorted(set(only) - set(known))
-    if unknown:
-        raise ValueError(f"--only: {file} has no {unknown}; it has {known}")
-    rows = [row for row in rows if not only or row.dataset in only]
-    if not rows:
-        raise ValueError(f"{file} lists no images: add one row an image")
-    _refuse_doubles(rows, file)
-    return rows
-
-
-def _refuse_doubles(rows: Sequence[IndexRow], file: Path) -> None:
-    seen = set()
-    for row in rows:
-        if (row.dataset, row.name) in seen:
-            raise ValueError(f"{file} lists {row.dataset}/{row.name} twice: remove one of the rows")
-        seen.add((row.dataset, row.name))
-
-
-def _parse(row: Mapping[str, str | None], where: str) -> IndexRow:
-    text = {name: (row.get(name) or "").strip() for name in (*INDEX_COLUMNS, "nuclei")}
-    if not (text["dataset"] and text["name"]):
-        raise ValueError(f"{where}: expected a dataset and a name, got {dict(row)}: fill them in")
-    if not is_text(text["dataset"] + text["name"]):  # an unbalanced quote joins lines
-        raise ValueError(
-            f"{where}: expected the names of a folder and a file, got {text['dataset']!r} and "
-            f"{text['name']!r}: correct them"
-        )
-    return IndexRow(
-        dataset=text["dataset"],
-        name=text["name"],
-        height=_whole_number(text["height"], "height", where),
-        width=_whole_number(text["width"], "width", where),
-        nuclei=_whole_number(text["nuclei"], "nuclei", where) if text["nuclei"] else 0,
-        organ=text["organ"],
-        patient=text["patient"],
-        mpp=_number(text["mpp"], "mpp", where) if text["mpp"] else float("nan"),
-    )
-
-
-def _number(text: str, name: str, where: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not (np.isfinite(number) and (number > 0 or (number == 0 and name == "nuclei"))):
-        raise ValueError(f"{where}: expected a number above 0 as {name}, got {text!r}: correct it")
-    return number
-
-
-def _whole_number(text: str, name: str, where: str) -> int:
-    number = _number(text, name, where)
-    if number != int(number) or number > _LARGEST:
-        raise ValueError(f"{where}: expected a whole number as {name}, got {text!r}: correct it")
-    return int(number)
-
-
-def read_image(directory: Path, row: IndexRow) -> NDArray[np.uint8]:
+def read_image(files: FolderFiles, row: IndexRow) -> NDArray[np.uint8]:
     """The RGB image (H, W, 3).
 
     Raises:
         ValueError: missing, damaged, not 8 bits a channel, or not of the size the index states.
     """
-    file = _find(directory / row.dataset / "images", row.name)
+    file = files.find("images", row, IMAGE_SUFFIXES)
+    if file is None:
+        raise _missing(files.data_set(row) / "images", row, IMAGE_SUFFIXES)
     return _decode(file, (row.height, row.width), _AS_INDEXED, as_rgb=True)
 
 
-def read_labels(
-    directory: Path, row: IndexRow, shape: tuple[int, ...]
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Instance map (H, W) numbered 1..n, and of every nucleus the id and the type in the source.
+def read_label_image(
+    files: FolderFiles, row: IndexRow, shape: tuple[int, int], *, count_parts: bool
+) -> LabelImage:
+    """Nuclei of ``instances`` and their classes of ``types``.
 
-    The type (0: none) is the most frequent one of the nucleus's pixels in the types image.
+    A nucleus's class number is the most frequent one of its pixels.
+
+    Args:
+        files: of the folder.
+        row: the image.
+        shape: its height and width.
+        count_parts: each 4-connected part of equal values is a nucleus, as in a mask without ids.
 
     Raises:
-        ValueError: a missing or damaged file, no single channel of whole numbers, or another size
-            than the image's.
+        ValueError: a missing or damaged file, no single channel of whole numbers, another size than
+            the image's, or numbers that do not look like those of nuclei.
     """
-    raw = _read_map(directory / row.dataset / "instances", row, shape)
-    dense, ids = make_consecutive(raw)
-    original_ids = ids.astype(np.int64)
-    folder = directory / row.dataset / "types"
+    file = files.find("instances", row, IMAGE_SUFFIXES)
+    if file is None:
+        raise _missing(files.data_set(row) / "instances", row, (*IMAGE_SUFFIXES, ".geojson"))
+    raw = _read_map(file, shape)
+    instances, ids = make_consecutive(raw)
+    if count_parts:
+        instances = number_parts(instances)
+        ids = np.arange(1, int(instances.max(initial=0)) + 1)
+    if doubt := find_doubt(raw if not count_parts else instances, ids, instances, row.nuclei):
+        raise ValueError(
+            f"{file}: {doubt}; save nuclei as 16-bit PNG, 1..n, "
+            f"or number the parts with --connected-components {row.dataset}"
+        )
+    return LabelImage(
+        instances=instances,
+        original_ids=ids.astype(np.int64),
+        numbers=_read_types(files, row, instances, len(ids)),
+    )
+
+
+def _read_types(
+    files: FolderFiles, row: IndexRow, instances: NDArray[np.int32], num: int
+) -> NDArray[np.int64]:
+    """Class numbers (n,), zeros where the data set has no folder ``types``."""
+    folder = files.data_set(row) / "types"
     if not folder.is_dir():
-        return dense, original_ids, np.zeros(len(original_ids), np.int64)
-    types = _read_map(folder, row, shape)
-    return dense, original_ids, majority(dense, types, len(original_ids)).astype(np.int64)
+        return np.zeros(num, np.int64)
+    file = files.find("types", row, IMAGE_SUFFIXES)
+    if file is None:
+        raise _missing(folder, row, IMAGE_SUFFIXES)
+    return majority(instances, _read_map(file, instances.shape), num).astype(np.int64)
 
 
 def majority(
@@ -169,7 +170,7 @@ def majority(
     Args:
         instances: (H, W), 0 = background, 1..num.
         types: (H, W), 0 = none; any values, as damage makes them: pairs that occur are counted.
-        num: of nuclei.
+        num: number of nuclei.
 
     >>> majority(np.array([[1, 1, 1, 2, 0]], np.int32), np.array([[7, 0, 0, 0, 3]]), 2).tolist()
     [7, 0]
@@ -186,9 +187,10 @@ def majority(
     return winner[1:]
 
 
-def _read_map(folder: Path, row: IndexRow, shape: tuple[int, ...]) -> NDArray[Any]:
-    file = _find(folder, row.name)
+def _read_map(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
     pixels = _decode(file, shape, _LIKE_IMAGE, as_rgb=False)
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8)
     if pixels.ndim != 2 or pixels.dtype.kind not in "iu" or pixels.min() < 0:
         raise ValueError(
             f"{file}: expected one channel of whole numbers from 0 (8 or 16 bits), got "
@@ -197,14 +199,10 @@ def _read_map(folder: Path, row: IndexRow, shape: tuple[int, ...]) -> NDArray[An
     return pixels
 
 
-def _find(folder: Path, name: str) -> Path:
-    for suffix in _SUFFIXES:
-        file = folder / f"{name}{suffix}"
-        if file.is_file():
-            return file
-    raise ValueError(
-        f"{folder} has no {name}.png (nor {', '.join(_SUFFIXES[1:])}), which index.csv lists: "
-        "add it or remove the row"
+def _missing(folder: Path, row: IndexRow, suffixes: Sequence[str]) -> ValueError:
+    return ValueError(
+        f"{folder} has no {row.name}{suffixes[0]} (nor {', '.join(suffixes[1:])}), which index.csv "
+        "lists: add it or remove the row"
     )
 
 
@@ -217,12 +215,14 @@ def _decode(
         file: image.
         shape: height and width that it must have; no other is decoded, whatever the header says.
         rule: why it must, and what to do where it has not.
-        as_rgb: as uint8 (H, W, 3), not as they are.
+        as_rgb: as uint8 (H, W, 3); otherwise as they are, and only where every value is kept.
     """
     with reading(file, "image"), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         # A stream in memory gives what there is; a file makes room for what a header claims.
         with Image.open(BytesIO(file.read_bytes())) as image:
+            if not as_rgb:
+                _check_label_file(file, image)
             if (image.height, image.width) != shape:
                 raise ValueError(
                     f"{file}: expected {shape[0]} x {shape[1]} pixels {rule[0]}, got "
@@ -237,3 +237,18 @@ def _decode(
                     "convert it"
                 )
             return np.asarray(image.convert("RGB"))
+
+
+def _check_label_file(file: Path, image: Image.Image) -> None:
+    """Refuse formats that change numbers, and files in which the labels may be on another page."""
+    compression = str(image.info.get("compression", "")).lower()
+    if image.format in _LOSSY_FORMATS or compression in _LOSSY_COMPRESSIONS:
+        raise ValueError(
+            f"{file}: {image.format if not compression else compression.upper()} changes numbers, "
+            "so it cannot hold labels: save them as PNG from where they were made"
+        )
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1:
+        raise ValueError(
+            f"{file} has {pages} pages: expected one; save the page with the labels alone, as PNG"
+        )

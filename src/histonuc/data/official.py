@@ -20,10 +20,14 @@ from histonuc.taxonomy import PANNUKE
 MASK_CHANNELS = len(PANNUKE) + 1
 """Instance ids of the five classes, then the background map."""
 
-LAYOUTS = "`Fold 1/images/fold1/images.npy`, `fold1/images.npy` or one folder with the three files"
+LAYOUTS = (
+    "`Fold 1/images/fold1/images.npy`, `Part 1/Images/images.npy`, `fold1/images.npy` or one "
+    "folder with the three files"
+)
 
 _FILES = ("images.npy", "masks.npy", "types.npy")
-_FOLD = re.compile(r"fold[ _-]?(\d+)", re.IGNORECASE)
+_FOLD = re.compile(r"(?:fold|part)[ _-]?(\d+)", re.IGNORECASE)
+_NUM_FOLDS = 3
 _MAX_DEPTH = 8
 _CHUNK_BYTES = 32 << 20
 _ID_LIMIT = 1 << 60
@@ -266,3 +270,15 @@ def choose_folds(found: Sequence[FoldFiles], wanted: Sequence[int]) -> list[Fold
     if unknown:
         raise ValueError(f"--folds: {unknown} not found; found {known}")
     return [fold for fold in found if not wanted or fold.number in wanted]
+
+
+def missing_folds(found: Sequence[FoldFiles]) -> str:
+    """What to say where some of the three official folds are not there; empty where none lacks."""
+    known = [fold.number for fold in found]
+    missing = [number for number in range(1, _NUM_FOLDS + 1) if number not in known]
+    if not missing:
+        return ""
+    return (
+        f"found folds {known}, not {missing}: the official protocol trains on one of three, "
+        "validates on another and tests on the third"
+    )

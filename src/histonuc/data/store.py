@@ -1,12 +1,18 @@
 """The store: memory-mapped images and instance maps, and tables of tiles and nuclei.
 
-    DATA/store.json                     format, label space, folds, source
+    DATA/store.json                     format, label space, folds, source, checksums of the tables
     DATA/fold1/256x256/images.npy       uint8 (N, H, W, 3)
     DATA/fold1/256x256/instances.npy    uint16 (N, H, W), 0 = background, 1..n; int32 in a shard
-                                        `256x256-int32` where a tile has over 65,535 nuclei
-    DATA/tiles.parquet                  one row a tile
+                                        `256x256-int32` where a tile has over 65,535 nuclei; none
+                                        in a shard `256x256-points` of tiles without outlines
+    DATA/tiles.parquet                  one row a tile, with checksums of its image and its map
     DATA/nuclei.parquet                 one row a visible nucleus, sorted by tile and instance
+    DATA/points.parquet                 one row a point that marks a nucleus without outline
     DATA/overlaps.parquet               mask pixels that the flat map and the nuclei cannot say
+
+Fold 0 holds what is for checking only: it is read where it is asked for, and training refuses it.
+Tables are compared with their checksums when they are read, images and instance maps tile by tile
+when a tile is first read, so that a flipped bit is an error and never a label.
 
 Official masks have one channel a class and may overlap; the flat map lets the later channel win, as
 the official `binarize` does. `Store.official_mask` paints every visible nucleus into its channel
@@ -21,7 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,18 +36,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.flatten import find_covered, paint_official_mask
-from histonuc.data.tables import (
-    FORMAT,
-    NUCLEUS_COLUMNS,
-    OVERLAP_COLUMNS,
-    TILE_COLUMNS,
-    read_table,
-    to_arrays,
-)
+from histonuc.data.selection import LabelKind, select_tiles
+from histonuc.data.shards import ShardReader
+from histonuc.data.tables import FORMAT, read_table, single_class, to_arrays
 from histonuc.data.writer import StoreWriter, TileRecord
-from histonuc.files import reading
-from histonuc.nuclei import CoveredPixels, TileLabels
-from histonuc.taxonomy import LabelSpace
+from histonuc.files import is_sealed, reading
+from histonuc.nuclei import CoveredPixels, PointLabels, TileLabels
+from histonuc.taxonomy import PANNUKE, LabelSpace, translate
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -54,15 +55,14 @@ class Store:
     """A prepared data set, open for reading; nothing is loaded before it is asked for.
 
     Attributes:
-        path: its folder.
-        label_space: its classes.
-        description: the content of store.json.
+        path: folder of the store.
+        label_space: classes of the store.
+        description: content of store.json.
     """
 
     path: Path
     label_space: LabelSpace
     description: Mapping[str, Any]
-    _shards: dict[tuple[str, str], NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def open(path: str | Path) -> Store:
@@ -85,6 +85,8 @@ class Store:
                     f"{file} states store format {description['format']!r}, this version reads "
                     f"{FORMAT}: prepare it again"
                 )
+            if not is_sealed(description):
+                raise ValueError(f"{file} is not as it was written: prepare the store again")
             return Store(
                 path=path,
                 label_space=LabelSpace.from_dict(description["label_space"]),
@@ -96,48 +98,71 @@ class Store:
 
     @property
     def folds(self) -> list[int]:
-        """Numbers of the folds."""
-        return list(self.description["folds"])
+        """Numbers of the folds, without 0, which is for checking only."""
+        return [fold for fold in self.description["folds"] if fold > 0]
 
     @cached_property
     def tiles(self) -> pa.Table:
         """Table of tiles, columns `TILE_COLUMNS`."""
-        return read_table(self.path / "tiles.parquet", TILE_COLUMNS)
+        return self._read_table("tiles")
 
     @cached_property
     def nuclei(self) -> pa.Table:
         """Table of visible nuclei, columns `NUCLEUS_COLUMNS`, sorted by tile and instance."""
-        return read_table(self.path / "nuclei.parquet", NUCLEUS_COLUMNS)
+        return self._read_table("nuclei")
 
     def select(
-        self, folds: Sequence[int] | None = None, sources: Sequence[str] | None = None
+        self,
+        folds: Sequence[int] | None = None,
+        sources: Sequence[str] | None = None,
+        *,
+        labels: LabelKind = "outlines",
     ) -> NDArray[np.int64]:
-        """Numbers of the tiles of some folds and data sets, ascending; None takes all.
+        """Numbers of the tiles of some folds and data sets, ascending.
+
+        Args:
+            folds: their numbers; None takes all from 1 on, and not 0.
+            sources: names of the data sets; None takes all.
+            labels: what the tiles must have. Tiles of the other kind are left out, and it is said.
 
         Raises:
             ValueError: a fold or data set that is not there, or no tile is left.
         """
-        keep = np.ones(len(self), bool)
-        for column, wanted, flag in (("fold", folds, "--folds"), ("source", sources, "--sources")):
-            if wanted is None:
-                continue
-            values = self._tile_columns[column]
-            known = np.unique(values.astype(str) if column == "source" else values).tolist()
-            unknown = [value for value in wanted if value not in known]
-            if unknown:
-                raise ValueError(f"{flag}: {self.path} has no {unknown}; it has {known}")
-            keep &= np.isin(values, np.asarray(wanted, values.dtype))
-        if not keep.any():
-            raise ValueError(f"no tile in {self.path} is of folds {folds} and sources {sources}")
-        return np.flatnonzero(keep)
+        return select_tiles(self._tile_columns, folds, sources, labels, origin=self.path)
 
     def image(self, tile: int) -> NDArray[np.uint8]:
         """RGB image (H, W, 3), a read-only view of the memory map."""
-        return self._shard_row("images", tile)
+        return self._read("images", tile, "image_crc32")
+
+    def size(self, tile: int) -> tuple[int, int]:
+        """Height and width of a tile in pixels, without reading it."""
+        columns = self._tile_columns
+        return int(columns["height"][tile]), int(columns["width"][tile])
+
+    def has_outlines(self, tile: int) -> bool:
+        """Whether the nuclei of a tile are outlined; otherwise points mark some of them."""
+        return str(self._tile_columns["labels"][tile]) == "outlines"
 
     def instances(self, tile: int) -> NDArray[np.int32]:
-        """Instance map int32 (H, W), a copy."""
-        return self._shard_row("instances", tile).astype(np.int32)
+        """Instance map int32 (H, W), a copy.
+
+        Raises:
+            ValueError: the tile has points and no outlines: nothing is known of its pixels.
+        """
+        if not self.has_outlines(tile):
+            raise ValueError(
+                f"tile {tile} of {self.path} ({self.source(tile)} {self.name(tile)}) has points "
+                "and no outlines: its pixels are neither nucleus nor background"
+            )
+        return self._read("instances", tile, "instances_crc32").astype(np.int32)
+
+    def points(self, tile: int) -> PointLabels:
+        """Points that mark nuclei of a tile; none where it has outlines."""
+        start, stop = self._point_offsets[tile : tile + 2]
+        x, y, candidates = (
+            self._point_columns[name][start:stop] for name in ("x", "y", "candidates")
+        )
+        return PointLabels(position=np.stack([x, y], axis=1), candidates=candidates)
 
     def types(self, tile: int) -> NDArray[np.int32]:
         """Class + 1 by instance id (n + 1,); 0 = background or unknown."""
@@ -153,8 +178,8 @@ class Store:
             self._by_instance("channel", tile),
             self._by_instance("original_id", tile),
             self.types(tile),
-            num_classes=len(self.label_space),
-            width=int(self._tile_columns["width"][tile]),
+            self._channel_types,
+            width=self.size(tile)[1],
         )
 
     def candidates(self, tile: int) -> NDArray[np.uint32]:
@@ -162,7 +187,11 @@ class Store:
         return self._by_instance("candidates", tile)
 
     def labels(self, tile: int) -> TileLabels:
-        """Truth as `encode` takes it; nothing is ignored."""
+        """Truth as `encode` takes it; nothing of a tile with outlines is ignored.
+
+        Raises:
+            ValueError: the tile has points and no outlines.
+        """
         instances = self.instances(tile)
         return TileLabels(
             instances=instances,
@@ -175,12 +204,16 @@ class Store:
         return str(self._tile_columns["tissue"][tile])
 
     def source(self, tile: int) -> str:
-        """Data set the tile comes from."""
+        """Name of the data set that the tile comes from."""
         return str(self._tile_columns["source"][tile])
 
     def name(self, tile: int) -> str:
         """Name of the tile in its source."""
         return str(self._tile_columns["name"][tile])
+
+    def fold(self, tile: int) -> int:
+        """Number of the tile's fold; 0 for what no training may take."""
+        return int(self._tile_columns["fold"][tile])
 
     def mpp(self, tile: int) -> float:
         """Microns per pixel, NaN where unknown."""
@@ -209,7 +242,7 @@ class Store:
             self._by_instance("original_id", tile),
             self._overlaps(tile),
             background=int(self._tile_columns["background"][tile]),
-            num_classes=len(self.label_space),
+            num_classes=len(PANNUKE),
         )
         return mask.astype(np.dtype(dtypes[str(self._tile_columns["fold"][tile])]))
 
@@ -226,23 +259,30 @@ class Store:
         values = self._nucleus_columns[column][start:stop]
         return np.concatenate([np.zeros(1, values.dtype), values])
 
-    def _shard_row(self, name: str, tile: int) -> NDArray[Any]:
+    def _read(self, name: str, tile: int, checksum: str) -> NDArray[Any]:
         if not 0 <= tile < len(self):
             raise ValueError(f"tile {tile}: {self.path} has tiles 0..{len(self) - 1}")
-        shard = str(self._tile_columns["shard"][tile])
-        if (name, shard) not in self._shards:
-            file = self.path / shard / f"{name}.npy"
-            try:
-                mapped = np.load(file, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise ValueError(f"{file} is damaged ({error}): prepare the store again") from None
-            self._shards[name, shard] = np.asarray(mapped)
-        row: NDArray[Any] = self._shards[name, shard][self._tile_columns["row"][tile]]
-        return row
+        columns = self._tile_columns
+        shard, row = str(columns["shard"][tile]), int(columns["row"][tile])
+        return self._shards.read(shard, name, row, int(columns[checksum][tile]))
+
+    def _read_table(self, name: str) -> pa.Table:
+        file = f"{name}.parquet"
+        return read_table(self.path / file, self.description["sha256"].get(file, ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process as a path: a pickled memory map would carry the whole file."""
         return Store.open, (self.path,)
+
+    @cached_property
+    def _shards(self) -> ShardReader:
+        return ShardReader(folder=self.path)
+
+    @cached_property
+    def _channel_types(self) -> NDArray[np.int32]:
+        """Class + 1 in this store of each channel of official masks; 0 where it is not known."""
+        sets = [translate([name], self.label_space) for name in PANNUKE.classes]
+        return single_class(np.array(sets)).astype(np.int32)
 
     @cached_property
     def _tile_columns(self) -> dict[str, NDArray[Any]]:
@@ -254,12 +294,24 @@ class Store:
 
     @cached_property
     def _overlap_columns(self) -> dict[str, NDArray[Any]]:
-        return to_arrays(read_table(self.path / "overlaps.parquet", OVERLAP_COLUMNS))
+        return to_arrays(self._read_table("overlaps"))
+
+    @cached_property
+    def _point_columns(self) -> dict[str, NDArray[Any]]:
+        return to_arrays(self._read_table("points"))
 
     @cached_property
     def _nucleus_offsets(self) -> NDArray[np.int64]:
-        return np.searchsorted(self._nucleus_columns["tile"], np.arange(len(self) + 1))
+        return self._first_rows(self._nucleus_columns)
 
     @cached_property
     def _overlap_offsets(self) -> NDArray[np.int64]:
-        return np.searchsorted(self._overlap_columns["tile"], np.arange(len(self) + 1))
+        return self._first_rows(self._overlap_columns)
+
+    @cached_property
+    def _point_offsets(self) -> NDArray[np.int64]:
+        return self._first_rows(self._point_columns)
+
+    def _first_rows(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+        """First row (len(self) + 1,) of each tile in a table sorted by tile, and the end."""
+        return np.searchsorted(columns["tile"], np.arange(len(self) + 1))

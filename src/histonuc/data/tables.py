@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.files import reading
@@ -13,7 +15,7 @@ from histonuc.files import reading
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout; a reader refuses any other."""
 
 TILE_COLUMNS = {
@@ -30,9 +32,14 @@ TILE_COLUMNS = {
     "mpp": "float64",
     "num_nuclei": "int32",
     "background": "int8",
+    "labels": "string",
+    "image_crc32": "uint32",
+    "instances_crc32": "uint32",
 }
-"""`tile` numbers the rows; `shard` and `row` say where the arrays are; `background` is the value
-that the official background channel has outside nuclei (1; 0 where it is inverted; -1: none)."""
+"""`tile` numbers the rows; `fold` is 0 for what no training may take; `shard` and `row` say where
+the arrays are; `background` is the value that the official background channel has outside nuclei
+(1; 0 where it is inverted; -1: none); `labels` is "outlines" or "points"; the checksums are those
+of the tile's bytes in the arrays, 0 where it has no instance map."""
 
 NUCLEUS_COLUMNS = {
     "tile": "int32",
@@ -51,6 +58,16 @@ NUCLEUS_COLUMNS = {
 }
 """`type` is class + 1 or 0; `channel` the official mask channel or -1; `x`, `y` the mean pixel
 centre; the box is half-open."""
+
+POINT_COLUMNS = {
+    "tile": "int32",
+    "type": "int8",
+    "candidates": "uint32",
+    "x": "float64",
+    "y": "float64",
+}
+"""Points that mark nuclei of tiles without outlines. `type` is class + 1 or 0; `x`, `y` are in
+pixels, (0, 0) at the top-left corner of the top-left pixel."""
 
 OVERLAP_COLUMNS = {
     "tile": "int32",
@@ -76,19 +93,37 @@ def make_table(columns: Mapping[str, Any], schema: Mapping[str, str]) -> pa.Tabl
     )
 
 
-def read_table(path: Path, schema: Mapping[str, str]) -> pa.Table:
-    """A Parquet file as a table that has the columns of `schema`.
+def read_table(path: Path, sha256: str) -> pa.Table:
+    """A Parquet file as a table, if it is the one that was written.
+
+    Args:
+        path: the file.
+        sha256: checksum that store.json states of it.
 
     Raises:
-        ValueError: no such table.
+        ValueError: no such table, or another one.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with reading(path, "table of a store"):
-        table = pq.read_table(path)
-        if missing := [name for name in schema if name not in table.column_names]:
-            raise ValueError(f"{path} has no columns {missing}: prepare the store again")
-        return table
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ValueError(
+                "it is not as it was written (its checksum differs): prepare the store again"
+            )
+        return pq.read_table(pa.BufferReader(content))
+
+
+def single_class(candidates: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Class + 1 of candidate sets (n,) that hold one class, 0 of all others.
+
+    >>> single_class(np.array([4, 5, 1])).tolist()
+    [3, 0, 1]
+    """
+    sets = candidates.astype(np.int64)
+    is_one = (sets & (sets - 1)) == 0
+    return np.where(is_one, np.log2(np.maximum(sets, 1)).astype(np.int64) + 1, 0)
 
 
 def to_arrays(table: pa.Table) -> dict[str, NDArray[Any]]:

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc._version import __version__
+from histonuc.data.shards import ShardWriter
 from histonuc.data.tables import (
     FORMAT,
     NUCLEUS_COLUMNS,
     OVERLAP_COLUMNS,
+    POINT_COLUMNS,
     TILE_COLUMNS,
     make_table,
+    single_class,
 )
-from histonuc.files import DRAFT_PREFIX, draft_of
+from histonuc.files import DRAFT_PREFIX, draft_of, file_sha256, seal
+from histonuc.nuclei import PointLabels
 from histonuc.taxonomy import LabelSpace
 
 log = logging.getLogger(__name__)
@@ -43,10 +48,12 @@ class TileRecord:
         channels: int (n,), official mask channel, -1 where there is none.
         overlaps: int (k, 4), (y, x, channel, value) of official mask pixels to be set last.
         background: official background channel outside nuclei: 1, 0 (inverted) or -1 (none).
-        fold: 1, 2, ...
-        name: of the tile in its source.
+        points: marks of the nuclei of a tile without outlines; its `instances` hold none then and
+            are not written. None for a tile with outlines.
+        fold: 1, 2, ..., or 0 for what no training may take.
+        name: name of the tile in its source.
         tissue: official spelling where it is one of the nineteen.
-        source: data set.
+        source: name of the data set.
         patient: empty when not known.
         mpp: microns per pixel, NaN when not known.
     """
@@ -59,6 +66,7 @@ class TileRecord:
     channels: NDArray[np.integer]
     overlaps: NDArray[np.integer] = field(default_factory=lambda: np.zeros((0, 4), np.int64))
     background: int = -1
+    points: PointLabels | None = None
     fold: int
     name: str
     tissue: str = ""
@@ -90,9 +98,10 @@ class StoreWriter:
         self._temporary = draft_of(out.absolute())
         self._label_space = label_space
         self._source = source
-        self._shards: dict[str, _Shard] = {}
+        self._shards: dict[str, ShardWriter] = {}
         self._tiles: dict[str, list[Any]] = {name: [] for name in TILE_COLUMNS}
         self._nuclei: dict[str, list[NDArray[Any]]] = {name: [] for name in NUCLEUS_COLUMNS}
+        self._points: dict[str, list[NDArray[Any]]] = {name: [] for name in POINT_COLUMNS}
         self._overlaps: list[NDArray[Any]] = []  # blocks (k, 5) not yet on disk
         self._overlap_file: Any = None
 
@@ -126,22 +135,26 @@ class StoreWriter:
     def add(self, record: TileRecord) -> int:
         """Append one tile and return its number."""
         height, width = record.instances.shape
-        num = len(record.types)
+        num, outlined = len(record.types), record.points is None
         assert record.image.shape == (height, width, 3), record.image.shape
         assert record.image.dtype == np.uint8, record.image.dtype
-        wide = num >= 1 << 16
-        key = f"fold{record.fold}/{height}x{width}" + ("-int32" if wide else "")
+        assert outlined or num == 0, "a tile with points has no outlines"
+        arrays = {"images": record.image}
+        if outlined:
+            arrays["instances"] = record.instances.astype(np.int32 if num >= 1 << 16 else np.uint16)
+        key = f"fold{record.fold}/{height}x{width}" + _variant(arrays)
         if key not in self._shards:
-            dtype = np.dtype(np.int32 if wide else np.uint16)
-            self._shards[key] = _Shard(self._temporary / key, height, width, dtype)
+            self._shards[key] = ShardWriter(self._temporary / key, arrays)
         tile = len(self._tiles["tile"])
-        row = self._shards[key].append(record.image, record.instances)
+        row, checksums = self._shards[key].append(arrays)
         place = (tile, record.fold, key, row, height, width)
         origin = (record.name, record.tissue, record.source, record.patient, record.mpp)
-        values = (*place, *origin, num, record.background)
+        labels = (num, record.background, "outlines" if outlined else "points")
+        values = (*place, *origin, *labels, checksums["images"], checksums.get("instances", 0))
         for name, value in zip(TILE_COLUMNS, values, strict=True):
             self._tiles[name].append(value)
         self._add_nuclei(tile, record)
+        self._add_points(tile, record.points)
         self._add_overlaps(tile, record.overlaps)
         return tile
 
@@ -160,6 +173,19 @@ class StoreWriter:
             assert len(columns[name]) == num, (name, len(columns[name]), num)
             parts.append(np.asarray(columns[name]))
 
+    def _add_points(self, tile: int, points: PointLabels | None) -> None:
+        if points is None:
+            return
+        columns = {
+            "tile": np.full(len(points), tile),
+            "type": single_class(points.candidates),
+            "candidates": points.candidates,
+            "x": points.position[:, 0],
+            "y": points.position[:, 1],
+        }
+        for name, parts in self._points.items():
+            parts.append(columns[name])
+
     def _add_overlaps(self, tile: int, overlaps: NDArray[np.integer]) -> None:
         if len(overlaps):
             self._overlaps.append(np.insert(overlaps.astype(np.int64), 0, tile, axis=1))
@@ -174,27 +200,44 @@ class StoreWriter:
             self._overlaps = []
 
     def _finish(self) -> None:
-        import pyarrow.parquet as pq
-
         for shard in self._shards.values():
             shard.close()
         self._flush_overlaps()
         self._overlap_file.close()
-        pq.write_table(make_table(self._tiles, TILE_COLUMNS), self._temporary / "tiles.parquet")
-        nuclei = {
-            name: np.concatenate(parts) if parts else () for name, parts in self._nuclei.items()
-        }
-        pq.write_table(make_table(nuclei, NUCLEUS_COLUMNS), self._temporary / "nuclei.parquet")
+        self._write_table("tiles", self._tiles, TILE_COLUMNS)
+        self._write_table("nuclei", _joined(self._nuclei), NUCLEUS_COLUMNS)
+        self._write_table("points", _joined(self._points), POINT_COLUMNS)
+        tables = sorted(self._temporary.glob("*.parquet"))
         description = {
             "format": FORMAT,
             "label_space": self._label_space.to_dict(),
             "source": self._source,
             "folds": sorted(set(self._tiles["fold"])),
             "created_by": f"histonuc {__version__}",
+            "sha256": {path.name: file_sha256(path) for path in tables},
             **self.extra,
         }
-        (self._temporary / "store.json").write_text(json.dumps(description, indent=2) + "\n")
+        text = json.dumps(seal(description), indent=2) + "\n"
+        (self._temporary / "store.json").write_text(text, encoding="utf-8")
         _move_into_place(self._temporary, self._out)
+
+    def _write_table(
+        self, name: str, columns: Mapping[str, Any], schema: Mapping[str, str]
+    ) -> None:
+        import pyarrow.parquet as pq
+
+        pq.write_table(make_table(columns, schema), self._temporary / f"{name}.parquet")
+
+
+def _joined(columns: Mapping[str, list[NDArray[Any]]]) -> dict[str, Any]:
+    return {name: np.concatenate(parts) if parts else () for name, parts in columns.items()}
+
+
+def _variant(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """What the name of a shard says behind the size of its tiles."""
+    if "instances" not in arrays:
+        return "-points"
+    return "-int32" if arrays["instances"].dtype == np.int32 else ""
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
@@ -218,44 +261,6 @@ def _move_into_place(temporary: Path, out: Path) -> None:
             os.replace(old, out)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-class _Shard:
-    """Two growing npy files of equal tiles; closing writes the count into their headers."""
-
-    def __init__(self, folder: Path, height: int, width: int, dtype: np.dtype[Any]) -> None:
-        folder.mkdir(parents=True)
-        self._count = 0
-        self._kinds = ((np.dtype(np.uint8), (height, width, 3)), (dtype, (height, width)))
-        self._files = [(folder / f"{name}.npy").open("wb") for name in ("images", "instances")]
-        self._write_headers()
-
-    def append(self, image: NDArray[np.uint8], instances: NDArray[np.integer]) -> int:
-        for file, (dtype, _), array in zip(
-            self._files, self._kinds, (image, instances), strict=True
-        ):
-            file.write(np.ascontiguousarray(array, dtype).data)
-        self._count += 1
-        return self._count - 1
-
-    def close(self) -> None:
-        if not self._files[0].closed:
-            self._write_headers()
-        for file in self._files:
-            file.close()
-
-    def _write_headers(self) -> None:
-        # NumPy pads a header for any length of the first axis: rewriting it moves no data.
-        for file, (dtype, shape) in zip(self._files, self._kinds, strict=True):
-            end = file.tell()
-            file.seek(0)
-            header = {
-                "descr": np.lib.format.dtype_to_descr(dtype),
-                "fortran_order": False,
-                "shape": (self._count, *shape),
-            }
-            np.lib.format.write_array_header_1_0(file, header)
-            file.seek(max(end, file.tell()))
 
 
 def _geometry(instances: NDArray[np.integer], num: int) -> dict[str, NDArray[Any]]:

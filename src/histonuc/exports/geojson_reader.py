@@ -74,6 +74,19 @@ def read_geojson(
         )
 
 
+def iterate_features(path: Path) -> Iterator[dict[str, Any]]:
+    """The features of a GeoJSON file, one at a time.
+
+    Args:
+        path: ``*.geojson`` or ``*.geojson.gz``: a FeatureCollection or an array of features.
+
+    Raises:
+        ValueError: no GeoJSON.
+    """
+    with reading(path, "GeoJSON of features"), _open_text(path) as stream:
+        yield from _head_and_features(stream)[1]
+
+
 @contextmanager
 def _open_text(path: Path) -> Iterator[IO[str]]:
     with path.open("rb") as raw:
@@ -124,8 +137,8 @@ def _outlined(feature: Mapping[str, Any], space: LabelSpace, own: frozenset[str]
         measured = {row["name"]: row["value"] for row in measured}
     has_centroid = "x px" in measured and "y px" in measured
     return Outlined(
-        ring=_ring(feature.get("nucleusGeometry") or feature["geometry"]),
-        class_name=_class_name(properties.get("classification")),
+        ring=outline_ring(feature.get("nucleusGeometry") or feature["geometry"]),
+        class_name=class_name(properties.get("classification")),
         probabilities={c: measured[f"p {c}"] for c in space.classes if f"p {c}" in measured},
         score=measured.get("score", 1.0),
         centroid=(measured["x px"], measured["y px"]) if has_centroid else None,
@@ -134,7 +147,7 @@ def _outlined(feature: Mapping[str, Any], space: LabelSpace, own: frozenset[str]
     )
 
 
-def _ring(geometry: Mapping[str, Any]) -> NDArray[np.float64]:
+def outline_ring(geometry: Mapping[str, Any]) -> NDArray[np.float64]:
     """Outer ring; empty for points and lines, which `to_nuclei` counts and refuses."""
     if geometry["type"] == "Polygon":
         return to_ring(geometry["coordinates"][0])
@@ -143,7 +156,7 @@ def _ring(geometry: Mapping[str, Any]) -> NDArray[np.float64]:
     return np.zeros((0, 2))
 
 
-def _class_name(classification: Mapping[str, Any] | None) -> str:
+def class_name(classification: Mapping[str, Any] | None) -> str:
     """The name, or the names that QuPath gives a derived class ("Tumor: Positive")."""
     if not classification:
         return ""

@@ -1,0 +1,58 @@
+"""Which tiles of a store are meant by folds, data sets and kind of labels."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
+
+LabelKind = Literal["outlines", "points"]
+
+
+def select_tiles(
+    columns: Mapping[str, NDArray[Any]],
+    folds: Sequence[int] | None,
+    sources: Sequence[str] | None,
+    labels: LabelKind,
+    *,
+    origin: Path,
+) -> NDArray[np.int64]:
+    """Numbers of the tiles, ascending; tiles with other labels are left out, and it is said.
+
+    Args:
+        columns: columns of the table of tiles.
+        folds: their numbers; None takes all from 1 on, and not 0.
+        sources: names of the data sets; None takes all.
+        labels: what the tiles must have.
+        origin: the store, for messages.
+
+    Raises:
+        ValueError: a fold or data set that is not there, or no tile is left.
+    """
+    chosen = columns["fold"] > 0 if folds is None else np.ones(len(columns["fold"]), bool)
+    for column, wanted, flag in (("fold", folds, "--folds"), ("source", sources, "--sources")):
+        if wanted is None:
+            continue
+        values = columns[column]
+        known = np.unique(values.astype(str) if column == "source" else values).tolist()
+        unknown = [value for value in wanted if value not in known]
+        if unknown:
+            raise ValueError(f"{flag}: {origin} has no {unknown}; it has {known}")
+        chosen &= np.isin(values, np.asarray(wanted, values.dtype))
+    fits = columns["labels"] == labels
+    if (chosen & ~fits).any():
+        names = ", ".join(sorted({str(name) for name in columns["source"][chosen & ~fits]}))
+        has = "points and no outlines" if labels == "outlines" else "outlines and no points"
+        message = f"{int((chosen & ~fits).sum())} tiles of {names} have {has}"
+        if not (chosen & fits).any():
+            raise ValueError(f"{origin}: {message}: choose others with --sources or --folds")
+        log.info("%s: left out", message)
+    if not chosen.any():
+        raise ValueError(f"no tile in {origin} is of folds {folds} and sources {sources}")
+    return np.flatnonzero(chosen & fits)
