@@ -23,7 +23,7 @@ import numpy as np
 import onnxruntime
 import torch
 
-from histonuc.data.folder import prepare_folder
+from histonuc.data.folder import FolderOptions, prepare_folder
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate_maps, summarise
 from histonuc.models.engines import ExportedModel, TorchModel
@@ -121,7 +121,7 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
-        prepare_folder(args.data, folder / "store", label_space="three")
+        prepare_folder(args.data, folder / "store", FolderOptions(label_space="three"))
         store = Store.open(folder / "store")
         by_source: dict[str, list[int]] = {}
         for row in store.select([3]).tolist():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from histonuc.data.folder import prepare_folder
+from histonuc.data.folder import FolderOptions, prepare_folder
 from histonuc.data.store import Store
 from histonuc.exports.ome_tiff import write_ome_tiff
 from histonuc.exports.table import read_table
@@ -25,7 +25,8 @@ COLUMNS, ROWS, SIDE = 3, 2, 1000
 @pytest.fixture(scope="module")
 def store(shared_data, tmp_path_factory) -> Store:
     folder = tmp_path_factory.mktemp("store") / "monuseg"
-    prepare_folder(shared_data, folder, only=["monuseg"], label_space="three")
+    options = FolderOptions(only=["monuseg"], label_space="three")
+    prepare_folder(shared_data, folder, options)
     return Store.open(folder)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from histonuc.data.folder import prepare_folder
+from histonuc.data.folder import FolderOptions, prepare_folder
 from histonuc.data.store import Store
 from histonuc.evaluation import evaluate_maps, summarise
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
@@ -20,6 +20,7 @@ from histonuc.models.loading import DEFAULT_MODEL, list_shipped, load_model
 
 WEIGHTS = Path(str(files("histonuc.weights")))
 MODELS = sorted(WEIGHTS.glob("*.onnx"))
+OPTIONS = FolderOptions(only=["nucls15", "pannuke3"], label_space="three")
 
 
 def test_the_default_model_is_shipped() -> None:
@@ -47,9 +48,7 @@ def test_every_model_is_small_and_has_a_card_with_its_checksum(model: Path) -> N
 def test_it_scores_on_real_tiles_what_it_scored_when_shipped(
     shared_data, tmp_path, model, bpq, dice
 ) -> None:
-    prepare_folder(
-        shared_data, tmp_path / "store", only=["nucls15", "pannuke3"], label_space="three"
-    )
+    prepare_folder(shared_data, tmp_path / "store", OPTIONS)
     store, runtime = Store.open(tmp_path / "store"), load_model(model)
     evaluation = evaluate_maps(
         store,
@@ -77,7 +76,7 @@ def test_predicting_needs_no_torch() -> None:
 @pytest.fixture(scope="module")
 def real_store(shared_data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("real") / "store"
-    prepare_folder(shared_data, folder, only=["nucls15", "pannuke3"], label_space="three")
+    prepare_folder(shared_data, folder, OPTIONS)
     return folder
 
 

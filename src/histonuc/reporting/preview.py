@@ -95,13 +95,16 @@ def _row(
 def _draw(
     store: Store, tissues: NDArray[np.str_], nuclei: NDArray[np.int64], names: list[str]
 ) -> list[tuple[str, str, Picture]]:
-    """Tiles of each tissue, drawn by a hash of their names from those with enough nuclei."""
+    """Tiles of each tissue, drawn by a hash of their names from those with enough nuclei.
+
+    Tiles whose nuclei are marked by points are left out: there is no outline to draw.
+    """
     each = max(1, min(4, 12 // max(len(names), 1)))
     pictures = []
     for tissue in names[:_NUM_PICTURES]:
-        own = np.flatnonzero(tissues == tissue)
+        outlined = filter(store.has_outlines, np.flatnonzero(tissues == tissue).tolist())
         ranked = sorted(
-            own.tolist(),
+            outlined,
             key=lambda tile: (nuclei[tile] < _FEW_NUCLEI, zlib.crc32(store.name(tile).encode())),
         )
         pictures += [(tissue, store.name(t), _picture(store, t)) for t in ranked[:each]]
