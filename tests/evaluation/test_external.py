@@ -32,7 +32,7 @@ from histonuc.metrics.counts import nanmean
 from histonuc.metrics.official import official_counts
 from histonuc.metrics.panoptic import PanopticCounts
 
-from ..data.test_folder import claim_size
+from ..data.test_folder_refusals import claim_size
 from ..fuzzing import (
     assert_clear,
     frugal_outcome,

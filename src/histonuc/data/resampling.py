@@ -44,7 +44,7 @@ def resample_labels(labels: NDArray[np.int32], width: int, height: int) -> NDArr
 
 def model_size(store: Store, tile: int, mpp: float) -> tuple[int, int]:
     """Height and width of a tile at the model's resolution."""
-    height, width = store.size(tile)
+    height, width = store.image(tile).shape[:2]
     tile_mpp = store.mpp(tile)
     scale = tile_mpp / mpp if math.isfinite(tile_mpp) else 1.0
     if abs(scale - 1) <= _SAME_MPP:
