@@ -216,7 +216,10 @@ def test_counts_of_other_classes_and_a_shortened_table_are_refused(
 
     folder = Path(shutil.copytree(thirds[0], tmp_path / "a"))
     classes = store.label_space.classes[:4]
-    edit(folder, lambda scores: scores["label_space"].update(classes=classes, colours=[], meanings=[]))
+    edit(
+        folder,
+        lambda scores: scores["label_space"].update(classes=classes, colours=[], meanings=[]),
+    )
     with pytest.raises(ValueError, match=r"counts\.npz is damaged .* expected int64 \(\d, 5\)"):
         load_scores(folder)
     folder = Path(shutil.copytree(thirds[0], tmp_path / "b"))
