@@ -151,10 +151,10 @@ def test_a_mutated_result_is_done_again(model, image, tmp_path):
         if isinstance(facts, ValueError):
             assert_clear(facts, "blobs")
     (folder / "summary.json").write_bytes(content["summary.json"].replace(b": 300,", b": 301,", 1))
-    assert "changed since" in describe(folder)["note"]
+    assert "changed since" in describe(folder).facts["note"]
     (again,) = predict([image], out, OPTIONS, model=model).items
     assert again.num_nuclei == 300
-    assert "note" not in describe(folder)
+    assert "note" not in describe(folder).facts
     for size in (0, 9, len(content["nuclei.parquet"]) - 1):
         (folder / "nuclei.parquet").write_bytes(content["nuclei.parquet"][:size])
         assert finished(key) is None

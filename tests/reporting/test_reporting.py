@@ -200,7 +200,7 @@ def test_a_cross_validation_shows_mean_and_spread(
         assert expected in text
     assert spread_text(summary["overall"]["bpq"]) in text
     assert spread_text(summary["per_tissue"]["Colon"]["bpq"]) in text
-    facts = describe(folder)
+    facts = describe(folder).facts
     assert facts["kind"] == "cross-validation"
     assert facts["bpq"] == spread_text(summary["overall"]["bpq"])
 

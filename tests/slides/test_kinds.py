@@ -37,11 +37,14 @@ def levels():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_info_tells_size_levels_and_reader(tmp_path, levels, kind):
-    facts = describe(write_slide(kind, tmp_path, levels))
-    assert facts["size_px"] == "300 x 200"
-    assert facts["levels"] == ["300 x 200, downsample 1", "150 x 100, downsample 2"]
+    facts = describe(write_slide(kind, tmp_path, levels)).facts
+    assert facts["size_px"] == [300, 200]
+    assert facts["levels"] == [
+        {"size_px": [300, 200], "downsample": 1},
+        {"size_px": [150, 100], "downsample": 2},
+    ]
     stated = kind in ("aperio.svs", "vectra.qptiff", "ome.tif", "v2.zarr", "v3.zarr", "slide.dcm")
-    assert facts["mpp"] == (0.25 if stated else "not stated: give --mpp")
+    assert facts["mpp"] == (0.25 if stated else None)
     assert facts["reader"] in ("OpenSlide", "tifffile", "zarr", "pydicom")
 
 

@@ -1,4 +1,4 @@
-"""Commands that make stores, and the one that says what a path is."""
+"""Commands that make stores."""
 
 from __future__ import annotations
 
@@ -107,16 +107,3 @@ def synth(
         ],
         data={"out": str(out), "tiles": tiles, "folds": folds},
     )
-
-
-def info(path: Path, *, scene: int | None = None) -> Outcome:
-    """Say what a path is: a slide or image, a store, a run, a checkpoint, a prediction.
-
-    Args:
-        path: What to look at.
-        scene: Which picture of a slide that holds several.
-    """
-    from histonuc.inspection import describe
-
-    facts = describe(path, scene=scene)
-    return Outcome(lines=[f"{key}: {value}" for key, value in facts.items()], data=facts)

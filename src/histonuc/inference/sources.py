@@ -12,7 +12,7 @@ from typing import Any
 from histonuc.exports.summary import SUMMARY_FILE
 from histonuc.files import one_line
 from histonuc.inference.results import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, ResultFolder
-from histonuc.slides import KNOWN_SUFFIXES, is_slide_folder, series_uid
+from histonuc.slides import KNOWN_SUFFIXES, check_regular, is_slide_folder, series_uid
 
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 20
 _PLACES = 16
@@ -53,7 +53,10 @@ def _files_at(path: Path) -> list[Path]:
     """
     if not path.exists():
         raise ValueError(f"nothing at {path}")
-    if not path.is_dir() or is_slide_folder(path):
+    if not path.is_dir():
+        check_regular(path)
+        return [path]
+    if is_slide_folder(path):
         return [path]
     inside = list(_one_a_series(_walk(path)))
     if not inside:
@@ -239,6 +242,8 @@ def _series_uid(file: str, modified_ns: int) -> bytes | None:
 
 def _is_input(file: Path) -> bool:
     if file.name.startswith(".") or file.suffix.lower() not in KNOWN_SUFFIXES:
+        return False
+    if not (file.is_file() or file.is_dir()):  # a pipe or a device: reading it may never end
         return False
     pictures = (OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE)
     is_result = file.name in pictures and ResultFolder(file.parent).table.is_file()

@@ -1,6 +1,7 @@
 """Slides and images of every kind behind one protocol: `open_slide` gives a `Slide`."""
 
 from histonuc.slides.dicom_reader import series_uid
+from histonuc.slides.limits import check_regular
 from histonuc.slides.opening import KNOWN_SUFFIXES, is_slide_folder, open_slide
 from histonuc.slides.protocol import RegionError, Slide
 from histonuc.slides.pyramid import PlainImage, fit
@@ -12,6 +13,7 @@ __all__ = [
     "PlainImage",
     "RegionError",
     "Slide",
+    "check_regular",
     "fit",
     "is_slide_folder",
     "open_slide",

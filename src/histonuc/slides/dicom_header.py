@@ -28,8 +28,8 @@ def read_scale(facts: Any) -> tuple[Scale | None, tuple[str, ...]]:
         size = (facts.TotalPixelMatrixColumns, facts.TotalPixelMatrixRows)
         x, y = (1e3 * mm / num for mm, num in zip(sides_mm, size, strict=True))
         note += (
-            f"; the imaged volume of {sides_mm[0]:g} x {sides_mm[1]:g} mm would mean pixels of "
-            f"{x:.3g} x {y:.3g} microns, which is often a placeholder and is not taken"
+            f"; its imaged volume would mean pixels of {x:.3g} x {y:.3g} microns, which is often a "
+            "placeholder and not taken"
         )
     return None, (note,)
 

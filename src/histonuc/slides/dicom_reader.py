@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.slides.codestreams import check_jpeg2000
 from histonuc.slides.dicom_frames import UNCOMPRESSED, Spans, find_places, find_spans
 from histonuc.slides.dicom_header import date_notes, read_objective, read_scale
 from histonuc.slides.limits import MAX_TEXT_BYTES, check_piece, check_whole
@@ -224,8 +225,11 @@ def is_dicom(path: Path) -> bool:
 def series_uid(path: Path) -> bytes | None:
     """Series of a DICOM file, found in its first bytes without reading it through.
 
-    The tag (0020,000E), its type UI, and the length in two bytes.
+    The tag (0020,000E), its type UI, and the length in two bytes. None where it is not found, as in
+    what is no regular file.
     """
+    if not path.is_file():
+        return None
     with path.open("rb") as stream:
         head = stream.read(1 << 16)
     place = head.find(b"\x20\x00\x0e\x00UI")
@@ -270,6 +274,7 @@ def _decode(one: _Instance, index: int) -> RGB:
         colours = "RGB" if one.is_rgb and not marked and samples == 3 else None
         pixels = imagecodecs.jpeg8_decode(content, colorspace=colours, out=out)
     else:
+        check_jpeg2000(content, columns, rows, samples)
         pixels = imagecodecs.jpeg2k_decode(content, out=out)
     return to_rgb(scaled(np.asarray(pixels, np.uint8).reshape(one.frame), one.bits))
 

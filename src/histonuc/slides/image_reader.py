@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from histonuc.slides.codestreams import Jpeg2000Header, jpeg2000_header
 from histonuc.slides.limits import CONVERT, MAX_TEXT_BYTES, check_whole
 from histonuc.slides.orientation import TAG, orientation_note, turned_scale, upright
 from histonuc.slides.pixels import EIGHT_BITS, flatten, scaled
@@ -34,23 +33,6 @@ _PER_CM = 2
 bits, and programs that write them all the same write what is left of the number."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Codestream:
-    """What JPEG 2000 says of its pixels.
-
-    Attributes:
-        size: width and height.
-        tile: width and height of what is decoded at once.
-        num_components: 3 of RGB.
-        bits: of the first component.
-    """
-
-    size: tuple[int, int]
-    tile: tuple[int, int]
-    num_components: int
-    bits: int
-
-
 def open_image(path: Path) -> Contents:
     """Open an image, turned as its EXIF orientation says. Its pixels are decoded when asked for.
 
@@ -58,7 +40,7 @@ def open_image(path: Path) -> Contents:
         RefusedError: of more than 8 bits, or too large to be decoded as a whole.
     """
     with _open(path) as image:
-        stream = _codestream(path) if image.format == "JPEG2000" else None
+        stream = _jpeg2000_header(path) if image.format == "JPEG2000" else None
         _check_depth(image, stream)
         name = f"the image of {image.width} x {image.height} pixels"
         check_whole(_num_bytes(image, stream, path), name)
@@ -94,7 +76,7 @@ def _open(path: Path) -> Image:
         ) from None
 
 
-def _check_depth(image: Image, stream: _Codestream | None) -> None:
+def _check_depth(image: Image, stream: Jpeg2000Header | None) -> None:
     raw_modes = [str(part[3]) for part in getattr(image, "tile", ())]
     is_deep = image.mode.startswith(("I", "F")) or any("16" in mode for mode in raw_modes)
     # Pillow cuts JPEG 2000 down to 8 bits without a word.
@@ -104,7 +86,7 @@ def _check_depth(image: Image, stream: _Codestream | None) -> None:
         raise ValueError("its header and its pixels differ in size")
 
 
-def _num_bytes(image: Image, stream: _Codestream | None, path: Path) -> int:
+def _num_bytes(image: Image, stream: Jpeg2000Header | None, path: Path) -> int:
     """Memory that decoding takes: Pillow's pixels, and RGB or what the decoder holds."""
     num_pixels = image.width * image.height
     decoder = 0
@@ -116,21 +98,10 @@ def _num_bytes(image: Image, stream: _Codestream | None, path: Path) -> int:
     return _STORED_BYTES.get(image.mode, 4) * num_pixels + max(3 * num_pixels, decoder)
 
 
-def _codestream(path: Path) -> _Codestream | None:
-    """What JPEG 2000 says of its pixels, not of its container; None where it is not found."""
+def _jpeg2000_header(path: Path) -> Jpeg2000Header | None:
+    """What the pixels of JPEG 2000 are, not what its container says; None where it is not found."""
     with path.open("rb") as file:
-        head = file.read(MAX_TEXT_BYTES)
-    place = head.find(b"\xff\x4f\xff\x51")
-    if place < 0 or len(head) < place + 43:
-        return None
-    right, bottom, left, top, tile_w, tile_h = struct.unpack_from(">6L", head, place + 8)
-    num_components, bits = struct.unpack_from(">HB", head, place + 40)
-    return _Codestream(
-        size=(right - left, bottom - top),
-        tile=(tile_w, tile_h),
-        num_components=num_components,
-        bits=(bits & 0x7F) + 1,
-    )
+        return jpeg2000_header(file.read(MAX_TEXT_BYTES))
 
 
 def _png_exif(path: Path) -> bytes:

@@ -125,7 +125,8 @@ def _profile(slide: Any) -> bytes | None:
 def _scale(properties: Mapping[str, str]) -> Scale | None:
     """What OpenSlide gives, or else the resolution that the file's TIFF tags state."""
     names = ("openslide.mpp-x", "openslide.mpp-y")
-    stated = plausible_scale([_number(properties, name) for name in names], " and ".join(names))
+    sides = [_number(properties, name) for name in names]
+    stated = plausible_scale(sides, f"OpenSlide: {' and '.join(names)}")
     if stated is not None:
         return stated
     unit = unit_um(properties.get("tiff.ResolutionUnit", ""))

@@ -43,7 +43,8 @@ def open_tiff(path: Path, scene: int | None = None) -> Contents:
     import tifffile
 
     with contextlib.ExitStack() as stack:
-        tiff = stack.enter_context(tifffile.TiffFile(path))
+        # A file that OpenSlide does not know as NDPI has but the name of one.
+        tiff = stack.enter_context(tifffile.TiffFile(path, is_ndpi=False))
         scenes, beside = find_scenes(tiff, path)
         chosen = scenes[pick_scene([one.name for one in scenes], scene)]
         reader = SegmentReader()

@@ -66,6 +66,8 @@ def _page_scenes(tiff: Any) -> Found:
     Pages much smaller that do not fit are pictures beside the tissue.
     """
     pages = [page.aspage() for page in tiff.pages]
+    if not pages:
+        raise ValueError("it has no page")
     groups: list[list[Any]] = []
     beside: dict[str, Any] = {}
     for page in pages:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.slides.codestreams import check_jpeg2000, jpeg_size
 from histonuc.slides.limits import LARGE_PIECE_PIXELS
 
 CACHE_BYTES = 1 << 27
@@ -22,6 +23,7 @@ JPEG = (6, 7, 33007, 34892)
 _SIZED_BY_FILE = (22610, 33003, 33004, 33005, 34712, 34887, 34933, 34934, 50001, 50002, 52546)
 """Compressions that say themselves how large their picture is: JPEG XR, JPEG 2000, LERC, PNG, WebP
 and JPEG XL."""
+_JPEG_2000 = (33003, 33004, 33005, 34712)
 _WEBP = 50001
 _INDEX_TAGS = (273, 279, 324, 325)  # offsets and byte counts of strips and tiles
 
@@ -154,12 +156,14 @@ def segment_size(keyframe: Any) -> tuple[int, int]:
 def _decode_image(content: bytes, keyframe: Any) -> NDArray[np.uint8]:
     """A tile or strip that is a picture file in itself, if it has the size that it ought to have.
 
-    The decoders compare sizes before they make room for any pixel.
+    The decoders, but for that of JPEG 2000, compare sizes before they make room for any pixel.
     """
     import tifffile
 
     width, height = segment_size(keyframe)
     samples = keyframe.shaped[-1]
+    if keyframe.compression in _JPEG_2000:
+        check_jpeg2000(content, width, height, samples)
     decode = tifffile.TIFF.DECOMPRESSORS[keyframe.compression]
     options = {"hasalpha": True} if keyframe.compression == _WEBP and samples == 4 else {}
     error: Exception | None = None
@@ -173,7 +177,7 @@ def _decode_image(content: bytes, keyframe: Any) -> NDArray[np.uint8]:
                 error = mismatch
             else:
                 return out.reshape(h, w, samples)
-    raise ValueError(f"a tile does not hold {width} x {height} pixels: {error}")
+    raise ValueError(f"what ought to hold {width} x {height} pixels does not: {error}")
 
 
 def _check_jpeg(content: bytes, keyframe: Any) -> None:
@@ -181,27 +185,9 @@ def _check_jpeg(content: bytes, keyframe: Any) -> None:
     width, height = segment_size(keyframe)
     found = jpeg_size(content)
     if found is not None and found[0] * found[1] > 2 * width * height:  # strips may be too high
-        raise ValueError(f"a tile of {width} x {height} pixels holds {found[0]} x {found[1]}")
-
-
-def jpeg_size(content: bytes) -> tuple[int, int] | None:
-    """Width and height that a JPEG says it has; None where it does not say before its pixels.
-
-    >>> jpeg_size(bytes.fromhex("ffd8 ffe0 0004 0000 ffc0 000b 08 0002 0003 01 01 11 00"))
-    (3, 2)
-    """
-    place = 2
-    while place + 9 <= len(content) and content[place] == 0xFF:
-        marker = content[place + 1]
-        if marker == 0xDA:  # pixels follow
-            return None
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height = int.from_bytes(content[place + 5 : place + 7], "big")
-            return int.from_bytes(content[place + 7 : place + 9], "big"), height
-        is_bare = marker == 0xFF or 0xD0 <= marker <= 0xD8  # fill bytes and markers alone
-        place += 1 if marker == 0xFF else 2
-        place += 0 if is_bare else int.from_bytes(content[place : place + 2], "big")
-    return None
+        raise ValueError(
+            f"what ought to hold {width} x {height} pixels holds {found[0]} x {found[1]}"
+        )
 
 
 def _key(page: Any) -> tuple[str, int]:
