@@ -243,8 +243,8 @@ def _series_uid(file: str, modified_ns: int) -> bytes | None:
 def _is_input(file: Path) -> bool:
     if file.name.startswith(".") or file.suffix.lower() not in KNOWN_SUFFIXES:
         return False
-    if not (file.is_file() or file.is_dir()):  # a pipe or a device: reading it may never end
-        return False
+    if file.exists() and not (file.is_file() or file.is_dir()):
+        return False  # a pipe or a device: reading it may never end
     pictures = (OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE)
     is_result = file.name in pictures and ResultFolder(file.parent).table.is_file()
     return not is_result

@@ -9,8 +9,8 @@ from typing import Any
 
 from histonuc.evaluation.glossary import CROSSVAL, name_score
 from histonuc.evaluation.rotations import CROSSVAL_FILE, spread_text
-from histonuc.files import reading
 from histonuc.exports.summary import SUMMARY_FILE
+from histonuc.files import reading
 from histonuc.inspection.description import Description, plain_description, to_lines
 from histonuc.inspection.results import describe_prediction
 
