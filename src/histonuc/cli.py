@@ -26,7 +26,15 @@ app = App(
     version=__version__,
     default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run` says how to go on
 )
+GO_ON = {
+    "predict": "what is finished is kept: run the same command again to go on",
+    "demo": "what is finished is kept: run the same command again to go on",
+    "train": "run the same command with --resume to go on from the last checkpoint",
+    "crossval": "run the same command with --resume to go on from the last checkpoint",
+}
+"""How to go on after Ctrl-C, by command; the others are begun anew."""
 NOISY = (
     *("PIL", "matplotlib", "tifffile", "torch", "onnxscript", "onnx_ir", "httpx"),
     *("distributed", "mlflow", "alembic"),
@@ -83,7 +91,8 @@ def run(arguments: Sequence[str]) -> int:
         logging.getLogger("histonuc").error("error: %s", error)
         return 2
     except KeyboardInterrupt:
-        logging.getLogger("histonuc").error("interrupted; run the same command again to go on")
+        words = ["interrupted", *(GO_ON[word] for word in tokens[:1] if word in GO_ON)]
+        logging.getLogger("histonuc").error("; ".join(words))
         return 130
     if not isinstance(outcome, commands.Outcome):  # --help and --version print for themselves
         return 0

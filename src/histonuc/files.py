@@ -10,7 +10,7 @@ import os
 import secrets
 import shutil
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -207,12 +207,15 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
 
 
 def log_failure(path: Path, error: Exception, log: logging.Logger) -> str:
-    """Why one file of many failed, in one line; what is nobody's fault but ours leaves a traceback.
+    """Why one file of many failed, in one line, for `failure_lines`.
+
+    What is nobody's fault but ours leaves a traceback in the log at once; the rest is told once, at
+    the end.
 
     Args:
         path: the file, for the log.
         error: what went wrong.
-        log: where it is told as well.
+        log: where a traceback goes.
     """
     if not isinstance(error, (ValueError, OSError, MemoryError)):
         log.error("%s failed", path, exc_info=error)
@@ -226,8 +229,27 @@ def log_failure(path: Path, error: Exception, log: logging.Logger) -> str:
             ": a drive or network share does not answer; what is finished is kept: "
             "run the same command again"
         )
-    log.warning("%s failed: %s", path, reason)
     return reason
+
+
+def failure_lines(failed: Sequence[Mapping[str, str]]) -> list[str]:
+    """Which files of many failed and why, for people: each in one line that names its path once.
+
+    Args:
+        failed: for each its ``source``, a path, and ``error``, the reason.
+
+    >>> failure_lines([{"source": "in/a.svs", "error": "a.svs is damaged: no tiles"}])
+    ['1 failed:', '  in/a.svs is damaged: no tiles']
+    """
+    lines = [f"{len(failed)} failed:"] if failed else []
+    for failure in failed:
+        source, error = failure["source"], failure["error"]
+        if error.startswith(name := Path(source).name):
+            error = source + error.removeprefix(name)
+        before, found, after = error.partition(source)
+        told = f"{before}{source}{after.replace(source, name)}" if found else f"{source}: {error}"
+        lines.append(f"  {told}")
+    return lines
 
 
 def is_text(name: str) -> bool:

@@ -75,7 +75,7 @@ def test_one_damaged_result_among_many_does_not_cost_the_others(
     shown = capsys.readouterr().out.splitlines()
     assert shown[:2] == [f"wrote {tables[i].with_name('nuclei.csv')}" for i in (0, 2)]
     assert shown[2] == "1 failed:"
-    assert shown[3].startswith(f"  {tables[1]}: ")
+    assert shown[3].startswith(f"  {tables[1]} is damaged")
     assert "damaged" in shown[3]
     assert [file.name for file in tables[1].parent.iterdir()] == ["nuclei.parquet"]
     summary = export_folder(tmp_path, "csv").to_dict()

@@ -185,7 +185,7 @@ def test_one_bad_file_does_not_stop_the_others(model, image, tmp_path):
     assert row.split()[:2] == ["blobs.png", "300"]
     assert total.startswith("1 inputs, 300 nuclei in all")
     assert failed == "1 failed:"
-    assert "a-bad.png: " in reason
+    assert "a-bad.png is damaged" in reason
     again = predict([image.parent], tmp_path / "out", OPTIONS, model=model)
     assert "finished before" in again.lines()[1]
     recorded = json.loads((tmp_path / "out" / "summary.json").read_text())

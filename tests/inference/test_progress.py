@@ -7,6 +7,8 @@ import re
 import sys
 import time
 
+import pytest
+
 from histonuc.inference.progress import Clock, Meter, open_meter
 
 
@@ -26,26 +28,32 @@ def test_a_line_a_minute_tells_how_far_it_is_and_how_long_it_takes() -> None:
     ]
 
 
-def test_a_terminal_shows_a_bar_with_speed_and_time_left(monkeypatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
+
+@pytest.mark.parametrize("width", ["160", "80"])
+def test_a_terminal_shows_a_bar_with_speed_and_time_left(monkeypatch, width) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setenv("COLUMNS", width)
     monkeypatch.setenv("TERM", "xterm")
-    with open_meter(2) as meter:
+    with open_meter(12) as meter:
         meter.next_input()
-        meter.start("slide.svs", 100)
-        meter.advance(25, 1234, 0.5)
+        meter.start("case-[b]-of-a-study-with-a-name-of-many-letters-for-a-slide.svs", 5678)
+        meter.say_resumed(1000)
+        meter.advance(1234, 1_234_567, 0.5)
         meter._bar.refresh()
         meter.advance(25, 1234, 0.5)
         meter._bar.refresh()
     shown = terminal.getvalue()
-    for text in ("1 of 2: slide.svs", "25/100", "1,234 nuclei", "mm²/s"):
+    for text in ("1 of 12: ", "1259/5678", "1,235,801 nuclei", "mm²/s"):
         assert text in shown
     assert re.search(r"\d:\d\d:\d\d", shown)  # time left
+    told = " ".join(shown.split())
+    assert "case-[b]-of-a-study" in told
+    assert "1,000 of 5,678 tiles are done" in told
 
 
 def test_idle_time_is_that_when_no_thread_is_at_work(monkeypatch) -> None:

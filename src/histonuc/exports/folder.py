@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from histonuc.exports.source import Source, as_source
 from histonuc.exports.table import TABLE_FILE
 from histonuc.extras import require
-from histonuc.files import log_failure
+from histonuc.files import failure_lines, log_failure
 
 log = logging.getLogger(__name__)
 
@@ -61,10 +61,7 @@ class ExportSummary:
     def lines(self) -> list[str]:
         """The same for people."""
         lines = [f"wrote {path}" for path in self.written]
-        if self.failed:
-            lines.append(f"{len(self.failed)} failed:")
-            lines += [f"  {failure['source']}: {failure['error']}" for failure in self.failed]
-        return lines
+        return lines + failure_lines(self.failed)
 
 
 def export_folder(

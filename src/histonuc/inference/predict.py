@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult
-from histonuc.files import file_sha256, log_failure, seal, write_json
+from histonuc.files import failure_lines, file_sha256, log_failure, seal, write_json
 from histonuc.inference.cluster import connect
 from histonuc.inference.drawn import find_regions
 from histonuc.inference.options import DEFAULTS, PredictOptions
@@ -60,17 +60,10 @@ class PredictSummary:
             return _result_lines(self.items[0], self.skipped)
         lines = [_ROW.format("input", "nuclei", "mm²", "per mm²", "seconds", "mm²/s", "")]
         lines += [_row(item, self.skipped) for item in self.items]
-        lines += [
-            f"  note on {Path(item.source).name}: {warning}"
-            for item in self.items
-            for warning in item.warnings
-        ]
+        lines += _note_lines(self.items)
         total = sum(item.num_nuclei for item in self.items)
         lines.append(f"{len(self.items)} inputs, {total:,} nuclei in all, in {self.out}")
-        if self.failed:
-            lines.append(f"{len(self.failed)} failed:")
-            lines += [f"  {failure['source']}: {failure['error']}" for failure in self.failed]
-        return lines
+        return lines + failure_lines(self.failed)
 
 
 _ROW = "{:<32}{:>11}{:>9}{:>9}{:>9}{:>8}  {}"
@@ -198,6 +191,21 @@ def _row(item: SlideResult, skipped: Sequence[str]) -> str:
         f"{area / seconds:.2f}" if seconds else "",
         ", ".join((["finished before"] if item.source in skipped else []) + notes),
     ).rstrip()
+
+
+def _note_lines(items: Sequence[SlideResult]) -> list[str]:
+    """The notes on several inputs, each in one line that says what it is about.
+
+    A note on one input names it; the same note on several is told once, with their number.
+    """
+    names: dict[str, list[str]] = {}
+    for item in items:
+        for warning in item.warnings:
+            names.setdefault(warning, []).append(Path(item.source).name)
+    return [
+        f"  note on {noted[0] if len(noted) == 1 else f'{len(noted)} inputs'}: {warning}"
+        for warning, noted in names.items()
+    ]
 
 
 def _result_lines(item: SlideResult, skipped: Sequence[str]) -> list[str]:

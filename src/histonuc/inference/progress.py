@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -180,6 +181,14 @@ class Meter:
         self._said = now()
         self.start("", 0)
 
+    def say_resumed(self, num_tiles: int) -> None:
+        """Tell how many tiles of the input an earlier, interrupted run had finished."""
+        if num_tiles:
+            self._say(
+                f"{self._name}: goes on from an interrupted run, "
+                f"{num_tiles:,} of {self._num_tiles:,} tiles are done"
+            )
+
     def next_input(self) -> None:
         """Go on to the next input, whether or not there is anything to do for it."""
         self._input += 1
@@ -222,15 +231,32 @@ def open_meter(num_inputs: int) -> Iterator[Meter]:
         yield Meter(num_inputs, None, lambda line: print(line, file=sys.stderr, flush=True))
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+    from rich.table import Column
+    from rich.text import Text
 
+    class NameColumn(ProgressColumn):
+        """The input, cut short where the line is too narrow: the figures are what is looked at."""
+
+        def render(self, task: Task) -> Text:
+            return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+    whole = Column(no_wrap=True)  # only the name and the bar give way
     columns = (
-        TextColumn("{task.description}"),
+        NameColumn(),
         BarColumn(),
-        MofNCompleteColumn(),
+        MofNCompleteColumn(table_column=whole),
         TextColumn("tiles  {task.fields[nuclei]:,} nuclei  {task.fields[speed]:.2f} mm²/s"),
-        TimeLeft(),
+        TimeRemainingColumn(table_column=whole),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield Meter(num_inputs, bar, bar.console.print)
+        # Names of files may look like rich's markup.
+        yield Meter(num_inputs, bar, partial(bar.console.print, markup=False, highlight=False))

@@ -164,6 +164,7 @@ def _all_parts(
     """All parts in order: those on disk, and between them those that are analysed now."""
     parts = make_parts(plan.tiles)
     on_disk = {part.name for part in parts if folder.has_part(part)}
+    meter.say_resumed(sum(len(part.tiles) for part in parts if part.name in on_disk))
     with closing(analysed([part for part in parts if part.name not in on_disk])) as missing:
         for part in parts:
             area_px = 0.0
