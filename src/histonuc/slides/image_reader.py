@@ -77,7 +77,9 @@ def _open(path: Path) -> Image:
 
 
 def _check_depth(image: Image, stream: Jpeg2000Header | None) -> None:
-    raw_modes = [str(part[3]) for part in getattr(image, "tile", ())]
+    # What a decoder is told: a mode, or several things of which the mode is the first.
+    told = [part[3] for part in getattr(image, "tile", ())]
+    raw_modes = [str(one[0] if isinstance(one, tuple) else one) for one in told]
     is_deep = image.mode.startswith(("I", "F")) or any("16" in mode for mode in raw_modes)
     # Pillow cuts JPEG 2000 down to 8 bits without a word.
     if is_deep or (stream is not None and stream.bits > 8):
