@@ -32,6 +32,7 @@ def score_lines(scores: Mapping[str, Any]) -> list[str]:
             for keys in EVALUATE
         ),
         _describe_calibration(scores["calibration"]),
+        *(f"warning: {warning}" for warning in scores["warnings"]),
     ]
     if scores["no_classes"]:
         return [*lines, f"no class scores: {scores['no_classes']}"]

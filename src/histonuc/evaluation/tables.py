@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from histonuc.evaluation.counting import GroupCounts
 from histonuc.evaluation.glossary import SCORES
+from histonuc.evaluation.input_checks import find_warnings
 from histonuc.evaluation.nucleus_tables import class_row, nucleus_row, nucleus_tables, number
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.tile_scores import TileScores
@@ -68,6 +69,7 @@ def score_tables(evaluation: Evaluation) -> dict[str, Any]:
         "num_nuclei_predicted": int(total.panoptic.tp[0] + total.panoptic.fp[0]),
         "label_space": evaluation.label_space.to_dict(),
         "no_classes": evaluation.no_classes or None,
+        "warnings": find_warnings(total.pixels.foreground),
         "overall": _overall(evaluation),
         "background": _pixel_row(total.pixels, 0),
         "per_class": _class_rows(evaluation),

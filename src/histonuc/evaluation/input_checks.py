@@ -1,0 +1,38 @@
+"""Notices truth and predictions, or images and masks, that do not belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.metrics.counts import ratio
+
+_LEAST_AGREEMENT = 0.1
+"""Cohen's kappa of nucleus against background below which truth and predictions are strangers: 0
+is what chance gives, and a network after a few steps of training already has more."""
+_LEAST_SHARE = 0.005
+"""Share of the pixels that must be nucleus on both sides before the agreement tells anything."""
+
+
+def find_warnings(foreground: NDArray[np.int64]) -> list[str]:
+    """What is suspicious about scores, in whole sentences.
+
+    It is told from the counts alone, so it is the same whatever pieces they were counted in.
+
+    Args:
+        foreground: pixels (2, 2) by truth (rows) and prediction (columns), background first.
+    """
+    total = foreground.sum()
+    shares = ratio(foreground, total)
+    true, predicted = shares[1].sum(), shares[:, 1].sum()
+    if total == 0 or min(true, predicted) < _LEAST_SHARE:
+        return []
+    expected = true * predicted + (1 - true) * (1 - predicted)
+    agreement = (np.trace(shares) - expected) / (1 - expected) if expected < 1 else 1.0
+    if agreement >= _LEAST_AGREEMENT:
+        return []
+    return [
+        "predicted and true nuclei overlap no more than chance would have it (kappa "
+        f"{agreement:.2f}): are the predictions, or the masks of the store, of other images, of "
+        "another fold, or in another order?"
+    ]
