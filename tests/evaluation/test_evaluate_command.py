@@ -65,3 +65,29 @@ def test_paths_may_be_text(store: Store, masks: Path, tmp_path: Path) -> None:
     histonuc.merge_scores(folders[:1], out=str(tmp_path / "m"))
     assert (tmp_path / "m" / "scores.json").is_file()
     assert json.loads((tmp_path / "a" / "scores.json").read_text())["num_tiles"] == 3
+
+
+def test_a_model_of_merged_classes_is_scored_in_them_on_a_store_of_five(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = store.path.parent / "raw"
+    merged = tmp_path / "store of three"
+    arguments = ["prepare", "pannuke", str(raw), "--label-space", "three", "--out", str(merged)]
+    assert cli.run(arguments) == 0
+    scores = {}
+    for name, data in (("five", store.path), ("three", merged)):
+        arguments = ["evaluate", "default", "--data", str(data), "--out", str(tmp_path / name)]
+        capsys.readouterr()
+        assert cli.run(arguments) == 0
+        told = "of unknown class: Dead" in capsys.readouterr().out
+        assert told is (name == "five")
+        scores[name] = json.loads((tmp_path / name / "scores.json").read_text())
+    assert scores["five"]["per_class"] == scores["three"]["per_class"]
+    assert scores["five"]["overall"] == scores["three"]["overall"]
+    assert scores["five"]["data"]["merged_classes"] == {
+        "Neoplastic": "Epithelial or neoplastic",
+        "Inflammatory": "Inflammatory",
+        "Connective": "Connective",
+        "Dead": None,
+        "Epithelial": "Epithelial or neoplastic",
+    }

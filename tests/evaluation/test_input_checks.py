@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from histonuc import cli
 from histonuc.data.pannuke import prepare_pannuke
-from histonuc.data.store import Store
+from histonuc.data.store import Store, StoreWriter, TileRecord
 from histonuc.data.synthetic import write_synthetic
 from histonuc.evaluation.input_checks import find_warnings
 
@@ -80,3 +81,53 @@ def test_predictions_of_another_fold_are_noticed(
 )
 def test_agreement_is_measured_against_chance(foreground: list[list[int]], warned: bool) -> None:
     assert bool(find_warnings(np.array(foreground))) is warned
+
+
+def write_store(source: Store, folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+    """A store that another program wrote, without the checks of `prepare`, with other images."""
+    tiles = source.select([1])
+    images = change(np.stack([source.image(tile) for tile in tiles]))
+    with StoreWriter(folder, source.label_space, source="another program") as writer:
+        for tile, image in zip(tiles.tolist(), images, strict=True):
+            types = source.types(tile)[1:]
+            writer.add(
+                TileRecord(
+                    image=np.ascontiguousarray(image),
+                    instances=source.instances(tile),
+                    types=types,
+                    candidates=1 << np.maximum(types - 1, 0),
+                    original_ids=np.arange(1, len(types) + 1),
+                    channels=types - 1,
+                    fold=1,
+                    name=source.name(tile),
+                    tissue=source.tissue(tile),
+                    source="other",
+                    mpp=0.25,
+                )
+            )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: images[..., ::-1], "are red and blue swapped (BGR"),
+        (lambda images: np.roll(images, 1, 0), "do the masks belong to these images?"),
+        (lambda images: images, ""),
+    ],
+)
+def test_images_unlike_their_masks_are_noticed(
+    store: Store,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[np.ndarray], np.ndarray],
+    message: str,
+) -> None:
+    data = write_store(store, tmp_path / "store", change)
+    capsys.readouterr()
+    np.save(tmp_path / "masks.npy", read_masks(store, 1))
+    arguments = ["--predictions", str(tmp_path / "masks.npy"), "--data", str(data)]
+    assert cli.run(["evaluate", *arguments, "--out", str(tmp_path / "s")]) == 0
+    told = capsys.readouterr().err
+    assert message in told
+    assert bool(told) is bool(message)

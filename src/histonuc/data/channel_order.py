@@ -17,7 +17,7 @@ class ChannelOrder:
     """
 
     def __init__(self) -> None:
-        self._first_max = 0.0
+        self._num_classes, self._first_max = 0, 0.0
         self._pixels = self._first_pixels = self._last_pixels = 0
 
     def add(self, mask: NDArray[Any], where: str) -> None:
@@ -30,12 +30,13 @@ class ChannelOrder:
         Raises:
             ValueError: its background is the first channel.
         """
-        first, last = mask[..., 0], mask[..., -1]
+        self._num_classes = mask.shape[-1] - 1
+        first, last = np.ascontiguousarray(mask[..., 0]), np.ascontiguousarray(mask[..., -1])
         first_max = float(first.max(initial=0))
         if first_max == 1 < last.max(initial=0):
             alone = ~(mask[..., 1:] != 0).any(-1)
             if np.array_equal(first != 0, alone):
-                raise _wrong_order(where)
+                raise self._describe(where)
         self._first_max = max(self._first_max, first_max)
         self._pixels += first.size
         self._first_pixels += int(np.count_nonzero(first))
@@ -52,11 +53,11 @@ class ChannelOrder:
         """
         half = self._pixels / 2
         if self._first_max == 1 and self._first_pixels > half > self._last_pixels:
-            raise _wrong_order(where)
+            raise self._describe(where)
 
-
-def _wrong_order(where: str) -> ValueError:
-    return ValueError(
-        f"{where}: expected the classes and then the background as the last channel, got the "
-        "background in channel 0: save numpy.roll(masks, -1, axis=-1)"
-    )
+    def _describe(self, where: str) -> ValueError:
+        return ValueError(
+            f"{where}: expected the {self._num_classes} classes and then the background (channel "
+            f"{self._num_classes}), got the background in channel 0: save numpy.roll(masks, -1, "
+            "axis=-1)"
+        )

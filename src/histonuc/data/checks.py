@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.data.channel_order import ChannelOrder
 from histonuc.data.flatten import FlatMask
 from histonuc.data.image_checks import StainTally
 from histonuc.data.label_checks import count_parts
@@ -45,10 +46,7 @@ class FoldTally:
     stain: StainTally = field(default_factory=StainTally)
     _image_max: int = 0
     _id_max: int = 0
-    _first_max: int = 0  # of the first channel
-    _pixels: int = 0
-    _first_pixels: int = 0  # non-zero in the first channel
-    _last_pixels: int = 0
+    _order: ChannelOrder = field(default_factory=ChannelOrder)
 
     @property
     def tissues(self) -> Counter[str]:
@@ -76,15 +74,8 @@ class FoldTally:
         Raises:
             ValueError: the background is the first channel.
         """
-        first, last = np.ascontiguousarray(ids[..., 0]), np.ascontiguousarray(ids[..., -1])
-        first_max, last_max = int(first.max()), int(last.max())
-        if first_max == 1 < last_max and _background_first(ids):
-            raise _wrong_order(where)
-        self._first_max = max(self._first_max, first_max)
+        self._order.add(ids, where)
         self._id_max = max(self._id_max, int(flat.official[:, 1].max(initial=0)))
-        self._pixels += first.size
-        self._first_pixels += int(np.count_nonzero(first))
-        self._last_pixels += int(np.count_nonzero(last))
         nuclei = np.bincount(flat.official[:, 0], minlength=_CLASSES)
         self.nuclei += nuclei
         self.visible += np.bincount(flat.channels, minlength=_CLASSES)
@@ -103,9 +94,7 @@ class FoldTally:
                 f"{images}: expected values in 0..255, got at most {self._image_max} in all tiles: "
                 "are the images scaled to 0..1? Multiply them by 255"
             )
-        half = self._pixels / 2
-        if self._first_max == 1 and self._first_pixels > half > self._last_pixels:
-            raise _wrong_order(str(masks))
+        self._order.finish(str(masks))
         refused, _ = self.stain.judge(f"fold {self.number}")
         if refused:
             raise ValueError(f"{images}: {refused}")
@@ -130,15 +119,3 @@ def _facts(flat: FlatMask, width: int) -> dict[str, int]:
         "images with channel 5 inverted": int(flat.background == 0),
         "pixels where channel 5 disagrees": int((~hidden_rows).sum()),
     }
-
-
-def _background_first(ids: NDArray[np.integer]) -> bool:
-    """Whether channel 0 is 1 exactly where no other channel holds anything."""
-    return bool(np.array_equal(ids[..., 0] != 0, ~(ids[..., 1:] != 0).any(-1)))
-
-
-def _wrong_order(where: str) -> ValueError:
-    return ValueError(
-        f"{where}: expected the five classes and then the background (channel 5), got the "
-        "background in channel 0: save numpy.roll(masks, -1, axis=-1)"
-    )

@@ -14,6 +14,7 @@ from histonuc.data.store import Store
 from histonuc.evaluation.classes import ScoredClasses, choose_classes
 from histonuc.evaluation.counting import GroupCounts, count_tile, summarise_tile
 from histonuc.evaluation.folder import write_scores
+from histonuc.evaluation.input_checks import warn_of_stain
 from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen, make_panel
 from histonuc.evaluation.prediction_files import PredictionFiles
 from histonuc.evaluation.prediction_manifest import SaveAs
@@ -66,6 +67,7 @@ def score_model(
         ValueError: see `choose_classes` and `TileSelection.find_tiles`.
     """
     tiles = selection.find_tiles(store)
+    warn_of_stain(store, tiles)
     spec = model.spec
     classes = choose_classes(store.label_space, spec.label_space, binary_only=binary_only)
     predictions = predict_tiles(
@@ -121,6 +123,7 @@ def score_files(
     files, mapped = PredictionFiles(predictions), type_map or {}
     classes = files.choose_classes(store.label_space, mapped, binary_only=binary_only)
     tiles, predicted = selection.find_tiles(store), selection.find_all_parts(store)
+    warn_of_stain(store, tiles)
     found = files.read(store, tiles, classes, mapped, predicted)
     evaluation = score_tiles(pair_with_truth(store, found, classes), classes, progress)
     facts = {"name": predictions.name, "predictions": str(predictions)}

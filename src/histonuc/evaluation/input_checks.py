@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.data.image_checks import StainTally
 from histonuc.metrics.counts import ratio
+
+if TYPE_CHECKING:
+    from histonuc.data.store import Store
+
+log = logging.getLogger(__name__)
 
 _LEAST_AGREEMENT = 0.1
 """Cohen's kappa of nucleus against background below which truth and predictions are strangers: 0
 is what chance gives, and a network after a few steps of training already has more."""
+_NUM_LOOKED_AT = 60
+"""Tiles whose stain is looked at: a few seconds at most, however many are scored."""
 _LEAST_SHARE = 0.005
 """Share of the pixels that must be nucleus on both sides before the agreement tells anything."""
 
@@ -36,3 +47,20 @@ def find_warnings(foreground: NDArray[np.int64]) -> list[str]:
         f"{agreement:.2f}): are the predictions, or the masks of the store, of other images, of "
         "another fold, or in another order?"
     ]
+
+
+def warn_of_stain(store: Store, tiles: NDArray[np.integer]) -> None:
+    """Warn, in the log, of images that do not look like H&E under the masks of the nuclei.
+
+    `histonuc prepare` checks the same, but stores may be older or made by other programs.
+
+    Args:
+        store: where the images and masks are.
+        tiles: rows of `store.tiles` that are scored.
+    """
+    tally = StainTally()
+    for tile in tiles[:: max(len(tiles) // _NUM_LOOKED_AT, 1)].tolist():
+        tally.add(store.image(tile), store.instances(tile))
+    for text in tally.judge(str(store.path)):
+        if text:
+            log.warning("%s", text)
