@@ -252,6 +252,36 @@ def failure_lines(failed: Sequence[Mapping[str, str]]) -> list[str]:
     return lines
 
 
+def find_named(folder: Path, stem: str, suffixes: Sequence[str]) -> Path | None:
+    """The file of a name in a folder, however its accents are coded and its suffix is written.
+
+    macOS and many archives store an accent as a letter of its own (NFD), tables mostly do not (NFC).
+    Where two names differ in the case of the suffix only, the one in small letters is meant.
+
+    Args:
+        folder: where to look; none need be there.
+        stem: the name without its suffix.
+        suffixes: in small letters, the preferred one first.
+
+    >>> from tempfile import mkdtemp
+    >>> folder = Path(mkdtemp())
+    >>> (folder / "cafe\u0301.PNG").touch()
+    >>> find_named(folder, "caf\u00e9", (".tif", ".png")).suffix
+    '.PNG'
+    """
+    exact = (folder / f"{stem}{suffix}" for suffix in suffixes)
+    if (found := next(filter(Path.is_file, exact), None)) is not None:
+        return found
+    wanted = unicodedata.normalize("NFC", stem)
+    files = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+    named = [file for file in files if unicodedata.normalize("NFC", file.stem) == wanted]
+    for suffix in suffixes:
+        for file in named:
+            if file.suffix.lower() == suffix and file.is_file():
+                return file
+    return None
+
+
 def is_text(name: str) -> bool:
     r"""Whether a name has no control characters, line ends or broken code points, as damage makes.
 

@@ -117,6 +117,18 @@ def test_label_images_of_the_truth_score_one(
     json.dumps(scores, allow_nan=False)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_label_images_may_have_suffixes_in_capitals(
+    store: Store, tiles: np.ndarray, tmp_path: Path, suffix: str
+) -> None:
+    folder = write_labels(store, tiles, tmp_path / "p", suffix)
+    for file in list(folder.rglob(f"*{suffix}")):
+        file.rename(file.with_suffix(suffix.upper()))
+    assert summarise(evaluate_predictions(store, tiles, folder))["bpq"] == pytest.approx(
+        1, abs=1e-5
+    )
+
+
 def test_label_images_without_types_are_scored_without_classes(
     store: Store, tiles: np.ndarray, tmp_path: Path
 ) -> None:

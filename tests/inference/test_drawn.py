@@ -166,6 +166,8 @@ def test_a_folder_is_searched_whatever_the_case_of_suffixes(tmp_path):
         (tmp_path / name).write_text("")
     for source, found in (("a.svs", "a.GeoJSON"), ("b.x.tif", "b.x.PNG"), ("c.svs", "c.Png")):
         assert find_regions(tmp_path, Path(source)).name == found
+    (tmp_path / "e\u0301.geojson").write_text("")  # as macOS stores the name: e, then the accent
+    assert find_regions(tmp_path, Path("\u00e9.svs")).name == "e\u0301.geojson"
     for source in ("A.svs", "b.svs"):
         with pytest.raises(ValueError, match="no regions for"):
             find_regions(tmp_path, Path(source))

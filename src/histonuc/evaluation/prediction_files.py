@@ -35,6 +35,7 @@ from histonuc.evaluation.prediction_readers import (
     read_npy,
 )
 from histonuc.evaluation.predictions import Prediction
+from histonuc.files import find_named
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class PredictionFiles:
             self._is_json = self.manifest.save_as == "hovernet"
             self.have_classes = self.manifest.label_space is not None
         else:
-            self._is_json = any(path.glob("*.json"))
+            files = path.iterdir() if path.is_dir() else ()
+            self._is_json = any(file.suffix.lower() == ".json" for file in files)
             self.have_classes = self._is_npy or self._is_json or (path / "types").is_dir()
 
     def choose_classes(
@@ -138,7 +140,9 @@ class PredictionFiles:
         for tile in map(int, tiles):
             shape = store.image(tile).shape[:2]
             if self._is_json:
-                yield tile, read_json_contours(self.path / f"{store.name(tile)}.json", shape, types)
+                name = store.name(tile)
+                file = find_named(self.path, name, (".json",)) or self.path / f"{name}.json"
+                yield tile, read_json_contours(file, shape, types)
             else:
                 yield tile, read_labels(self.path, store.name(tile), shape, types)
 

@@ -16,7 +16,7 @@ from histonuc.data.channel_order import ChannelOrder
 from histonuc.data.folder_files import majority
 from histonuc.data.npy import inspect_npy
 from histonuc.evaluation.predictions import Prediction
-from histonuc.files import reading
+from histonuc.files import find_named, reading
 from histonuc.metrics.official import flatten_channels
 from histonuc.nuclei import make_consecutive
 from histonuc.taxonomy import LabelSpace
@@ -135,10 +135,8 @@ def read_labels(folder: Path, name: str, shape: tuple[int, ...], types: TypeTabl
 
 
 def _find(folder: Path, name: str) -> Path:
-    for suffix in _SUFFIXES:
-        file = folder / f"{name}{suffix}"
-        if file.is_file():
-            return file
+    if (found := find_named(folder, name, _SUFFIXES)) is not None:
+        return found
     raise ValueError(
         f"--predictions: {folder} has no {name}.png (nor {', '.join(_SUFFIXES[1:])}, nor is it a "
         "folder of .json): every tile that is scored needs one; an empty image where none was found"
@@ -156,10 +154,11 @@ def read_label_image(file: Path, shape: tuple[int, ...]) -> NDArray[Any]:
         ValueError: a missing or damaged file, another size, or other numbers.
     """
     with reading(file, "label image"):
-        if file.suffix == ".npy":
+        suffix = file.suffix.lower()
+        if suffix == ".npy":
             _check_size(file, inspect_npy(file).shape[:2], shape)
             pixels = np.load(file, mmap_mode="r", allow_pickle=False)
-        elif file.suffix in (".tif", ".tiff"):
+        elif suffix in (".tif", ".tiff"):
             import tifffile
 
             with tifffile.TiffFile(file) as tiff:

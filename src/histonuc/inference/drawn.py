@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.files import reading
+from histonuc.files import find_named, reading
 from histonuc.inference.tissue import THUMBNAIL_PX, TissueMask
 
 if TYPE_CHECKING:
@@ -54,12 +54,8 @@ def find_regions(path: Path, source: Path) -> Path:
     """
     if path.is_file():
         return path
-    # Where two names differ in case only, the one in lower case: it sorts last.
-    files = sorted(path.iterdir(), reverse=True) if path.is_dir() else []
-    for suffix in SUFFIXES:
-        for file in files:
-            if file.stem == source.stem and file.suffix.lower() == suffix and file.is_file():
-                return file
+    if (found := find_named(path, source.stem, SUFFIXES)) is not None:
+        return found
     raise ValueError(
         f"no regions for {source.name} at {path}: expected a file, or a folder with "
         f"{source.stem}.geojson or {source.stem}.png"
