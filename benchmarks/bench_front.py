@@ -114,7 +114,7 @@ def score(runtime: Any, store: Store, rows: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("models", nargs="*", default=[model.name for model in list_shipped()])
+    parser.add_argument("models", nargs="*", default=[model.name for model in list_shipped()[0]])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--images", type=int, default=12, help="of each data set")
     parser.add_argument("--threads", type=int, default=1)

@@ -24,7 +24,7 @@ OPTIONS = FolderOptions(only=["nucls15", "pannuke3"], label_space="three")
 
 
 def test_the_default_model_is_shipped() -> None:
-    assert DEFAULT_MODEL in [model.name for model in list_shipped()]
+    assert DEFAULT_MODEL in [model.name for model in list_shipped()[0]]
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda path: path.name)

@@ -16,7 +16,8 @@ def list_models() -> Outcome:
     from histonuc.models.loading import list_shipped
 
     lines = ["installed models (histonuc predict --model NAME)"]
-    shipped = [model.to_dict() for model in list_shipped()]
+    models, failed = list_shipped()
+    shipped = [model.to_dict() for model in models]
     for row in shipped:
         sizes = ", ".join(f"{kind} {size:.1f} MB" for kind, size in row["size_mb"].items())
         lines += [
@@ -24,9 +25,12 @@ def list_models() -> Outcome:
             f"{', '.join(row['classes'])}",
             f"  {'':<24} {sizes}",
         ]
+    lines += [f"  {name:<24} cannot be used: {reason}" for name, reason in failed.items()]
+    data: dict[str, Any] = {"shipped": shipped, "failed": failed}
+    exit_code = 1 if failed else 0
     if not is_installed("train"):
         lines += ["", "the trunks need torch to be listed: pip install 'histonuc[train]'"]
-        return Outcome(lines=lines, data={"shipped": shipped})
+        return Outcome(lines=lines, data=data, exit_code=exit_code)
     from histonuc.models.zoo import model_table
     from histonuc.parts import part_names
     from histonuc.representations import REPRESENTATIONS
@@ -38,9 +42,8 @@ def list_models() -> Outcome:
     ]
     representations = [*REPRESENTATIONS, *part_names("representation", REPRESENTATIONS)]
     lines += ["", f"every trunk works with every representation: {', '.join(representations)}"]
-    return Outcome(
-        lines=lines, data={"shipped": shipped, "trunks": [asdict(row) for row in trunks]}
-    )
+    data["trunks"] = [asdict(row) for row in trunks]
+    return Outcome(lines=lines, data=data, exit_code=exit_code)
 
 
 def export_model(

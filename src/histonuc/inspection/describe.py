@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from histonuc.evaluation.glossary import CROSSVAL, name_score
 from histonuc.evaluation.rotations import CROSSVAL_FILE, spread_text
@@ -13,6 +13,9 @@ from histonuc.exports.summary import SUMMARY_FILE
 from histonuc.files import reading
 from histonuc.inspection.description import Description, plain_description, to_lines
 from histonuc.inspection.results import describe_prediction
+
+if TYPE_CHECKING:
+    from histonuc.models.model import ModelSpec
 
 
 def describe(path: Path, *, scene: int | None = None) -> Description:
@@ -39,7 +42,7 @@ def describe(path: Path, *, scene: int | None = None) -> Description:
         if matches:
             with reading(path, "content that histonuc wrote"):
                 return read(path)
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".xml") and path.is_file():
         return _model_file(path)
     if path.is_dir() and not _is_slide_folder(path):
         raise ValueError(
@@ -111,36 +114,34 @@ def _crossval(path: Path) -> Description:
 
 
 def _checkpoint(path: Path) -> Description:
+    from histonuc.models.model import SPEC_KEY, ModelSpec
+
     file = path / "model.safetensors" if path.is_dir() else path
     # The header of a safetensors file is JSON behind its length: no torch needed to read it.
     with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    spec = json.loads(header.get("__metadata__", {}).get("histonuc", "{}"))
-    return plain_description({"kind": "checkpoint", **_spec_facts(spec)})
+        length = int.from_bytes(stream.read(8), "little")
+        if length > file.stat().st_size:
+            raise ValueError(f"its header would have {length} bytes")
+        text = json.loads(stream.read(length)).get("__metadata__", {}).get(SPEC_KEY)
+    if text is None:
+        return plain_description({"kind": "checkpoint", "note": "no histonuc description inside"})
+    return plain_description({"kind": "checkpoint", **_spec_facts(ModelSpec.from_json(text))})
 
 
 def _model_file(path: Path) -> Description:
-    from histonuc.models.loading import load_model
+    from histonuc.models.exported import read_exported
 
-    runtime = load_model(str(path))
-    return plain_description(
-        {
-            "kind": "model file",
-            "size_mb": round(path.stat().st_size / 1e6, 1),
-            "mpp": runtime.spec.mpp,
-            "classes": ", ".join(runtime.spec.label_space.classes),
-        }
-    )
+    size_mb = round(path.stat().st_size / 1e6, 1)
+    facts = _spec_facts(read_exported(path).spec)
+    return plain_description({"kind": "model file", "size_mb": size_mb, **facts})
 
 
-def _spec_facts(spec: dict[str, Any]) -> dict[str, Any]:
-    if not spec:
-        return {"note": "no histonuc description inside"}
+def _spec_facts(spec: ModelSpec) -> dict[str, Any]:
     return {
-        "trunk": spec["trunk"],
-        "representation": spec["representation"],
-        "mpp": spec["mpp"],
-        "classes": ", ".join(spec["label_space"]["classes"]),
+        "trunk": spec.trunk,
+        "representation": spec.representation,
+        "mpp": spec.mpp,
+        "classes": ", ".join(spec.label_space.classes),
     }
 
 

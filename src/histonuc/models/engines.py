@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from histonuc.extras import require
 from histonuc.files import file_sha256
-from histonuc.models.exported import openvino_core, read_exported
+from histonuc.models.exported import exported_sha256, openvino_core, read_exported
 from histonuc.models.model import Model, ModelSpec
 from histonuc.representations import Representation
 
@@ -51,7 +51,7 @@ class ExportedModel:
         exported = read_exported(path)
         graph = exported.graph
         self.name = name or path.stem
-        self.sha256 = file_sha256(path if path.suffix == ".onnx" else path.with_suffix(".bin"))
+        self.sha256 = exported_sha256(path)
         self.spec: ModelSpec = exported.spec
         self.representation: Representation = self.spec.build_representation()
         is_int8 = any(node.get_type_name() == "FakeQuantize" for node in graph.get_ordered_ops())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from histonuc.extras import require
 from histonuc.files import replacing
 from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts
+from histonuc.models.checksum import sign_file
 from histonuc.models.engines import ExportedModel, TorchModel
 from histonuc.models.exported import describe_model, openvino_core
 from histonuc.models.loading import find_checkpoint
@@ -134,6 +135,7 @@ def _write_openvino(graph: Path, network: Network, out: Path, *, compress: bool)
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.xml"
         load_openvino().save_model(model, str(draft), compress_to_fp16=compress)
+        sign_file(draft)
         # The .xml comes last: where it is, its weights are.
         for suffix in (".bin", ".xml"):
             with replacing(out.with_suffix(suffix)) as target:

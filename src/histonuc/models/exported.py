@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from histonuc.files import file_sha256
+from histonuc.models.checksum import CHECKSUM_KEY, UNSIGNED, check_file
 from histonuc.models.model import SPEC_KEY, ModelSpec
 from histonuc.offline import load_openvino
 
@@ -55,11 +59,22 @@ class Exported:
 def describe_model(spec: ModelSpec, min_size: int) -> dict[str, str]:
     """The metadata that an exported file carries, as `read_exported` takes it back.
 
+    Its checksum is a place for one: see `sign_file`.
+
     Args:
         spec: what the model was built from.
         min_size: smallest height and width that the graph takes, in pixels.
     """
-    return {SPEC_KEY: spec.to_json(), MIN_SIZE_KEY: str(min_size)}
+    sizes = {MIN_SIZE_KEY: str(min_size), CHECKSUM_KEY: UNSIGNED}
+    return {SPEC_KEY: spec.to_json(), **sizes}
+
+
+def exported_sha256(path: Path) -> str:
+    """SHA-256 of an exported model, in hex: of its file, or of both where it has two."""
+    if path.suffix == ".onnx":
+        return file_sha256(path)
+    both = (path, path.with_suffix(".bin"))
+    return hashlib.sha256("".join(map(file_sha256, both)).encode()).hexdigest()
 
 
 def read_exported(path: Path) -> Exported:
@@ -79,6 +94,7 @@ def read_exported(path: Path) -> Exported:
             f"{path} is damaged or was not written by histonuc: it has no {SPEC_KEY!r} inside; "
             "write one with `histonuc export-model RUN --out FILE.onnx`"
         )
+    check_file(path)
     try:
         graph = openvino_core().read_model(path)
     except RuntimeError as error:
@@ -90,8 +106,17 @@ def read_exported(path: Path) -> Exported:
             info[key] = str(graph.get_rt_info(place).value)
     if SPEC_KEY not in info:
         raise ValueError(f"{path} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
-    return Exported(
-        graph=graph,
-        spec=ModelSpec.from_json(info[SPEC_KEY]),
-        min_size=int(info.get(MIN_SIZE_KEY, 1)),
-    )
+    smallest = info.get(MIN_SIZE_KEY, "1")
+    if not re.fullmatch("[1-9][0-9]{0,3}", smallest):
+        raise ValueError(f"{path} is damaged: it takes images from {smallest[:20]!r} pixels up")
+    try:
+        spec = ModelSpec.from_json(info[SPEC_KEY])
+        channels = spec.build_representation().channels
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}") from None
+    shape = graph.output(0).get_partial_shape()
+    if shape.rank.is_dynamic or len(shape) != 4 or str(shape[1]) != str(channels):
+        raise ValueError(
+            f"{path} is damaged: its description asks for {channels} maps, it gives {shape}"
+        )
+    return Exported(graph=graph, spec=spec, min_size=int(smallest))

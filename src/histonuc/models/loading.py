@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from histonuc.files import one_line
 from histonuc.models.engines import ExportedModel, MirroredModel, Precision, TorchModel
 from histonuc.models.exported import GRAPH_SUFFIXES, INT8_SUFFIX, read_exported
 from histonuc.models.model import Model
@@ -102,11 +103,15 @@ def find_checkpoint(path: Path) -> Path | None:
     return None
 
 
-def list_shipped() -> list[ShippedModel]:
-    """The models that can be called by name."""
-    models = []
+def list_shipped() -> tuple[list[ShippedModel], dict[str, str]]:
+    """The models that can be called by name, and why others of the folders cannot, by name."""
+    models, failed = [], {}
     for name, path in sorted(shipped_files().items()):
-        spec = read_exported(path).spec
+        try:
+            spec = read_exported(path).spec
+        except (ValueError, OSError) as error:
+            failed[name] = one_line(error)
+            continue
         model = ShippedModel(
             name=name,
             trunk=spec.trunk,
@@ -120,7 +125,7 @@ def list_shipped() -> list[ShippedModel]:
             classes=spec.label_space.classes,
         )
         models.append(model)
-    return models
+    return models, failed
 
 
 def shipped_files() -> dict[str, Path]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from histonuc.files import is_text, one_line
 from histonuc.parts import find_part
 from histonuc.representations import REPRESENTATIONS, Representation, build_representation
 from histonuc.taxonomy import LabelSpace
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 SPEC_KEY = "histonuc"
 """Key of the JSON text of a `ModelSpec` in the metadata of every kind of model file."""
+
+
+MAX_TRUNK_NUMBER = 2048
+"""Largest number among a trunk's options: a network of depth 1e9 would never be built."""
+MAX_NUMBER = 1_000_000
+"""Largest number among a representation's options."""
+_MAX_TEXT = 100_000
+"""Longest JSON text of a spec, in characters; those of the shipped models have 700."""
+_MAX_ITEMS = 64
+"""Most options, and most items of an option."""
+_PLAUSIBLE_MPP = (0.01, 100.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +54,18 @@ class ModelSpec:
     representation_options: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        low, high = _PLAUSIBLE_MPP
+        if not low <= self.mpp <= high:  # nor NaN
+            raise ValueError(f"a model's mpp: expected {low:g} to {high:g}, got {self.mpp:g}")
+        for name in (self.trunk, self.representation, *self.label_space.classes):
+            if not is_text(name) or len(name) > 100:
+                raise ValueError(
+                    f"a name of at most 100 characters was expected, got {name!r:.120}"
+                )
+        _check_options("trunk", self.trunk_options, MAX_TRUNK_NUMBER)
+        _check_options("representation", self.representation_options, MAX_NUMBER)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON and YAML; `from_dict` reads it back."""
         origins = {"origins": dict(self.origins)} if self.origins else {}
@@ -60,20 +84,23 @@ class ModelSpec:
         """Inverse of `to_dict`.
 
         Raises:
-            ValueError: a key is missing.
+            ValueError: a key is missing, or a value is not what it should be.
         """
         missing = {"trunk", "representation", "label_space", "mpp"} - set(record)
         if missing:
             raise ValueError(f"model description without {sorted(missing)}: got {sorted(record)}")
-        return cls(
-            trunk=str(record["trunk"]),
-            representation=str(record["representation"]),
-            label_space=LabelSpace.from_dict(record["label_space"]),
-            mpp=float(record["mpp"]),
-            trunk_options=dict(record.get("trunk_options", {})),
-            representation_options=dict(record.get("representation_options", {})),
-            origins=dict(record.get("origins", {})),
-        )
+        try:
+            return cls(
+                trunk=str(record["trunk"]),
+                representation=str(record["representation"]),
+                label_space=LabelSpace.from_dict(record["label_space"]),
+                mpp=float(record["mpp"]),
+                trunk_options=dict(record.get("trunk_options", {})),
+                representation_options=dict(record.get("representation_options", {})),
+                origins=dict(record.get("origins", {})),
+            )
+        except (TypeError, LookupError, AttributeError, OverflowError) as error:
+            raise ValueError(f"model description: {one_line(error)}") from None
 
     def to_json(self) -> str:
         """The text that model files carry in their metadata under `SPEC_KEY`."""
@@ -84,9 +111,17 @@ class ModelSpec:
         """Inverse of `to_json`.
 
         Raises:
-            ValueError: the text is no JSON, or a key is missing.
+            ValueError: no JSON of a description, a long or deep one, or as of `from_dict`.
         """
-        return cls.from_dict(json.loads(text))
+        if len(text) > _MAX_TEXT:
+            raise ValueError(f"model description of {len(text)} characters: expected {_MAX_TEXT}")
+        try:
+            record = json.loads(text)
+        except RecursionError:
+            raise ValueError("model description: nested too deeply") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"model description: expected an object, got {text!r:.80}")
+        return cls.from_dict(record)
 
     def build_representation(self) -> Representation:
         """The representation described, ready to encode and decode.
@@ -97,6 +132,29 @@ class ModelSpec:
         name, origin = self.representation, self.origins.get("representation", "")
         find_part("representation", name, REPRESENTATIONS, origin)
         return build_representation(name, len(self.label_space), **self.representation_options)
+
+
+def _check_options(kind: str, options: Mapping[str, Any], most: int) -> None:
+    """Refuse options that describe something of a size that nobody can build.
+
+    Args:
+        kind: of the part, for the error.
+        options: by name: numbers, texts, and lists of them.
+        most: the largest number.
+    """
+    values = [
+        list(value) if isinstance(value, list | tuple) else [value] for value in options.values()
+    ]
+    if max(map(len, [options, *values])) > _MAX_ITEMS:
+        raise ValueError(f"{kind} options: expected {_MAX_ITEMS} items at most")
+    for name, value in zip(options, values, strict=True):
+        for item in value:
+            if isinstance(item, list | tuple | dict):
+                raise ValueError(
+                    f"{kind} option {name!r}: expected numbers or texts, got {item!r:.80}"
+                )
+            if isinstance(item, int | float) and not abs(item) <= most:
+                raise ValueError(f"{kind} option {name!r}: expected {most} at most, got {item:g}")
 
 
 class Model(Protocol):

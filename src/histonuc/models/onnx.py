@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from histonuc.files import replacing
+from histonuc.models.checksum import sign_file
 from histonuc.models.exported import describe_model
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def export_onnx(network: Network, path: Path, *, precision: str = "fp32") -> Pat
     onnx.checker.check_model(proto)
     with replacing(path) as draft:
         onnx.save_model(proto, str(draft), format="protobuf")
+        sign_file(draft)
     return path
 
 
@@ -117,6 +119,7 @@ def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> P
                 op_types_to_quantize=["Conv", "Clip", "Relu", "Add", "Concat"],
                 nodes_to_exclude=[*convolutions[:2], convolutions[-1], *last],
             )
+            sign_file(draft)
     finally:
         root.setLevel(level)
     return path

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from histonuc.field_checks import refuse_unknown
 from histonuc.files import one_line, replacing
+from histonuc.models.checksum import CHECKSUM_KEY, UNSIGNED, check_file, sign_file
 from histonuc.models.model import SPEC_KEY, ModelSpec
 from histonuc.models.network import Network
 from histonuc.parts import find_origin, find_part, part_names
@@ -103,7 +105,8 @@ def save_network(
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     described = (spec or network.spec).to_json()
     with replacing(file) as draft:
-        save_file(state, draft, metadata={SPEC_KEY: described})
+        save_file(state, draft, metadata={SPEC_KEY: described, CHECKSUM_KEY: UNSIGNED})
+        sign_file(draft)
     return file
 
 
@@ -126,13 +129,15 @@ def load_network(path: Path) -> Network:
         raise ValueError(f"{file} is damaged or no safetensors file: {error}") from None
     if SPEC_KEY not in metadata:
         raise ValueError(f"{file} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
+    check_file(file)
     try:
         spec = ModelSpec.from_json(metadata[SPEC_KEY])
         with torch.device("meta"):  # no time spent on weights that are replaced at once
             network = build_network(spec)
         network.load_state_dict(state, assign=True)
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"{file} cannot be loaded by this version of histonuc: {error}") from None
+    except (ValueError, RuntimeError, TypeError, OverflowError) as error:
+        reason = shorten(one_line(error), 500, placeholder=" ...")  # may name thousands of tensors
+        raise ValueError(f"{file} cannot be loaded by this version of histonuc: {reason}") from None
     return network.eval()
 
 
