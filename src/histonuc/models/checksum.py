@@ -55,7 +55,7 @@ def check_file(path: Path) -> None:
         with path.open("rb") as stream:
             stream.seek(place[0])
             intact = stream.read(len(UNSIGNED)) == digest.encode()
-    elif path.parent == WEIGHTS:
+    elif path.resolve().parent == WEIGHTS.resolve():
         card = WEIGHTS / f"{path.name.partition('.')[0]}.md"
         intact = digest in card.read_text(encoding="utf-8")
     else:
