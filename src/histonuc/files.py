@@ -255,7 +255,7 @@ def failure_lines(failed: Sequence[Mapping[str, str]]) -> list[str]:
 def find_named(folder: Path, stem: str, suffixes: Sequence[str]) -> Path | None:
     """The file of a name in a folder, however its accents are coded and its suffix is written.
 
-    macOS and many archives store an accent as a letter of its own (NFD), tables mostly do not (NFC).
+    macOS and many archives store an accent as a letter of its own (NFD), most tables do not (NFC).
     Where two names differ in the case of the suffix only, the one in small letters is meant.
 
     Args:
