@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from histonuc.metrics import matching
-from histonuc.metrics.matching import contingency, match
+from histonuc.metrics.matching import add_covered, contingency, match, match_classes
+from histonuc.nuclei import CoveredPixels
 
 _labels = arrays(np.int32, (9, 11), elements=st.integers(0, 5))
 
@@ -94,3 +95,20 @@ def test_huge_ids_need_no_huge_table() -> None:
     assert table.truth_ids.tolist() == [5, 2_000_000_000]
     assert table.prediction_ids.tolist() == [7, 2_000_000_000]
     assert table.intersection.tolist() == [1, 1]
+
+
+def test_of_two_nuclei_that_became_one_class_the_better_one_is_matched() -> None:
+    """Two outlines of one nucleus, in channels of two classes that were merged."""
+    truth, prediction = np.zeros((2, 4, 12), np.int32)
+    truth[:, 0:6], truth[:, 6:8] = 1, 2  # nucleus 2 lies below nucleus 1 from column 2 on
+    prediction[:, 0:7] = 1
+    hidden = np.flatnonzero((truth == 1) & (np.arange(12) >= 2))
+    types = np.array([0, 1, 1], np.int32)
+    covered = CoveredPixels(pixel=hidden, nucleus=np.full(len(hidden), 2), types=types)
+    table = contingency(truth, prediction)
+    whole = add_covered(table, truth, prediction, covered, None)
+    assert sorted(match(whole).iou.tolist()) == [5 / 8, 6 / 7]  # both are above one half
+    found = match_classes(table, types, np.array([0, 1], np.int32), num_classes=1, whole=whole)
+    assert found.num_truth.tolist() == [2, 2]
+    assert found.num_predicted.tolist() == [1, 1]
+    assert found.iou[found.kind == 1].tolist() == [6 / 7]

@@ -118,7 +118,8 @@ def test_the_stores_flat_map_and_overlaps_score_as_the_masks(
     flat = flatten_mask(true)
     types = np.append(0, flat.channels + 1).astype(np.int32)
     channels, ids = np.append(-1, flat.channels), np.append(0, flat.original_ids)
-    covered = find_covered(flat.overlaps, channels, ids, types, num_classes=4, width=9)
+    each = np.arange(1, 5, dtype=np.int32)
+    covered = find_covered(flat.overlaps, channels, ids, types, each, width=9)
     labels, rest = flatten_channels(pred, 4)
     table = contingency(flat.instances, labels)
     matches = match_classes(

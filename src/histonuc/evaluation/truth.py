@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,16 +68,24 @@ class TruthReader:
         Args:
             tile: row of the store.
         """
-        merged = bool(self._classes.comprised)
+        types, covered = self._store.types(tile), self._store.covered(tile)
+        if self._classes.comprised:
+            types = self._classes.merge_types(self._store.candidates(tile))
+            if covered is not None:
+                covered = self._merge_covered(covered, types)
         return TileTruth(
             tile=tile,
             **{name: values[tile] for name, values in self._columns.items()},
             mpp=self._store.mpp(tile),
             image=self._store.image(tile),
             labels=self._store.instances(tile),
-            types=self._classes.merge_types(self._store.candidates(tile))
-            if merged
-            else self._store.types(tile),
-            # Nuclei of one class must not overlap, and two that are merged into one class may.
-            covered=None if merged else self._store.covered(tile),
+            types=types,
+            covered=covered,
         )
+
+    def _merge_covered(self, covered: CoveredPixels, types: NDArray[np.int32]) -> CoveredPixels:
+        """The covered pixels with merged classes; nuclei that are covered wholly come last."""
+        hidden = covered.types[len(types) :]
+        candidates = np.where(hidden > 0, 1 << np.maximum(hidden - 1, 0), 0).astype(np.uint32)
+        merged = np.concatenate([types, self._classes.merge_types(candidates)])
+        return replace(covered, types=merged)

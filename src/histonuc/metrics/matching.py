@@ -158,7 +158,7 @@ def add_covered(
     """The table with the nuclei whole, as they lie in one channel a class.
 
     Afterwards nuclei of different classes may share pixels, so only pairs of one class have the
-    unique partner that `match` promises.
+    unique partner that `match` promises; where classes were merged, not even those.
 
     Args:
         table: contingency of the two flat label images.
@@ -271,12 +271,29 @@ def match_classes(
         counted = np.ones(len(predicted_type), bool)
         counted[pairs.prediction[pair_type == 0]] = False
         same = (pair_type == predicted_type[pairs.prediction]) & (pair_type > 0)
+        if whole is not table:
+            same[same] = _find_unique(pairs, same)
         size = num_classes + 1
         num_truth[1:] = np.bincount(truth_type, minlength=size)[1:]
         num_predicted[1:] = np.bincount(predicted_type[counted], minlength=size)[1:]
         kind = np.concatenate([kind, pair_type[same].astype(np.int64)])
         iou = np.concatenate([iou, pairs.iou[same]])
     return ClassMatches(num_truth=num_truth, num_predicted=num_predicted, kind=kind, iou=iou)
+
+
+def _find_unique(pairs: Matches, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the chosen pairs (k,) are the best both of their nuclei have.
+
+    Nuclei of one class overlap where classes that had a channel each were merged into one, so a
+    nucleus may have two partners above 0.5.
+    """
+    best_first = np.argsort(-pairs.iou[chosen], kind="stable")
+    unique = np.ones(len(best_first), bool)
+    for side in (pairs.truth[chosen], pairs.prediction[chosen]):
+        first = np.zeros(len(best_first), bool)
+        first[best_first[np.unique(side[best_first], return_index=True)[1]]] = True
+        unique &= first
+    return unique
 
 
 def _compact(
