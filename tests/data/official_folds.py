@@ -35,6 +35,12 @@ def draw_fold(seed: int, tiles: int = 3, dtype: Any = np.float64) -> dict[str, n
 
 FLAT = ("fold{k}/images.npy", "fold{k}/masks.npy", "fold{k}/types.npy")
 
+LAYOUT_OF_SYNTH = {
+    "images": "Fold {k}/images/fold{k}/images.npy",
+    "masks": "Fold {k}/masks/fold{k}/masks.npy",
+    "types": "Fold {k}/images/fold{k}/types.npy",
+}
+
 
 def write_fold(
     raw: Path, number: int, arrays: dict[str, np.ndarray], layout: tuple[str, ...] = FLAT

@@ -17,14 +17,10 @@ from histonuc.data.flatten import flatten_mask, paint_official_mask
 from histonuc.data.pannuke import find_folds, prepare_pannuke
 from histonuc.data.store import Store
 
-from .official_folds import FLAT, SIDE, assert_holds, draw_fold, write_fold
+from .official_folds import FLAT, LAYOUT_OF_SYNTH, SIDE, assert_holds, draw_fold, write_fold
 
 LAYOUTS = {
-    "official": (
-        "Fold {k}/images/fold{k}/images.npy",
-        "Fold {k}/masks/fold{k}/masks.npy",
-        "Fold {k}/images/fold{k}/types.npy",
-    ),
+    "official": tuple(LAYOUT_OF_SYNTH.values()),
     "flat": FLAT,
     "nested": ("fold{k}/images/images.npy", "fold{k}/masks/masks.npy", "fold{k}/images/types.npy"),
     "fold_k": ("fold_{k}/images.npy", "fold_{k}/masks.npy", "fold_{k}/types.npy"),
