@@ -302,3 +302,46 @@ def write_slide(kind, folder, levels):
     """A slide of a kind; the path to open."""
     WRITERS[kind](folder / kind, levels)
     return folder / kind
+
+
+def write_scn(path, corner=(1024, 768), side=512, whole=4096, mpp=0.25):
+    """A Leica SCN of a collection of `whole` pixels, scanned in a square at a corner."""
+    nm = round(mpp * 1000)
+    rng = np.random.default_rng(0)
+    tissue = rng.normal((205, 150, 190), 12, (side, side, 3)).clip(0, 255).astype(np.uint8)
+    half = np.ascontiguousarray(tissue[::2, ::2])
+    macro = np.full((256, 256, 3), 240, np.uint8)
+
+    def image(number, view, dimensions, lens):
+        sizes = "".join(
+            f'<dimension sizeX="{px}" sizeY="{px}" r="{r}" ifd="{ifd}"/>'
+            for r, (px, ifd) in enumerate(dimensions)
+        )
+        width, left, top = view
+        pixels = f'<pixels sizeX="{dimensions[0][0]}" sizeY="{dimensions[0][0]}">{sizes}</pixels>'
+        shown = (
+            f'<view sizeX="{width}" sizeY="{width}" offsetX="{left}" offsetY="{top}" spacingZ="0"/>'
+        )
+        light = "<illuminationSource>brightfield</illuminationSource>"
+        settings = f"<objectiveSettings><objective>{lens}</objective></objectiveSettings>"
+        settings += f"<illuminationSettings><numericalAperture>0.65</numericalAperture>{light}"
+        return (
+            f'<image name="image{number}" uuid="urn:uuid:{number}">'
+            '<creationDate>2015-01-01T00:00:00Z</creationDate><device model="Leica SCN400" '
+            f'version="1.5"/>{pixels}{shown}<scanSettings>{settings}</illuminationSettings>'
+            "</scanSettings></image>"
+        )
+
+    images = image(0, (whole * nm, 0, 0), [(256, 0)], 1)
+    view = (side * nm, corner[0] * nm, corner[1] * nm)
+    images += image(1, view, [(side, 1), (side // 2, 2)], 40)
+    xml = (
+        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" '
+        f'uuid="urn:uuid:8"><collection name="a" uuid="urn:uuid:9" sizeX="{whole * nm}" '
+        f'sizeY="{whole * nm}" barcode="">{images}</collection></scn>'
+    )
+    options = {"tile": (256, 256), "photometric": "rgb", "compression": "jpeg", "metadata": None}
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        tiff.write(macro, description=xml, **options)
+        for level, px in ((tissue, nm), (half, 2 * nm)):
+            tiff.write(level, resolution=(1e7 / px, 1e7 / px), resolutionunit=3, **options)
