@@ -70,7 +70,7 @@ class _Source:
 
 def prepare_folder(
     directories: str | Path | Sequence[str | Path],
-    out: Path,
+    out: str | Path,
     options: FolderOptions | None = None,
     *,
     overwrite: bool = False,
@@ -106,7 +106,7 @@ def prepare_folder(
     folds = assign_folds(rows, options.num_folds, options.seed, check_only)
     tally = FolderTally(space=space, num_folds=options.num_folds)
     source = ", ".join(map(str, places))
-    with StoreWriter(out, space, source=source, overwrite=overwrite) as writer:
+    with StoreWriter(Path(out), space, source=source, overwrite=overwrite) as writer:
         for row, fold, mpp in zip(rows, folds, scales, strict=True):
             source_facts = _Source(
                 classes=classes[row.dataset],

@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 
 def prepare_pannuke(
-    raw: Path,
-    out: Path,
+    raw: str | Path,
+    out: str | Path,
     *,
     folds: Sequence[int] = (),
     mpp: float = 0.25,
