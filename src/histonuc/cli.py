@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from cyclopts import App, Parameter
 
@@ -17,6 +19,7 @@ from histonuc import commands
 from histonuc._version import __version__
 from histonuc.commands.config_file import PRINTED_BY, read_config
 from histonuc.parts import load_plugin
+from histonuc.plain_text import never_fail, readable
 
 app = App(
     name="histonuc",
@@ -67,6 +70,8 @@ for _command in (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the ``histonuc`` program."""
+    for stream in (sys.stdout, sys.stderr):
+        never_fail(stream)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -75,15 +80,14 @@ def run(arguments: Sequence[str]) -> int:
     tokens = list(arguments)
     as_json, debug = "--json" in tokens, "--debug" in tokens
     tokens = [token for token in tokens if token not in ("--json", "--debug")]
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(message)s",
-        stream=sys.stderr,
-        force=True,
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    level = logging.DEBUG if debug else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler], force=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
+        _check_out(tokens)
         outcome = app(_with_files(tokens))
     except (ValueError, OSError) as error:
         if debug:
@@ -96,10 +100,43 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     if not isinstance(outcome, commands.Outcome):  # --help and --version print for themselves
         return 0
-    text = json.dumps(outcome.data, indent=2) if as_json else "\n".join(outcome.lines)
+    text = json.dumps(_whole(outcome.data), indent=2) if as_json else "\n".join(outcome.lines)
     if text:
         sys.stdout.write(text + "\n")
     return outcome.exit_code
+
+
+class _Formatter(logging.Formatter):
+    """Names of files in a message cannot command the terminal; line ends stay."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(readable, super().formatMessage(record).split("\n")))
+
+
+def _whole(value: Any) -> Any:
+    """JSON-able data without the half characters of names that are not UTF-8."""
+    if isinstance(value, Mapping):
+        return {_whole(name): _whole(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_whole(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return re.sub("[\ud800-\udfff]", lambda half: readable(half[0]), value)
+
+
+def _check_out(tokens: Sequence[str]) -> None:
+    """Refuse results in a place whose name is no text: most formats cannot be written there.
+
+    Raises:
+        ValueError: such a name.
+    """
+    for flag, word in zip(["", *tokens], [*tokens, ""], strict=True):
+        named = word if flag == "--out" else word.removeprefix("--out=")
+        if named != word or flag == "--out":
+            try:
+                named.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"--out {readable(named)}: expected a name in UTF-8") from None
 
 
 def _with_files(tokens: list[str]) -> list[str]:

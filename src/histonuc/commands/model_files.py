@@ -36,7 +36,7 @@ def list_models() -> Outcome:
     from histonuc.representations import REPRESENTATIONS
 
     trunks = model_table()
-    lines += ["", f"{'trunk':<22}{'parameters':>14}{'GFLOPs at 256²':>18}"]
+    lines += ["", f"{'trunk':<22}{'parameters':>14}{'GFLOPs at 256 px':>18}"]
     lines += [
         f"{row.trunk:<22}{row.num_parameters / 1e6:>12.2f} M{row.gflops:>18.1f}" for row in trunks
     ]

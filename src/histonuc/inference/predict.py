@@ -22,6 +22,7 @@ from histonuc.inference.sources import find_inputs, fingerprint, name_folders
 from histonuc.models.engines import num_cores
 from histonuc.models.loading import load_model
 from histonuc.models.model import Model
+from histonuc.plain_text import readable
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,9 @@ def predict(
         )
     options.check_for(model.spec.mpp)
     summary = PredictSummary(out=out)
-    summary.failed.extend({"source": str(path), "error": why} for path, why in missing.items())
+    summary.failed.extend(
+        {"source": readable(str(path)), "error": why} for path, why in missing.items()
+    )
     with (
         open_meter(len(sources)) as meter,
         connect(options.cluster) if options.cluster else nullcontext() as client,
@@ -117,7 +120,7 @@ def predict(
                 if options.overwrite:
                     folder.remove_parts()
                 elif finished := _read_finished(source, folder, key, options, model):
-                    summary.skipped.append(str(source))
+                    summary.skipped.append(readable(str(source)))
                     summary.items.append(finished)
                     continue
                 summary.items.append(
@@ -125,7 +128,7 @@ def predict(
                 )
             except Exception as error:  # whatever ails one input must not cost the others
                 summary.failed.append(
-                    {"source": str(source), "error": log_failure(source, error, log)}
+                    {"source": readable(str(source)), "error": log_failure(source, error, log)}
                 )
     _write_summary(summary)
     return summary

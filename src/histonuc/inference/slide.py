@@ -38,6 +38,7 @@ from histonuc.inference.sources import check_unchanged, content_sha256
 from histonuc.inference.tiles import Box, Part, TileResult, make_parts
 from histonuc.models.model import Model
 from histonuc.nuclei import Nuclei
+from histonuc.plain_text import readable
 from histonuc.slides import Slide, open_slide
 
 if TYPE_CHECKING:
@@ -75,14 +76,14 @@ def predict_slide(
     """
     clock = Clock()
     with clock.stage("total"), _open(source, options) as slide:
-        scale = resolve_scale(slide, source.name, options.mpp, model.spec.mpp)
+        scale = resolve_scale(slide, readable(source.name), options.mpp, model.spec.mpp)
         with clock.stage("plan"):
             plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
             probes = choose_probes(plan, scale)
             warnings = [*slide.notes, *scale.warnings, *plan.warnings]
             warnings += probe_scale(slide, plan, model, probes)
         warnings += folder.begin({**key, "mpp_xy": plan.mpp_xy, "version": __version__})
-        meter.start(source.name, len(plan.tiles))
+        meter.start(readable(source.name), len(plan.tiles))
         tally = Tally(label_space=model.spec.label_space, mpp=plan.mpp)
         if client is None:
             analysed = partial(
@@ -98,10 +99,10 @@ def predict_slide(
         warnings += _damage_warnings(plan, tally)
         warnings += judge_scale(slide, plan, model, tally, is_probed=bool(probes))
         with clock.stage("write"):
-            write_pictures(slide, folder.table, tally, folder.path, source.name)
+            write_pictures(slide, folder.table, tally, folder.path, readable(source.name))
     check_unchanged(source, key)
     result = _measure(slide, scale, plan, tally)(
-        source=str(source),
+        source=readable(str(source)),
         folder=str(folder.path),
         geojson_bytes=folder.geojson.stat().st_size if options.geojson else None,
         warnings=tuple(warnings),
@@ -132,7 +133,7 @@ def is_readable_again(
     if not missing:
         return False
     with _open(source, options) as slide:
-        scale = resolve_scale(slide, source.name, options.mpp, model.spec.mpp)
+        scale = resolve_scale(slide, readable(source.name), options.mpp, model.spec.mpp)
         plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
         lacking = (tile for tile in plan.tiles if tile.core in missing)
         return any(can_read(slide, plan, tile) for tile in lacking)
@@ -145,7 +146,7 @@ def _open(source: Path, options: PredictOptions) -> Slide:
 def _table_facts(slide: Slide, source: Path, plan: Plan, model: Model) -> dict[str, Any]:
     """What the table of nuclei says of itself."""
     return {
-        "source": source.name,
+        "source": readable(source.name),
         "image_size": list(slide.size),
         "mpp_xy": list(plan.mpp_xy),
         "model": model.name,

@@ -12,6 +12,7 @@ from typing import Any
 from histonuc.exports.summary import SUMMARY_FILE
 from histonuc.files import one_line
 from histonuc.inference.results import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, ResultFolder
+from histonuc.plain_text import readable
 from histonuc.slides import KNOWN_SUFFIXES, check_regular, is_slide_folder, series_uid
 
 _BLOCKS, _BLOCK_BYTES = 64, 1 << 20
@@ -76,7 +77,8 @@ def name_folders(sources: Sequence[Path], out: Path) -> list[ResultFolder]:
     taken = {SUMMARY_FILE}
     folders = []
     for source in sources:
-        name, number = source.stem, 1
+        stem = readable(source.stem)
+        name, number = stem, 1
         # File systems may not tell cases apart.
         while (
             name.lower() in taken
@@ -84,7 +86,7 @@ def name_folders(sources: Sequence[Path], out: Path) -> list[ResultFolder]:
             or _is_of_another(out / name, source)
         ):
             number += 1
-            name = f"{source.stem}-{number}"
+            name = f"{stem}-{number}"
         taken.add(name.lower())
         folders.append(ResultFolder(out / name))
     return folders
@@ -97,7 +99,7 @@ def fingerprint(source: Path) -> dict[str, Any]:
     """
     stat = source.stat()
     facts: dict[str, Any] = {
-        "source": str(source.resolve()),
+        "source": readable(str(source.resolve())),
         "bytes": stat.st_size,
         "modified_ns": stat.st_mtime_ns,
     }
