@@ -100,7 +100,10 @@ def run(arguments: Sequence[str]) -> int:
         return 130
     if not isinstance(outcome, commands.Outcome):  # --help and --version print for themselves
         return 0
-    text = json.dumps(_whole(outcome.data), indent=2) if as_json else "\n".join(outcome.lines)
+    lines = "\n".join(outcome.lines).split("\n")
+    text = (
+        json.dumps(_whole(outcome.data), indent=2) if as_json else "\n".join(map(readable, lines))
+    )
     if text:
         sys.stdout.write(text + "\n")
     return outcome.exit_code
