@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
+from histonuc import cli
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.plan import make_plan
 from histonuc.inference.predict import predict
@@ -89,3 +93,35 @@ def test_sizes_that_no_tissue_has(judged) -> None:
         assert "really 0.25 microns" in note
         assert "--mpp" in note
     assert judged(high * 2, 3) == ()
+
+
+def said_of(path: Path, out: Path, capsys, *words: str) -> tuple[int, str]:
+    """Exit code of `histonuc predict`, and everything it says, in one line."""
+    code = cli.run(["predict", str(path), "--out", str(out), *words])
+    return code, " ".join("".join(capsys.readouterr()).split())
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.5, 1.0])
+def test_a_slide_without_a_scale_is_refused_with_the_likely_one(
+    shared_data, tmp_path, capsys, mpp
+) -> None:
+    files = sorted((shared_data / "monuseg/images").glob("*.jpg"))[:2]
+    images = [cv2.imread(str(file))[: round(2000 * mpp)] for file in files]
+    mosaic = np.concatenate(images, 1)[:1000, : round(4000 * mpp)]
+    shrunk = cv2.resize(mosaic, None, fx=0.25 / mpp, fy=0.25 / mpp, interpolation=cv2.INTER_AREA)
+    Image.fromarray(shrunk[..., ::-1]).save(tmp_path / "a.tif")
+    code, said = said_of(tmp_path / "a.tif", tmp_path / "out", capsys)
+    assert code == 1
+    assert f"judging by its nuclei they are about {mpp:g}" in said
+    assert f"give --mpp {mpp:g}, or" in said
+    assert ("coarse for a model of 0.25" in said) == (mpp == 1.0)
+    code, said = said_of(tmp_path / "a.tif", tmp_path / "out", capsys, "--mpp", f"{mpp:g}")
+    assert code == 0
+    assert "look as if" not in said  # what it told us to give is not doubted then
+
+
+def test_a_slide_without_nuclei_says_nothing_of_its_scale(tmp_path, capsys) -> None:
+    Image.new("RGB", (300, 200), (240, 240, 240)).save(tmp_path / "a.tif")
+    code, said = said_of(tmp_path / "a.tif", tmp_path / "out", capsys)
+    assert code == 1
+    assert "give --mpp, e.g. --mpp 0.25 for 40x" in said

@@ -176,19 +176,21 @@ def test_tiff_resolution_counts_when_it_is_plausible(tmp_path, pixels, resolutio
         ("cmyk.tif", (100, 100), False),
     ],
 )
-def test_a_scale_is_assumed_for_small_images_that_are_no_tiff(tmp_path, name, size, assumed):
+def test_a_scale_is_assumed_for_small_images_that_are_no_tiff(
+    tmp_path, pixel_model, name, size, assumed
+):
     path = tmp_path / name
     Image.new("CMYK" if name == "cmyk.tif" else "RGB", size).save(path)
     with open_slide(path) as slide:
-        given = resolve_scale(slide, name, 0.5, 0.25)
+        given = resolve_scale(slide, name, 0.5, pixel_model)
         assert (given.mpp_xy, given.source) == ((0.5, 0.5), "given")
         if assumed:
-            found = resolve_scale(slide, name, None, 0.25)
+            found = resolve_scale(slide, name, None, pixel_model)
             assert (found.mpp_xy, found.source) == ((0.25, 0.25), "assumed")
             assert "--mpp" in found.warnings[0]
         else:
             with pytest.raises(ValueError, match=rf"{name} does not state.*--mpp 0\.25"):
-                resolve_scale(slide, name, None, 0.25)
+                resolve_scale(slide, name, None, pixel_model)
 
 
 def test_beyond_the_border_is_white(pixels):

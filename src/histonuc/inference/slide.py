@@ -76,7 +76,7 @@ def predict_slide(
     """
     clock = Clock()
     with clock.stage("total"), _open(source, options) as slide:
-        scale = resolve_scale(slide, readable(source.name), options.mpp, model.spec.mpp)
+        scale = resolve_scale(slide, readable(source.name), options.mpp, model)
         with clock.stage("plan"):
             plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
             probes = choose_probes(plan, scale)
@@ -133,7 +133,7 @@ def is_readable_again(
     if not missing:
         return False
     with _open(source, options) as slide:
-        scale = resolve_scale(slide, readable(source.name), options.mpp, model.spec.mpp)
+        scale = resolve_scale(slide, readable(source.name), options.mpp, model)
         plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
         lacking = (tile for tile in plan.tiles if tile.core in missing)
         return any(can_read(slide, plan, tile) for tile in lacking)
