@@ -144,6 +144,8 @@ def _full(keyframe: Any, width: int, height: int) -> NDArray[np.uint8]:
 
 def _page_rgb(frame: Any, samples: NDArray[np.uint8]) -> RGB:
     """Samples (h, w, 1 to 4) of a page, or of one for each channel, as RGB on white."""
+    if frame.photometric in (_RGB, _YCBCR) and samples.shape[-1] == 3 and frame.bitspersample == 8:
+        return samples  # nearly all slides: no copy
     if frame.photometric == _PALETTE:
         return _colour_table(frame)[samples[..., 0]]
     if isinstance(frame.bitspersample, int):  # others are scaled where they are unpacked

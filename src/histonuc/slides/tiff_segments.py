@@ -51,11 +51,11 @@ class SegmentReader:
 
     def __init__(self) -> None:
         self._lock, self._large = threading.Lock(), threading.Lock()
-        self._cache: OrderedDict[tuple[str, int, int], NDArray[np.uint8] | None] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, int, int], NDArray[np.uint8] | None] = OrderedDict()
         self._cached_bytes = 0
         self._files = contextlib.ExitStack()
-        self._streams: dict[str, BinaryIO] = {}
-        self._indexes: dict[tuple[str, int], _Index] = {}
+        self._streams: dict[int, BinaryIO] = {}
+        self._indexes: dict[tuple[int, int], _Index] = {}
 
     def take_index(self, page: Any) -> None:
         """Keep where the tiles of a page lie, and let tifffile forget it.
@@ -67,7 +67,7 @@ class SegmentReader:
         if key in self._indexes:  # several channels may share a page
             return
         if key[0] not in self._streams:
-            path = Path(key[0])
+            path = Path(page.parent.filehandle.path)
             self._streams[key[0]] = self._files.enter_context(path.open("rb"))
         stream = self._streams[key[0]]
         jpeg = {"jpegtables": page.jpegtables, "jpegheader": page.keyframe.jpegheader}
@@ -116,7 +116,7 @@ class SegmentReader:
         self._files.close()
 
     def _keep(
-        self, key: tuple[str, int, int], pixels: NDArray[np.uint8] | None
+        self, key: tuple[int, int, int], pixels: NDArray[np.uint8] | None
     ) -> NDArray[np.uint8] | None:
         with self._lock:
             if key not in self._cache:  # another thread may have been faster
@@ -190,8 +190,9 @@ def _check_jpeg(content: bytes, keyframe: Any) -> None:
         )
 
 
-def _key(page: Any) -> tuple[str, int]:
-    return str(page.parent.filehandle.path), int(page.offset)
+def _key(page: Any) -> tuple[int, int]:
+    """Its file, which the page keeps open as an object, and its place there."""
+    return id(page.parent), int(page.offset)
 
 
 def _packed(values: Sequence[int]) -> NDArray[np.unsignedinteger[Any]]:
