@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from histonuc.cli import run
 from histonuc.data.folder import FolderOptions, prepare_folder
 from histonuc.data.store import Store
 from histonuc.taxonomy import PANNUKE, THREE
@@ -35,6 +36,19 @@ def test_images_and_instances_come_in_exactly(tmp_path):
         *("a", "consep", "Colon"),
         0.25,
     )
+
+
+def test_files_have_their_names_however_they_are_coded_and_written(tmp_path):
+    """macOS stores an accent as a letter of its own, and some programs suffixes in capitals."""
+    write_set(tmp_path, names=("caf\u00e9",))
+    for kind in ("images", "instances", "types"):
+        folder = tmp_path / "consep" / kind
+        (folder / "caf\u00e9.png").rename(folder / "cafe\u0301.PNG")
+    out = tmp_path / "out"
+    assert run(["prepare", "folder", str(tmp_path), "--out", str(out), "--num-folds", "1"]) == 0
+    store = Store.open(out)
+    assert store.tiles.num_rows == 1
+    assert store.name(0) == "caf\u00e9"
 
 
 @pytest.mark.parametrize(
