@@ -98,6 +98,25 @@ def test_the_label_is_beside_the_tissue(tmp_path, levels):
         assert np.array_equal(slide.read_associated("label"), levels[1])
 
 
+def test_a_date_that_is_none_is_told_by_either_reader(tmp_path, levels):
+    facts = {"ImageType": ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], "Modality": "SM"}
+    facts |= {"DimensionOrganizationType": "TILED_FULL"}
+    write_dicom(tmp_path / "a.dcm", levels[0], more=facts)
+    for path, reader in ((tmp_path / "a.dcm", "OpenSlide"), (tmp_path / "b.dcm", "pydicom")):
+        written = pydicom.dcmread(tmp_path / "a.dcm")
+        if reader == "pydicom":
+            del written.Modality, written.ImageType
+            written.SeriesInstanceUID = "1.2.4"
+        with pydicom.config.disable_value_validation():
+            written.StudyDate = "07.01.2021"
+            written.save_as(path)
+        with open_slide(path) as slide:
+            assert slide.reader == reader
+            assert np.array_equal(whole(slide), levels[0])
+            (note,) = slide.notes
+            assert note.startswith("'07.01.2021' (StudyDate) is no date")
+
+
 def lit_by(meaning):
     path, code = pydicom.Dataset(), pydicom.Dataset()
     code.CodeMeaning = meaning

@@ -140,7 +140,8 @@ def test_a_pickled_array_is_refused_before_any_chunk_is_read(tmp_path, capsys, l
     for command in ("info", "predict"):
         out = ["--out", str(tmp_path / "out")] if command == "predict" else []
         assert run([command, str(path), *out]) != 0
-        assert f"array {array} is packed with 'pickle', expected one of" in capsys.readouterr().err
+        told = "".join(capsys.readouterr())
+        assert f"array {array} is packed with 'pickle', expected one of" in told
     assert not sprung.exists()
 
 

@@ -41,16 +41,14 @@ def open_slide(
             PNG, JPEG, JPEG 2000 or BMP. DICOM and TIFF may have any name.
         scene: which picture of a file that holds several.
         icc: turn colours into sRGB by the profile inside the file.
-        lazy: leave the pixels of an image that is held in memory until they are asked for; by
-            default they are decoded now, so that damage shows now.
+        lazy: decode an image that is held in memory when it is first read, and not now.
 
     Returns:
-        The slide, to be closed when it is no longer needed: use it in a ``with`` statement.
+        The slide, for a ``with`` statement, which closes it.
 
     Raises:
         ValueError: missing, empty, damaged, of an unknown kind, of 16 bits, fluorescence, several
-            scenes and none chosen, or what can only be decoded as a whole is too large for that.
-            The message names the file and says what to do.
+            scenes and none chosen, or too large to be decoded. The message says what to do.
     """
     path = Path(path)
     if not path.exists():

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from histonuc.slides.dicom_header import date_notes
 from histonuc.slides.limits import check_folder, check_piece, check_whole
 from histonuc.slides.pixels import flatten
 from histonuc.slides.protocol import RGB, Contents, Level
@@ -50,6 +51,7 @@ def open_with_openslide(path: Path, folder: Path | None = None) -> Contents:
         scale=_scale(properties),
         bounds_xyxy=_bounds(properties, handle.slide.dimensions),
         objective=_number(properties, "openslide.objective-power"),
+        notes=date_notes(properties),
         properties=properties,
         associated={
             name: partial(handle.read_associated, name) for name in handle.slide.associated_images

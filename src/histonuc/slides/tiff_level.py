@@ -108,9 +108,8 @@ def tiff_level(pages: Sequence[Any], reader: SegmentReader) -> Level:
     width, height = int(keyframe.imagewidth), int(keyframe.imagelength)
     seg_w, seg_h = segment_size(keyframe)
     num_x, num_y = -(-width // seg_w), -(-height // seg_h)
-    planes = [
-        (page, plane * num_x * num_y) for page in pages for plane in range(keyframe.shaped[0])
-    ]
+    num = num_x * num_y
+    planes = [(page, plane * num) for page in pages for plane in range(keyframe.shaped[0])]
     for page in pages:
         if segment_size(page.keyframe) != (seg_w, seg_h):
             raise ValueError("its channels do not fit each other")

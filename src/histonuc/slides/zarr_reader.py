@@ -30,15 +30,7 @@ def open_zarr(path: Path, scene: int | None = None) -> Contents:
     """
     from histonuc.slides.zarr_arrays import check_array, open_array, read_attributes
 
-    folders = _pictures(path)
-    if not folders:
-        raise RefusedError("no OME-Zarr picture: it has no 'multiscales'")
-    images = [read_attributes(folder)["multiscales"][0] for folder in folders]
-    names = [
-        str(one.get("name") or folder.name) for one, folder in zip(images, folders, strict=True)
-    ]
-    index = pick_scene(names, scene)
-    folder, image = folders[index], images[index]
+    folder, image = _choose(path, scene)
     paths = [_inside(str(entry["path"])) for entry in image["datasets"]]
     # All of them before any is opened: what a description says may run code.
     chunks = [check_array(folder / one) for one in paths]
@@ -65,6 +57,21 @@ def open_zarr(path: Path, scene: int | None = None) -> Contents:
             "zarr.axes": "".join(axes),
         },
     )
+
+
+def _choose(path: Path, scene: int | None) -> tuple[Path, Mapping[str, Any]]:
+    """The folder of the picture to read, and what its group says of it."""
+    from histonuc.slides.zarr_arrays import read_attributes
+
+    folders = _pictures(path)
+    if not folders:
+        raise RefusedError("no OME-Zarr picture: it has no 'multiscales'")
+    images = [read_attributes(folder)["multiscales"][0] for folder in folders]
+    names = [
+        str(one.get("name") or folder.name) for one, folder in zip(images, folders, strict=True)
+    ]
+    index = pick_scene(names, scene)
+    return folders[index], images[index]
 
 
 def _check(dtype: np.dtype[Any], size: Mapping[str, int], channels: Sequence[Any]) -> None:
