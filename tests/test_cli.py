@@ -13,6 +13,7 @@ import pytest
 
 from histonuc import __all__ as public
 from histonuc import cli, commands
+from histonuc.commands.config_file import read_config
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -36,18 +37,35 @@ def test_every_command_is_a_function_of_the_package() -> None:
         histonuc.nothing  # noqa: B018
 
 
-def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import sys; from histonuc import cli; cli.run(['train', '--help']);"
-        "heavy = {'torch', 'cv2', 'numpy', 'pyarrow', 'openvino', 'openslide', 'matplotlib'};"
-        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
-    )
+HEAVY = (
+    *("torch", "cv2", "numpy", "pyarrow", "openvino", "openslide", "matplotlib", "numba", "scipy"),
+    *(
+        "shapely",
+        "tifffile",
+        "PIL",
+        "timm",
+        "lightning_fabric",
+        "onnx",
+        "onnxruntime",
+        "distributed",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import histonuc.commands",
+        "from histonuc import cli; cli.run(['--help'])",
+        "from histonuc import cli; cli.run(['train', '--help'])",
+        "from histonuc import cli; cli.run(['predict', '--help'])",
+        "from histonuc import cli; cli.run(['config', 'train'])",
+    ],
+)
+def test_commands_and_help_load_nothing_heavy(code) -> None:
+    code += f"\nimport sys; print(sorted(set({HEAVY}) & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = done.stderr.strip().splitlines()[-1]
-    assert "torch" not in loaded
-    assert "pyarrow" not in loaded
-    assert "openvino" not in loaded
-    assert "matplotlib" not in loaded
+    assert done.stderr.strip().splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize(
@@ -68,6 +86,8 @@ def test_help_loads_nothing_heavy() -> None:
         ("compare {tmp} {tmp}", "give a folder of `histonuc evaluate`"),
         ("synth --out {tmp}/s --tiles 1", "at least one tile a fold"),
         ("export {tmp}", "no prediction in"),
+        ("train --data {tmp} --out {tmp}/r --max-lrr 3", "Did you mean --max-lr? Options of this"),
+        ("predict x --out {tmp}/o --zzz 3", "Options of this command: --batch-size, --cluster"),
         ("segment", "Unknown command"),
     ],
 )
@@ -164,9 +184,9 @@ def test_documented_commands_parse(line, monkeypatch) -> None:
     if "--config" in tokens and tokens[tokens.index("--config") + 1].startswith("runs/"):
         tokens += ["--data", "DATA", "--out", "RUN"]  # as the file of a run says
         tokens[tokens.index("--config") + 1] = "configs/fine_tune.yaml"
-    command, _, _ = cli.app.parse_args(
-        cli._with_files(tokens), exit_on_error=False, print_error=False
-    )
+    line = cli.read_line(tokens)
+    app = cli.build_app([read_config(Path(path)) for path in line.configs])
+    command, _, _ = app.parse_args(line.words, exit_on_error=False, print_error=False)
     assert callable(command)
 
 

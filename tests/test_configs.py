@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from histonuc import cli
-from histonuc.data.augment import AugmentConfig
+from histonuc.data.augment_config import AugmentConfig
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.synthetic import write_synthetic
 from histonuc.field_checks import read_options

@@ -10,27 +10,21 @@ import logging
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Parameter, UnknownOptionError
 
 from histonuc import commands
 from histonuc._version import __version__
-from histonuc.commands.config_file import PRINTED_BY, read_config
+from histonuc.commands.config_file import PRINTED_BY, ConfigFile, read_config
 from histonuc.parts import load_plugin
 from histonuc.plain_text import never_fail, readable
 
-app = App(
-    name="histonuc",
-    help="Find, outline and classify every nucleus in H&E tissue; train and judge the networks.",
-    help_epilogue="Every command takes --json (machine-readable), --debug (tracebacks) and "
-    "--plugin FILE.py (trunks, representations and losses of your own).",
-    version=__version__,
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
-    result_action="return_value",
-    suppress_keyboard_interrupt=False,  # `run` says how to go on
-)
+if TYPE_CHECKING:
+    from rich.panel import Panel
+
 GO_ON = {
     "predict": "what is finished is kept: run the same command again to go on",
     "demo": "what is finished is kept: run the same command again to go on",
@@ -43,15 +37,7 @@ NOISY = (
     *("distributed", "mlflow", "alembic"),
 )
 """Loggers of libraries whose remarks are not for users; their warnings are."""
-_prepare = App(name="prepare", help="Turn raw data into a store that training and evaluation read.")
-_config = App(name="config", help="Print configurations with every default and its comment.")
-app.command(_prepare)
-app.command(_config)
-_prepare.command(commands.prepare_pannuke, name="pannuke")
-_prepare.command(commands.prepare_folder, name="folder")
-_config.command(commands.config_train, name="train")
-app.command(commands.list_models, name="models")
-for _command in (
+COMMANDS = (
     commands.synth,
     commands.info,
     commands.train,
@@ -64,8 +50,77 @@ for _command in (
     commands.export,
     commands.export_model,
     commands.demo,
-):
-    app.command(_command)
+)
+"""The commands whose names are those of their functions."""
+
+
+def build_app(configs: Sequence[ConfigFile] = ()) -> App:
+    """The parser of the command line.
+
+    Args:
+        configs: files whose values stand below the flags.
+    """
+    app = App(
+        name="histonuc",
+        help="Find, outline and classify every nucleus in H&E tissue; train and judge the "
+        "networks.",
+        help_epilogue="Every command takes --json (machine-readable), --debug (tracebacks) and "
+        "--plugin FILE.py (trunks, representations and losses of your own).",
+        version=__version__,
+        default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
+        config=tuple(configs),
+        result_action="return_value",
+        error_formatter=_explain,
+        suppress_keyboard_interrupt=False,  # `run` says how to go on
+    )
+    prepare = App(name="prepare", help="Turn raw data into a store for training and evaluation.")
+    prepare.command(commands.prepare_pannuke, name="pannuke")
+    prepare.command(commands.prepare_folder, name="folder")
+    config = App(name="config", help="Print configurations with every default and its comment.")
+    config.command(commands.config_train, name="train")
+    for group in (prepare, config):
+        app.command(group)
+    app.command(commands.list_models, name="models")
+    for command in COMMANDS:
+        app.command(command)
+    return app
+
+
+def _explain(error: CycloptsError) -> Panel:
+    """What is wrong with a command line; of an unknown option also which there are."""
+    lines = [str(error)]
+    if isinstance(error, UnknownOptionError):
+        flags = sorted({argument.names[0] for argument in error.argument_collection} - {"*"})
+        lines.append(f"Options of this command: {', '.join(flags)}")
+    return CycloptsPanel("\n".join(lines))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLine:
+    """One command line, taken apart as far as it is the same for every command.
+
+    Attributes:
+        words: what is left for the command's own parser.
+        plugins: files with trunks, representations and losses.
+        configs: YAML files whose values stand below the flags.
+    """
+
+    words: tuple[str, ...]
+    plugins: tuple[str, ...]
+    configs: tuple[str, ...]
+
+
+def read_line(arguments: Sequence[str]) -> CommandLine:
+    """Take apart a command line; no file is read.
+
+    Raises:
+        ValueError: a flag without its file, or a place for results that cannot be written.
+    """
+    words = [word for word in arguments if word not in ("--json", "--debug")]
+    plugins, words = _take(words, "--plugin", "a Python file")
+    configs, words = _take(words, "--config", f"a YAML file; {PRINTED_BY}")
+    _check_out(words)
+    return CommandLine(words=tuple(words), plugins=tuple(plugins), configs=tuple(configs))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -77,25 +132,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code."""
-    tokens = list(arguments)
-    as_json, debug = "--json" in tokens, "--debug" in tokens
-    tokens = [token for token in tokens if token not in ("--json", "--debug")]
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter("%(message)s"))
-    level = logging.DEBUG if debug else logging.INFO
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    for name in NOISY:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    as_json, debug = "--json" in arguments, "--debug" in arguments
+    _set_up_logging(debug=debug)
     try:
-        _check_out(tokens)
-        outcome = app(_with_files(tokens))
+        outcome = _call(read_line(arguments))
     except (ValueError, OSError) as error:
         if debug:
             raise
         logging.getLogger("histonuc").error("error: %s", error)
         return 2
     except KeyboardInterrupt:
-        words = ["interrupted", *(GO_ON[word] for word in tokens[:1] if word in GO_ON)]
+        words = ["interrupted", *(GO_ON[word] for word in arguments[:1] if word in GO_ON)]
         logging.getLogger("histonuc").error("; ".join(words))
         return 130
     if not isinstance(outcome, commands.Outcome):  # --help and --version print for themselves
@@ -107,6 +154,22 @@ def run(arguments: Sequence[str]) -> int:
     if text:
         sys.stdout.write(text + "\n")
     return outcome.exit_code
+
+
+def _call(line: CommandLine) -> Any:
+    """Run the plugins of a command line, read its configurations, and call its command."""
+    for plugin in line.plugins:
+        load_plugin(plugin)
+    return build_app([read_config(Path(path)) for path in line.configs])(line.words)
+
+
+def _set_up_logging(*, debug: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(message)s"))
+    level = logging.DEBUG if debug else logging.INFO
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class _Formatter(logging.Formatter):
@@ -140,19 +203,6 @@ def _check_out(tokens: Sequence[str]) -> None:
                 named.encode()
             except UnicodeEncodeError:
                 raise ValueError(f"--out {readable(named)}: expected a name in UTF-8") from None
-
-
-def _with_files(tokens: list[str]) -> list[str]:
-    """Take ``--plugin FILE`` and ``--config FILE`` out of the tokens and read those files.
-
-    A plugin is run before the rest is understood; values of a configuration stand below the flags.
-    """
-    plugins, tokens = _take(tokens, "--plugin", "a Python file")
-    for path in plugins:
-        load_plugin(path)
-    configs, tokens = _take(tokens, "--config", f"a YAML file; {PRINTED_BY}")
-    app.config = tuple(read_config(Path(path)) for path in configs)
-    return tokens
 
 
 def _take(tokens: list[str], flag: str, what: str) -> tuple[list[str], list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from histonuc.data.augment import AugmentConfig
+from histonuc.data.augment_config import AugmentConfig
 from histonuc.data.dataset import BatchKeys, TileDataset, balanced_order, crop_labels
 from histonuc.data.store import Store
 from histonuc.data.writer import StoreWriter, TileRecord

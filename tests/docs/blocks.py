@@ -146,7 +146,8 @@ def _run_histonuc(arguments: list[str], *, parse_only: bool) -> None:
         matches = sorted(glob.glob(token)) if set("*?[") & set(token) else []
         expanded += matches or [token]
     if parse_only:
-        cli.app.parse_args(expanded, print_error=False, exit_on_error=False)
+        words = cli.read_line(expanded).words
+        cli.build_app().parse_args(words, print_error=False, exit_on_error=False)
         return
     if expanded[0] in ("train", "crossval"):
         expanded = with_budget(expanded)

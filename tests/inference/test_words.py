@@ -79,7 +79,7 @@ def test_ctrl_c_tells_each_command_s_own_way_on(command, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_with_files", interrupt)
+    monkeypatch.setattr(cli, "read_line", interrupt)
     assert cli.run([command]) == 130
     said = capsys.readouterr().err
     assert said.startswith("interrupted")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from histonuc.data.augment import AugmentConfig
+from histonuc.data.augment_config import AugmentConfig
 from histonuc.data.writer import StoreWriter, TileRecord
 from histonuc.models.zoo import TRUNKS
 from histonuc.taxonomy import PANNUKE

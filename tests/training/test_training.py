@@ -18,7 +18,7 @@ import yaml
 from safetensors.torch import load_file
 
 from histonuc import cli
-from histonuc.data.augment import AugmentConfig
+from histonuc.data.augment_config import AugmentConfig
 from histonuc.data.store import Store
 from histonuc.schedules import CosineRestarts
 from histonuc.training.loop import train

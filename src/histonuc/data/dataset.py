@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from histonuc.data.augment import AugmentConfig, change_pixels, random_crop, transfer_stain
+from histonuc.data.augment import change_pixels, random_crop, transfer_stain
+from histonuc.data.augment_config import AugmentConfig
 from histonuc.data.folds import CHECK_FOLD
 from histonuc.data.store import Store
 from histonuc.nuclei import TileLabels, make_consecutive

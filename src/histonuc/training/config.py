@@ -10,7 +10,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from histonuc.data.augment import AugmentConfig
+from histonuc.data.augment_config import AugmentConfig
 from histonuc.field_checks import check_types, flag, read_options, refuse_unknown
 
 _POSITIVE = (
