@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from histonuc import cli
 from histonuc.data.pannuke import prepare_pannuke
-from histonuc.data.store import Store
+from histonuc.data.store import Store, StoreWriter, TileRecord
 from histonuc.data.synthetic import write_synthetic
-from histonuc.evaluation.prediction_readers import paint_contours
+from histonuc.evaluation.prediction_readers import TypeTable, read_json_contours
+from histonuc.evaluation.prediction_writers import _write_contours
+from histonuc.evaluation.predictions import Prediction
+from histonuc.taxonomy import PANNUKE, LabelSpace
 
 FORMATS = ("labels", "hovernet", "pannuke")
 OF_PROBABILITIES = ("bce", "soft_dice", "soft_iou")
@@ -133,13 +137,41 @@ def test_where_predictions_cannot_be_saved_it_is_said(
     assert (tmp_path / "mine" / "thesis.tex").is_file()
 
 
-@given(st.integers(0, 10**6))
-def test_a_contour_gives_back_a_nucleus_without_holes(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    noise = cv2.GaussianBlur(rng.random((24, 30), np.float32), (0, 0), 1.5)
-    _, parts = cv2.connectedComponents((noise > np.quantile(noise, 0.7)).astype(np.uint8))
-    for number in range(1, parts.max() + 1):
-        mask = (parts == number).astype(np.uint8)
-        outlines, holes = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        if len(outlines) == 1 and (holes[..., 3] < 0).all():
-            np.testing.assert_array_equal(paint_contours([outlines[0][:, 0]], mask.shape), mask)
+@given(arrays(np.int32, (9, 11), elements=st.integers(0, 3)))
+def test_contours_give_back_nuclei_with_holes_and_several_parts(labels: np.ndarray) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "tile.json"
+        _write_contours(Prediction(labels=labels), file)
+        space = LabelSpace(name="one", classes=("Nucleus",))
+        types = TypeTable(space, {}, with_classes=False)
+        found = read_json_contours(file, labels.shape, types)
+    ids = np.unique(labels[labels > 0])
+    np.testing.assert_array_equal(np.append(0, ids)[found.labels], labels)
+
+
+def test_tiles_of_one_name_in_two_data_sets_are_saved_apart(tmp_path: Path) -> None:
+    labels = np.zeros((64, 64), np.int32)
+    labels[8:20, 8:20] = 1
+    with StoreWriter(tmp_path / "store", PANNUKE, source="test") as writer:
+        for place, source in enumerate(("a", "b")):
+            writer.add(
+                TileRecord(
+                    image=np.full((64, 64, 3), 200, np.uint8),
+                    instances=np.roll(labels, 20 * place, 1),
+                    types=np.array([1 + place]),
+                    candidates=np.array([1 << place]),
+                    original_ids=np.array([1]),
+                    channels=np.array([place]),
+                    fold=1,
+                    name="train_1",
+                    source=source,
+                    mpp=0.25,
+                )
+            )
+    store = Store.open(tmp_path / "store")
+    for name in FORMATS:
+        options = ["--save-predictions", str(tmp_path / name), "--save-as", name]
+        expected = evaluate(store, tmp_path / f"{name}-a", "default", *options)
+        found = evaluate(store, tmp_path / f"{name}-b", "--predictions", str(tmp_path / name))
+        assert comparable(found) == comparable(expected)
+    assert (tmp_path / "labels" / "types" / "a-train_1.png").is_file()

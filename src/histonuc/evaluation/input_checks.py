@@ -21,6 +21,8 @@ _LEAST_AGREEMENT = 0.1
 is what chance gives, and a network after a few steps of training already has more."""
 _NUM_LOOKED_AT = 60
 """Tiles whose stain is looked at: a few seconds at most, however many are scored."""
+_LEAST_LIKE_STAIN = 0.7
+"""Share of the images that must look as H&E does: one odd image of a few is no reason to warn."""
 _LEAST_SHARE = 0.005
 """Share of the pixels that must be nucleus on both sides before the agreement tells anything."""
 
@@ -61,6 +63,7 @@ def warn_of_stain(store: Store, tiles: NDArray[np.integer]) -> None:
     tally = StainTally()
     for tile in tiles[:: max(len(tiles) // _NUM_LOOKED_AT, 1)].tolist():
         tally.add(store.image(tile), store.instances(tile))
-    for text in tally.judge(str(store.path)):
-        if text:
-            log.warning("%s", text)
+    if min(tally.darker, tally.redder) >= _LEAST_LIKE_STAIN * tally.images:
+        return
+    for text in filter(None, tally.judge(str(store.path))):
+        log.warning("%s", text)

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,7 +35,6 @@ from histonuc.evaluation.prediction_readers import (
     read_npy,
 )
 from histonuc.evaluation.predictions import Prediction
-from histonuc.files import find_named
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
@@ -115,18 +114,18 @@ class PredictionFiles:
         space = self._find_space(store.label_space, type_map)
         types = TypeTable(space, type_map, with_classes=not classes.no_classes)
         rows = np.searchsorted(predicted, tiles).tolist()
-        num_rows = len(predicted)
+        num_rows, stems = len(predicted), [store.name(tile) for tile in tiles.tolist()]
         if self.manifest is not None:
             rows = find_rows(self.manifest, self.path, store, tiles.tolist())
-            num_rows = len(self.manifest.tiles)
+            num_rows, stems = len(self.manifest.tiles), [self.manifest.stems[row] for row in rows]
         if self._is_npy:
             if type_map:
                 raise ValueError("--types: an npy has a channel a class; it cannot be mapped")
             found = read_npy(self.path, store, tiles, rows, num_rows, len(space))
         else:
-            found = self._read_folder(store, tiles, types)
-        for tile, prediction in found:
-            yield tile, self._finish(prediction, store, tile, classes)
+            found = self._read_folder(store, tiles, stems, types)
+        for stem, (tile, prediction) in zip(stems, found, strict=True):
+            yield tile, self._finish(prediction, stem, classes)
 
     def _find_space(self, store: LabelSpace, type_map: Mapping[str, str]) -> LabelSpace:
         """The classes of the predictions: those they state, else the store's."""
@@ -135,25 +134,24 @@ class PredictionFiles:
         return self.manifest.label_space or store
 
     def _read_folder(
-        self, store: Store, tiles: NDArray[np.integer], types: TypeTable
+        self,
+        store: Store,
+        tiles: NDArray[np.integer],
+        stems: Sequence[str],
+        types: TypeTable,
     ) -> Iterator[tuple[int, Prediction]]:
-        for tile in map(int, tiles):
+        for stem, tile in zip(stems, map(int, tiles), strict=True):
             shape = store.image(tile).shape[:2]
             if self._is_json:
-                name = store.name(tile)
-                file = find_named(self.path, name, (".json",)) or self.path / f"{name}.json"
-                yield tile, read_json_contours(file, shape, types)
+                yield tile, read_json_contours(self.path / f"{stem}.json", shape, types)
             else:
-                yield tile, read_labels(self.path, store.name(tile), shape, types)
+                yield tile, read_labels(self.path, stem, shape, types)
 
-    def _finish(
-        self, prediction: Prediction, store: Store, tile: int, classes: ScoredClasses
-    ) -> Prediction:
+    def _finish(self, prediction: Prediction, stem: str, classes: ScoredClasses) -> Prediction:
         """The prediction in the classes that are scored, with what is known of its pixels."""
         folder = (self.path.parent if self._is_npy else self.path) / PIXELS_FOLDER
         if self.manifest is not None and folder.is_dir():
-            file = folder / f"{store.name(tile)}.png"
-            decided = read_label_image(file, prediction.labels.shape)
+            decided = read_label_image(folder / f"{stem}.png", prediction.labels.shape)
             prediction = replace(prediction, pixel_types=decided.astype(np.int32))
         if classes.no_classes:
             return replace(prediction, types=None, covered=None)

@@ -38,11 +38,13 @@ class Manifest:
         save_as: their format.
         label_space: their classes; None where they have none.
         tiles: source and name of each tile; in PanNuke's format in the order of the rows.
+        stems: what the files of each tile are called, without suffix.
     """
 
     save_as: SaveAs
     label_space: LabelSpace | None
     tiles: tuple[tuple[str, str], ...]
+    stems: tuple[str, ...]
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
@@ -52,7 +54,10 @@ def write_manifest(manifest: Manifest, folder: Path) -> None:
         "format": _FORMAT,
         "save_as": manifest.save_as,
         "label_space": None if space is None else space.to_dict(),
-        "tiles": [list(tile) for tile in manifest.tiles],
+        "tiles": [
+            {"source": source, "name": name, "file": stem}
+            for (source, name), stem in zip(manifest.tiles, manifest.stems, strict=True)
+        ],
     }
     write_json(record, folder / MANIFEST_FILE)
 
@@ -81,8 +86,16 @@ def read_manifest(path: Path) -> Manifest | None:
         return Manifest(
             save_as=record["save_as"],
             label_space=None if space is None else LabelSpace.from_dict(space),
-            tiles=tuple((str(source), str(name)) for source, name in record["tiles"]),
+            tiles=tuple((str(tile["source"]), str(tile["name"])) for tile in record["tiles"]),
+            stems=tuple(_check_stem(tile["file"]) for tile in record["tiles"]),
         )
+
+
+def _check_stem(stem: str) -> str:
+    """A name of files inside the folder, and not one that leads out of it."""
+    if Path(stem).is_absolute() or ".." in Path(stem).parts:
+        raise ValueError(f"the name {stem!r} leads out of the folder")
+    return stem
 
 
 def find_rows(manifest: Manifest, path: Path, store: Store, tiles: Sequence[int]) -> list[int]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from histonuc.data.store import Store
 
 _SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+RINGS = "contours"
+"""Key of all contours of a nucleus that has holes or several parts; ours, HoVer-Net knows none."""
 _FARTHEST_PX = 1 << 20
 """A contour that leaves its tile so far is damage, and OpenCV fills each row that it spans."""
 
@@ -195,13 +197,16 @@ def read_json_contours(file: Path, shape: tuple[int, ...], types: TypeTable) -> 
     with reading(file, "JSON of HoVer-Net (nuc) or CellViT (cells) with a contour each"):
         content = json.loads(file.read_text())
         nuclei = content["nuc"].values() if "nuc" in content else content["cells"]
-        outlines = [np.asarray(nucleus["contour"], np.float64) for nucleus in nuclei]
+        outlines = [
+            [np.asarray(ring, np.float64) for ring in nucleus.get(RINGS, [nucleus["contour"]])]
+            for nucleus in nuclei
+        ]
         raw = [nucleus.get("type") for nucleus in nuclei]
         names = {str(k): v for k, v in (content.get("type_map") or {}).items()}
-    for i, outline in enumerate(outlines):
-        is_contour = outline.ndim == 2 and outline.shape[1] == 2
-        if not (is_contour and (np.abs(outline) < _FARTHEST_PX).all()):  # NaN is not, either
-            got = "points far outside the tile" if is_contour else outline.shape
+    for i, ring in ((i, ring) for i, rings in enumerate(outlines) for ring in rings):
+        is_contour = ring.ndim == 2 and ring.shape[1] == 2
+        if not (is_contour and (np.abs(ring) < _FARTHEST_PX).all()):  # NaN is not, either
+            got = "points far outside the tile" if is_contour else ring.shape
             raise ValueError(f"{file}: nucleus {i}: expected a contour of (x, y) points, got {got}")
     labels = paint_contours(outlines, shape)
     found = [types.find(names.get(str(value), value), file) for value in raw]
@@ -209,18 +214,19 @@ def read_json_contours(file: Path, shape: tuple[int, ...], types: TypeTable) -> 
 
 
 def paint_contours(
-    contours: Sequence[NDArray[np.number]], shape: tuple[int, ...]
+    nuclei: Sequence[Sequence[NDArray[np.number]]], shape: tuple[int, ...]
 ) -> NDArray[np.int32]:
-    """Label image (H, W) of contours; the i-th has the label i + 1 and covers those before it.
+    """Label image (H, W) of contours; the i-th nucleus has the label i + 1 and covers the others.
 
     Args:
-        contours: points (k, 2) as (x, y) of each, as OpenCV traces them: through the centres of a
-            nucleus's outermost pixels, where whole numbers are pixel centres.
+        nuclei: of each its contours, points (k, 2) as (x, y), as OpenCV traces them: through the
+            centres of a nucleus's outermost pixels, where whole numbers are pixel centres. The
+            first is its outline; further ones are its other parts and its holes.
         shape: height and width.
     """
     labels = np.zeros(shape, np.int32)
-    for i, contour in enumerate(contours):
-        cv2.fillPoly(labels, [np.rint(contour).astype(np.int32)], i + 1)  # the outline as well
+    for i, contours in enumerate(nuclei):  # filling paints the contours as well
+        cv2.fillPoly(labels, [np.rint(contour).astype(np.int32) for contour in contours], i + 1)
     return labels
 
 

@@ -2,7 +2,8 @@
 
 - ``labels``: ``instances/NAME.png`` (16 bits; ``.npy`` where a tile has over 65,535 nuclei) and
   ``types/NAME.png`` (class number of each pixel); without classes ``NAME.png`` alone.
-- ``hovernet``: ``NAME.json`` in HoVer-Net's form, with one contour a nucleus.
+- ``hovernet``: ``NAME.json`` in HoVer-Net's form; beside the one contour that this form has for a
+  nucleus, ``contours`` holds all of a nucleus with holes or several parts.
 - ``pannuke``: ``masks.npy`` (N, H, W, C + 1), one channel a class, background last.
 
 All have a manifest beside them, and ``pixels/NAME.png`` with the most probable class of each pixel:
@@ -12,7 +13,6 @@ scores of pixels are of the probabilities' decisions, which the nuclei alone do 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -31,7 +31,7 @@ from histonuc.evaluation.prediction_manifest import (
     SaveAs,
     write_manifest,
 )
-from histonuc.evaluation.prediction_readers import paint_contours
+from histonuc.evaluation.prediction_readers import RINGS
 from histonuc.evaluation.predictions import Prediction
 from histonuc.files import replacing, write_text
 from histonuc.metrics.pixels import decide_pixels
@@ -39,8 +39,6 @@ from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
     from histonuc.data.store import Store
-
-log = logging.getLogger(__name__)
 
 _LARGEST_16_BIT = 65_535
 
@@ -67,12 +65,11 @@ def save_while_scoring(
         The same predictions.
 
     Raises:
-        ValueError: the folder holds something else, two tiles have one name, or PanNuke's format
-            is asked for without classes or for tiles of several sizes.
+        ValueError: the folder holds something else, or PanNuke's format is asked for without
+            classes or for tiles of several sizes.
     """
-    names = _name_tiles(store, tiles)
+    stems = _name_files(store, tiles)
     _make_room(folder)
-    num_simplified = num_nuclei = 0
     with ExitStack() as stack:
         masks = None
         if save_as == "pannuke":
@@ -80,40 +77,30 @@ def save_while_scoring(
                 store, tiles, label_space, stack.enter_context(replacing(folder / MASKS_FILE))
             )
         for row, (tile, prediction) in enumerate(predictions):
-            name = names[row]
+            stem = stems[row]
             if masks is not None:
                 masks[row] = _paint_channels(prediction, masks.shape[-1])
             elif save_as == "hovernet":
-                num_simplified += _write_contours(prediction, folder / f"{name}.json")
-                num_nuclei += int(prediction.labels.max(initial=0))
+                _write_contours(prediction, folder / f"{stem}.json")
             else:
-                _write_labels(prediction, folder, name)
+                _write_labels(prediction, folder, stem)
             if prediction.pixel_probabilities is not None:
                 decided = decide_pixels(prediction.pixel_probabilities)
-                _write_png(decided.astype(np.uint8), folder / PIXELS_FOLDER / f"{name}.png")
+                _write_png(decided.astype(np.uint8), folder / PIXELS_FOLDER / f"{stem}.png")
             yield tile, prediction
         del masks  # flushes and closes the map before the file gets its name
-    if num_simplified:
-        log.warning(
-            "%d of %d nuclei have holes or several parts, which one contour cannot tell: scores of "
-            "these files may differ a little; --save-as labels keeps them",
-            num_simplified,
-            num_nuclei,
-        )
     keys = tuple((store.source(tile), store.name(tile)) for tile in tiles)
-    write_manifest(Manifest(save_as=save_as, label_space=label_space, tiles=keys), folder)
+    write_manifest(
+        Manifest(save_as=save_as, label_space=label_space, tiles=keys, stems=tuple(stems)), folder
+    )
 
 
-def _name_tiles(store: Store, tiles: Sequence[int]) -> list[str]:
-    """Names of the tiles' files."""
+def _name_files(store: Store, tiles: Sequence[int]) -> list[str]:
+    """What the files of each tile are called: by its name, or its source too where names recur."""
     names = [store.name(tile) for tile in tiles]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(
-            f"--save-predictions: two tiles are called {twice}, and files are called by the tiles' "
-            "names: save the predictions of one data set at a time, with --sources"
-        )
-    return names
+    if len(set(names)) == len(names):
+        return names
+    return [f"{store.source(tile)}-{name}" for tile, name in zip(tiles, names, strict=True)]
 
 
 def _make_room(folder: Path) -> None:
@@ -176,32 +163,25 @@ def _write_labels(prediction: Prediction, folder: Path, name: str) -> None:
         _write_png(types[labels].astype(np.uint8), folder / "types" / f"{name}.png")
 
 
-def _write_contours(prediction: Prediction, file: Path) -> int:
-    """HoVer-Net's JSON of one tile.
-
-    Returns:
-        Number of nuclei that one contour each does not tell exactly.
-    """
-    labels, nuclei, contours, ids = prediction.labels, {}, [], [0]
+def _write_contours(prediction: Prediction, file: Path) -> None:
+    """HoVer-Net's JSON of one tile."""
+    labels, nuclei = prediction.labels, {}
     for number, box in enumerate(find_objects(labels), 1):
         if box is None:
             continue
         (top, bottom), (left, right) = ((side.start, side.stop) for side in box)
         inside = labels[box] == number
         y, x = np.nonzero(inside)
-        ids.append(number)
-        contours.append(_trace(inside) + np.array([left, top], np.int32))
+        contours = [contour + np.array([left, top]) for contour in _trace(inside)]
         nuclei[str(number)] = {
             "bbox": [[top, left], [bottom, right]],
             "centroid": [float(x.mean()) + left, float(y.mean()) + top],
-            "contour": contours[-1].tolist(),
+            "contour": contours[0].tolist(),
             "type_prob": _find_probability(prediction, number),
             "type": None if prediction.types is None else int(prediction.types[number]),
+            **({RINGS: [ring.tolist() for ring in contours]} if len(contours) > 1 else {}),
         }
     write_text(file, json.dumps({"mag": None, "nuc": nuclei}))
-    painted = np.array(ids, np.int32)[paint_contours(contours, labels.shape)]
-    wrong = painted != labels
-    return len((set(labels[wrong].tolist()) | set(painted[wrong].tolist())) - {0})
 
 
 def _find_probability(prediction: Prediction, number: int) -> float | None:
@@ -211,10 +191,12 @@ def _find_probability(prediction: Prediction, number: int) -> float | None:
     return float(prediction.class_probabilities[number - 1].max())
 
 
-def _trace(inside: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """Contour (k, 2) as (x, y) of the largest part of a nucleus in its box."""
-    found, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return np.asarray(max(found, key=cv2.contourArea)[:, 0], np.int32)
+def _trace(inside: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
+    """Contours (k, 2) as (x, y) of a nucleus in its box: its largest part, other parts, holes."""
+    found, tree = cv2.findContours(inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    is_hole = (tree[0, :, 3] >= 0).tolist()
+    order = sorted(range(len(found)), key=lambda i: (is_hole[i], -cv2.contourArea(found[i])))
+    return [np.asarray(found[i][:, 0], np.int32) for i in order]
 
 
 def _write_png(pixels: NDArray[np.unsignedinteger[Any]], file: Path) -> None:
