@@ -8,6 +8,7 @@ _PROBES = {
     "train": "torch",
     "report": "matplotlib",
     "mlflow": "mlflow",
+    "wandb": "wandb",
     "dicom": "highdicom",
     "spatial": "anndata",
     "zarr": "zarr",

@@ -4,8 +4,8 @@ Every loss is computed for each class of each image over that image's pixels, gi
 only then reduced. The seed project summed over batch, classes and pixels at once: a class missed
 altogether hardly moved its loss (docs/decisions/0004). Overlap losses (Dice, IoU, Tversky) are
 averaged over the classes that are in the image: of an absent class they only say that something of
-it was predicted, so steeply that rare classes are never predicted at all; cross entropy says it
-too, in proportion.
+it was predicted, so steeply that rare classes are never predicted at all. Cross entropy says so in
+proportion.
 
 Shapes: logits (B, K, H, W), any float dtype (computed in float32 or better); targets (B, K, H, W)
 in 0..1; valid (B, K, H, W) or (B, 1, H, W) bool, False where a pixel takes part in nothing.
@@ -24,8 +24,8 @@ from torch import Tensor
 Reduction = Literal["none", "mean"]
 
 SMOOTH = 1.0
-"""Pixels added to numerator and denominator of overlap losses: a class absent from truth and
-prediction of an image has loss 0, and one stray probability of 1 does not make it 1."""
+"""Pixels added to numerator and denominator of overlap losses: a class that is not in an image's
+truth or prediction has loss 0, and one stray probability of 1 does not make it 1."""
 
 
 def _widen(logits: Tensor) -> Tensor:
@@ -59,6 +59,19 @@ def _reduce(
     if counted is not None:
         weights = weights * counted.to(weights.dtype)
     return ((per_class * weights).sum(1) / weights.sum(1).clamp(min=1e-12)).mean()
+
+
+def batch_total(weights: Tensor, least: float) -> Tensor:
+    """Sum of a batch's weights (any shape, no gradient) and at least `least`, to divide a sum by.
+
+    Where processes train together each has a part of the batch, and their gradients are averaged.
+    Each divides by an equal share of all weights, which averages to the whole batch's gradient.
+    """
+    total = weights.sum()
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return total.clamp(min=least)
+    torch.distributed.all_reduce(total)
+    return total.clamp(min=least) / torch.distributed.get_world_size()
 
 
 def _log_not(log_probability: Tensor) -> Tensor:
@@ -159,20 +172,6 @@ def focal_loss(
     return _reduce(_pixel_mean(per_pixel, _valid_like(valid, log_p)), reduction, class_weights)
 
 
-def cross_entropy_loss(
-    logits: Float[Tensor, "b k h w"],
-    targets: Float[Tensor, "b k h w"],
-    valid: Bool[Tensor, "b _ h w"] | None = None,
-    *,
-    reduction: Reduction = "mean",
-    class_weights: Sequence[float] = (),
-) -> Tensor:
-    """Cross entropy, -t log p, as its contribution per class; the classes' sum is the usual one."""
-    log_p = _widen(logits).log_softmax(1)
-    per_class = _pixel_mean(-targets * log_p, _valid_like(valid, log_p))
-    return _reduce(per_class, reduction, class_weights)
-
-
 def candidate_cross_entropy(
     logits: Float[Tensor, "b k h w"],
     allowed: Bool[Tensor, "b k h w"],
@@ -266,7 +265,7 @@ def binary_dice_loss(
     both, p_sum, t_sum = (p * t).sum((1, 2)), p.sum((1, 2)), t.sum((1, 2))
     loss = 1 - (2 * both + SMOOTH) / (p_sum + t_sum + SMOOTH)
     counted = (t_sum > 0).float()
-    return (loss * counted).sum() / counted.sum().clamp(min=1)
+    return (loss * counted).sum() / batch_total(counted, 1.0)
 
 
 def candidate_class_loss(
@@ -298,4 +297,4 @@ def candidate_class_loss(
     if len(class_weights):
         per_class = torch.as_tensor(class_weights).to(log_p).view(1, -1, 1, 1)
         share = share * torch.where(allowed, per_class, per_class.amax()).amin(1)
-    return (per_pixel * share).sum() / share.sum().clamp(min=1e-6)
+    return (per_pixel * share).sum() / batch_total(share, 1e-6)

@@ -42,3 +42,16 @@ def load_mlflow() -> Any:
     """The package `mlflow`, which would post what is called how often to its makers."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     return import_module("mlflow")
+
+
+@cache
+def load_wandb(folder: Path) -> Any:
+    """The package `wandb`, which would report its errors to its makers and write into the home.
+
+    Args:
+        folder: where it may keep its caches instead.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    for place in ("CACHE", "CONFIG", "DATA"):
+        os.environ.setdefault(f"WANDB_{place}_DIR", str(folder))
+    return import_module("wandb")

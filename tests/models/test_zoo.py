@@ -96,11 +96,12 @@ def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     file = save_network(model, tmp_path / "m.safetensors")
     before = file.read_bytes()
 
-    def disk_full(state: object, path: Path, **kwargs: object) -> None:
-        Path(path).write_bytes(b"half a fi")
+    def disk_full(path: Path, content: bytes) -> int:
+        with path.open("wb") as stream:
+            stream.write(content[: len(content) // 2])
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", disk_full)
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
     with pytest.raises(OSError, match="No space left"):
         save_network(model, file)
     assert file.read_bytes() == before

@@ -6,6 +6,7 @@ import contextlib
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import torch
@@ -13,15 +14,9 @@ import yaml
 
 from histonuc.files import replacing
 from histonuc.training import run as run_module
-from histonuc.training.checkpoint import (
-    Progress,
-    TrainState,
-    can_resume,
-    load_state,
-    open_run,
-    save_state,
-)
+from histonuc.training.checkpoint import Progress, TrainState, load_state, save_state
 from histonuc.training.config import TrainConfig
+from histonuc.training.folder import can_resume, open_run
 from histonuc.training.loop import train
 
 
@@ -64,8 +59,8 @@ def test_a_state_comes_back_as_it_was(tmp_path) -> None:
 def test_a_write_that_fails_leaves_the_state_before(tmp_path, monkeypatch) -> None:
     save_state(state_of(1), tmp_path)
 
-    def half(record: object, file: Path) -> None:
-        file.write_bytes(b"half of it")
+    def half(record: object, stream: BinaryIO) -> None:
+        stream.write(b"half of it")
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", half)

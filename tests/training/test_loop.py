@@ -15,7 +15,8 @@ from lightning_fabric.plugins.precision import MixedPrecision
 
 from histonuc import cli, extras
 from histonuc.models.zoo import load_network
-from histonuc.training import loop, tracking, validation
+from histonuc.training import bar as bar_module
+from histonuc.training import loop, validation
 from histonuc.training.checkpoint import load_state
 from histonuc.training.loop import _step_seed, _update_average, train
 
@@ -121,7 +122,7 @@ def test_checkpoints_every_so_many_steps(settings, monkeypatch) -> None:
 
 
 def test_there_is_a_best_checkpoint_where_no_score_is_defined(settings, monkeypatch) -> None:
-    monkeypatch.setattr(validation, "summarise", lambda _: {"dice": None, "bce": 0.5})
+    monkeypatch.setattr(validation, "summarise", lambda _: {"bpq": None, "bce": 0.5})
     run = train(settings(epochs=2))
     assert (run / "checkpoints" / "best" / "model.safetensors").is_file()
     assert [row["best"] for row in rows(run, "epoch")] == [False, False]
@@ -141,30 +142,13 @@ def test_what_the_machine_lacks_is_said_before_anything_is_written(settings, mon
     assert not settings().out.exists()
 
 
-def test_tensorboard_forgets_what_a_killed_session_wrote_after_its_checkpoint(settings) -> None:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    config = settings(tensorboard=True)
-    config.out.mkdir()
-    first = tracking.Tracker(config, active=True, num_lines=0)
-    for step in (1, 2, 3):
-        first.write("step", step, {"loss": float(step)})
-    first.close()
-    again = tracking.Tracker(config, active=True, num_lines=1, step=1)
-    again.write("step", 2, {"loss": 20.0})
-    again.close()
-    events = EventAccumulator(str(config.out / "tensorboard"))
-    events.Reload()
-    assert [(e.step, e.value) for e in events.Scalars("step/loss")] == [(1, 1.0), (2, 20.0)]
-
-
 def test_without_a_terminal_progress_is_a_line_now_and_then(monkeypatch, caplog) -> None:
     caplog.set_level(logging.INFO, "histonuc")
-    bar = tracking.Bar(100, 0, active=True)
+    bar = bar_module.Bar(100, 0, active=True)
     bar.update(1, loss=0.5, lr=1e-3, images_per_s=7.0)
     assert caplog.messages == []  # too early
-    monkeypatch.setattr(tracking.Bar, "_QUIET_SECONDS", -math.inf)
+    monkeypatch.setattr(bar_module.Bar, "_QUIET_SECONDS", -math.inf)
     bar.update(2, loss=0.5, lr=1e-3, images_per_s=7.0)
-    tracking.Bar(100, 0, active=False).update(3, loss=0.5, lr=1e-3, images_per_s=7.0)
+    bar_module.Bar(100, 0, active=False).update(3, loss=0.5, lr=1e-3, images_per_s=7.0)
     bar.close()
     assert caplog.messages == ["step 2 of 100  loss 0.5000  lr 1.00e-03  7.0 images/s"]

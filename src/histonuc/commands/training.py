@@ -19,16 +19,20 @@ def config_train() -> Outcome:
     return Outcome(lines=[text.rstrip("\n")], data={"yaml": text})
 
 
-def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> Outcome:
+def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> Outcome | None:
     """Train one network; --config FILE gives values that flags override.
+
+    Where several processes train together, only the first one has an outcome.
 
     Args:
         config: All settings.
     """
     require("train", "histonuc train")
-    from histonuc.training.loop import train as run_training
+    from histonuc.training import loop
 
-    run = run_training(config)
+    run = loop.train(config)
+    if not loop.is_first_process():
+        return None
     return Outcome(
         lines=[
             f"run folder: {run}",
@@ -50,8 +54,8 @@ def crossval(
     """
     require("train", "histonuc crossval")
     from histonuc.evaluation.rotations import CROSSVAL_FILE, rotation_lines
-    from histonuc.training.crossval import crossval as run_rotations
+    from histonuc.training import crossval as rotations
 
-    summary = run_rotations(config, symmetric=symmetric)
+    summary = rotations.crossval(config, symmetric=symmetric)
     lines = [*rotation_lines(summary), f"wrote {config.out / CROSSVAL_FILE}"]
     return Outcome(lines=lines, data=summary)

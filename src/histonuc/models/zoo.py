@@ -97,15 +97,16 @@ def save_network(
     Returns:
         The file written.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     file = _model_file(path)
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     described = (spec or network.spec).to_json()
+    content = save(state, {SPEC_KEY: described, CHECKSUM_KEY: UNSIGNED})
     with replacing(file) as draft:
-        save_file(state, draft, metadata={SPEC_KEY: described, CHECKSUM_KEY: UNSIGNED})
+        draft.write_bytes(content)  # by Python, whose errors of a full disk are OSErrors
         sign_file(draft)
     return file
 

@@ -158,7 +158,9 @@ class Hover(Nuclear):
 
 def _mean_square(wrong: Tensor, weight: Tensor) -> Tensor:
     """Mean of (B, 2, H, W) squared, over both channels and the pixels of weight (B, 1, H, W)."""
-    return (wrong.square() * weight).sum() / (2 * weight.sum()).clamp(min=1)
+    from histonuc.losses import batch_total
+
+    return (wrong.square() * weight).sum() / batch_total(2 * weight, 1.0)
 
 
 def _slopes(maps: Tensor) -> Tensor:

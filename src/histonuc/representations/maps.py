@@ -167,7 +167,7 @@ def nuclear_loss(
 
     The class term is averaged over the pixels whose class is at all restricted, with the weight of
     `encode_nuclear`, so that it does not fade in a batch where few tiles have classes. The average
-    is over the batch, so processes that share one step weigh their own pixels, not all alike.
+    is over the whole batch, also where several processes have parts of it (`batch_total`).
 
     Args:
         nucleus: logits (B, H, W).

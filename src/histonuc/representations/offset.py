@@ -92,6 +92,8 @@ class Offset(Nuclear):
         """
         from torch.nn.functional import smooth_l1_loss
 
+        from histonuc.losses import batch_total
+
         total, terms = nuclear_loss(
             logits[:, 0], logits[:, 3:], targets, classes=self.classes, weights=self.class_weights
         )
@@ -99,7 +101,7 @@ class Offset(Nuclear):
             logits[:, 1:3].float(), targets["geometry"] / _UNIT_PX, reduction="none", beta=0.25
         )
         weight = targets["weight"]
-        terms["offset"] = (wrong.sum(1) * weight).sum() / weight.sum().clamp(min=1)
+        terms["offset"] = (wrong.sum(1) * weight).sum() / batch_total(weight, 1.0)
         return total + self.offset * terms["offset"], {k: v.detach() for k, v in terms.items()}
 
     def activate(self, logits: Tensor) -> Tensor:

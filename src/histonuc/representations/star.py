@@ -112,6 +112,8 @@ class Star(Nuclear):
         Returns:
             The scalar loss and its detached, unweighted terms by name.
         """
+        from histonuc.losses import batch_total
+
         first = 1 + RAYS
         total, terms = nuclear_loss(
             logits[:, 0],
@@ -122,7 +124,7 @@ class Star(Nuclear):
         )
         wrong = (logits[:, 1:first].float() - targets["geometry"] / _UNIT_PX).abs().mean(1)
         depth = targets["depth"]
-        terms["rays"] = (wrong * depth).sum() / depth.sum().clamp(min=1)
+        terms["rays"] = (wrong * depth).sum() / batch_total(depth, 1.0)
         return total + self.rays * terms["rays"], {k: v.detach() for k, v in terms.items()}
 
     def activate(self, logits: Tensor) -> Tensor:

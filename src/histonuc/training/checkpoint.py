@@ -1,51 +1,18 @@
-"""Run folders on disk: checkpoints that survive `kill -9`, and a log that agrees with them.
-
-    RUN/config.yaml  environment.json  metrics.jsonl
-    RUN/checkpoints/last/{model.safetensors, state.pt}     state.pt alone is enough to go on
-    RUN/checkpoints/best/model.safetensors
-    RUN/samples/*.png
-
-Every file is written beside its place and renamed, so whichever moment a process dies at, the file
-that is there is a whole one.
-"""
+"""What a training goes on from: one file, written whole or not at all, read with its checksums."""
 
 from __future__ import annotations
 
-import json
-import os
-import platform
-import shutil
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
+from zipfile import BadZipFile, ZipFile
 
 import torch
-import yaml
 from torch import Tensor
 
-from histonuc.files import DRAFT_PREFIX, read_json, replacing, write_text
-from histonuc.models.zoo import TRUNKS
-from histonuc.parts import find_origin
-from histonuc.representations import REPRESENTATIONS
-from histonuc.training.config import TrainConfig
-from histonuc.training.loss import LOSSES
-from histonuc.yaml_reader import read_yaml
-
-MAY_CHANGE = (
-    *("epochs", "minutes", "resume", "out", "data", "log_every", "checkpoint_minutes"),
-    *("checkpoint_steps", "tensorboard", "mlflow", "workers", "early_stop_epochs"),
-    "validate_every",
-)
-"""Settings that a resumed run may have changed without becoming another run."""
-
-_FOLDERS = ("checkpoints", "samples", "tensorboard")
-_FILES = ("config.yaml", "environment.json", "metrics.jsonl")
+from histonuc.files import one_line, replacing
 
 
 @dataclass(kw_only=True)
@@ -60,6 +27,7 @@ class Progress:
         stale: validations since then.
         due: an epoch is finished but not yet validated.
         seconds: wall time spent training, over all sessions.
+        validation_seconds: wall time that a validation takes, as far as that is known.
         num_log_lines: lines of metrics.jsonl that belong to this state.
         window: sums of the losses since the last log line, and their count.
     """
@@ -71,6 +39,7 @@ class Progress:
     stale: int = 0
     due: bool = False
     seconds: float = 0.0
+    validation_seconds: float = 0.0
     num_log_lines: int = 0
     window: dict[str, float] = field(default_factory=dict)
 
@@ -97,17 +66,28 @@ class TrainState:
 
 
 def save_state(state: TrainState, folder: Path) -> None:
-    """Write ``state.pt``, whole or not at all."""
+    """Write ``state.pt``, whole or not at all.
+
+    Raises:
+        OSError: the disk is full, or does not answer; what was there before is still there.
+    """
+    file = folder / "state.pt"
     record = {f.name: getattr(state, f.name) for f in fields(state)}
     record["progress"] = asdict(state.progress)
     for name in ("model", "ema", "optimizer", "scaler"):
         record[name] = dict(record[name])
-    with replacing(folder / "state.pt") as draft:
-        torch.save(record, draft)
+    with replacing(file) as draft, draft.open("wb") as stream:
+        try:
+            torch.save(record, stream)
+        except RuntimeError as error:  # of torch's own, for whatever the operating system said
+            cause = error.__context__
+            if isinstance(cause, OSError):
+                raise OSError(cause.errno, cause.strerror, str(file)) from None
+            raise
 
 
 def load_state(folder: Path) -> TrainState:
-    """Read ``state.pt`` (no pickled code is run).
+    """Read ``state.pt``; the checksums in it must be right, and no pickled code is run.
 
     Raises:
         ValueError: nothing to go on from, or a damaged file.
@@ -115,180 +95,15 @@ def load_state(folder: Path) -> TrainState:
     file = folder / "state.pt"
     if not file.is_file():
         raise ValueError(f"--resume: no checkpoint at {file}; start without --resume")
-    if not is_zipfile(file):  # torch would read it as its format of before 2020, or fail to
-        raise ValueError(f"{file} is damaged or of another version: not what torch.save writes")
     try:
+        with ZipFile(file) as archive:  # torch itself does not look at the checksums it writes
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise BadZipFile(f"{damaged} has another checksum than when it was written")
         record = torch.load(file, map_location="cpu", weights_only=True)
         return TrainState(**{**record, "progress": Progress(**record["progress"])})
-    except (RuntimeError, TypeError, KeyError, UnpicklingError) as error:
-        raise ValueError(f"{file} is damaged or of another version: {error}") from None
-
-
-def can_resume(config: TrainConfig) -> bool:
-    """Whether to go on from a checkpoint, rather than to start (a run killed before its first)."""
-    return config.resume and (config.out / "checkpoints" / "last" / "state.pt").is_file()
-
-
-def open_run(config: TrainConfig, argv: list[str]) -> TrainState | None:
-    """Make a new run folder, or check that this is the run to go on with.
-
-    Returns:
-        The state to go on from when resuming, else None.
-
-    Raises:
-        ValueError: the folder holds something else, or the settings are not those of the run.
-    """
-    run = config.out
-    if run.exists() and not run.is_dir():
-        raise ValueError(f"--out: {run} is a file; give a folder")
-    if can_resume(config):
-        _check_same(config, run / "config.yaml")
-        state = load_state(run / "checkpoints" / "last")
-        _truncate(run / "metrics.jsonl", state.progress.num_log_lines)
-        _remove_drafts(run)
-        return state
-    if run.exists() and any(run.iterdir()):
-        if not config.resume:
-            raise ValueError(f"{run} is not empty: give --resume to go on, or another --out")
-        _clear(config)
-    run.mkdir(parents=True, exist_ok=True)
-    write_text(run / "config.yaml", yaml.safe_dump(config.to_dict(), sort_keys=False))
-    environment = {**describe_environment(config.seed, argv), "origins": _find_origins(config)}
-    write_text(run / "environment.json", json.dumps(environment, indent=2))
-    write_text(run / "metrics.jsonl", "")
-    return None
-
-
-def _find_origins(config: TrainConfig) -> dict[str, str]:
-    """Where the run's parts came from that are not the package's, by kind."""
-    origins = {
-        "trunk": find_origin("trunk", config.trunk, TRUNKS),
-        "representation": find_origin("representation", config.representation, REPRESENTATIONS),
-        "loss": find_origin("loss", config.loss, LOSSES),
-    }
-    return {kind: origin for kind, origin in origins.items() if origin}
-
-
-def read_origins(config: TrainConfig) -> dict[str, str]:
-    """The same of a run to go on with, for the error where a part is missing; {} without a run."""
-    file = config.out / "environment.json"
-    if not can_resume(config) or not file.is_file():
-        return {}
-    origins = read_json(file, "environment of a training").get("origins", {})
-    return {str(kind): str(origin) for kind, origin in origins.items()}
-
-
-def _clear(config: TrainConfig) -> None:
-    """Empty the folder of a run that was killed before its first checkpoint, and of nothing else.
-
-    Raises:
-        ValueError: the folder holds anything that no training wrote.
-    """
-    run = config.out
-    names = {path.name for path in run.iterdir() if not _is_draft(path)}
-    strangers = sorted(names - {*_FOLDERS, *_FILES})
-    if strangers or (names and "config.yaml" not in names):
+    except (BadZipFile, RuntimeError, TypeError, KeyError, UnpicklingError) as error:
         raise ValueError(
-            f"--resume: {run} is no run folder (it holds {', '.join(strangers) or 'no config.yaml'}"
-            "): give the folder of a run, or start without --resume in another --out"
-        )
-    if names:
-        _check_same(config, run / "config.yaml")
-    for name in _FOLDERS:
-        shutil.rmtree(run / name, ignore_errors=True)
-    for name in _FILES:
-        (run / name).unlink(missing_ok=True)
-    _remove_drafts(run)
-
-
-def _is_draft(path: Path) -> bool:
-    return path.name.startswith(DRAFT_PREFIX)
-
-
-def _remove_drafts(run: Path) -> None:
-    """Half-written files of a killed session; they can be as large as the model."""
-    for path in list(run.rglob(DRAFT_PREFIX + "*")):
-        path.unlink()
-
-
-def _check_same(config: TrainConfig, file: Path) -> None:
-    before = TrainConfig.from_dict(read_yaml(file, "training settings")).to_dict()
-    refuse_changes(before, config.to_dict(), file)
-
-
-def refuse_changes(
-    before: Mapping[str, Any],
-    now: Mapping[str, Any],
-    file: Path,
-    may_change: Sequence[str] = MAY_CHANGE,
-) -> None:
-    """Refuse to go on with other settings than those of `file`.
-
-    Args:
-        before: settings that the file holds.
-        now: settings given.
-        file: YAML.
-        may_change: settings that need not be the same.
-
-    Raises:
-        ValueError: with what changed.
-    """
-    changed = [k for k in now if k not in may_change and now[k] != before[k]]
-    if changed:
-        listed = "; ".join(f"{k}: was {before[k]}, now {now[k]}" for k in changed)
-        raise ValueError(
-            f"--resume: other settings than the run's ({listed}). "
-            f"Give --config {file} --resume, or start anew with another --out"
-        )
-
-
-def _truncate(file: Path, num_lines: int) -> None:
-    """Drop log lines written after the checkpoint: those steps are about to be done again."""
-    lines = file.read_text().splitlines(keepends=True)
-    write_text(file, "".join(lines[:num_lines]))
-
-
-def describe_environment(seed: int, argv: list[str]) -> dict[str, Any]:
-    """What would be needed to repeat a run elsewhere."""
-    versions = {}
-    for package in ("histonuc", "torch", "torchvision", "timm", "lightning-fabric", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return {
-        "command": argv,
-        "seed": seed,
-        "python": sys.version.split()[0],
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-        "git_commit": _git_commit(),
-        "versions": versions,
-    }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-def _git_commit() -> str:
-    """Commit of the checkout this runs from; empty when installed from a wheel."""
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
+            f"{file} is damaged or of another version: {one_line(error)}; start anew with another "
+            "--out, from its last best weights with --init"
+        ) from None

@@ -19,7 +19,7 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = (
     *("samples_per_epoch", "minutes", "weight_decay", "min_lr", "clip_norm"),
-    *("warmup_epochs", "early_stop_epochs", "workers", "checkpoint_minutes"),
+    *("warmup_epochs", "early_stop_epochs", "workers", "threads", "checkpoint_minutes"),
     *("checkpoint_steps", "seed"),
 )
 
@@ -75,7 +75,7 @@ class TrainConfig:
     epochs: int = 100
     """Epochs to train."""
     minutes: float = 0.0
-    """Stop, validate and save after this time; 0 for no limit."""
+    """Time for everything, the validation at the end included; 0 for no limit."""
     batch_size: int = 8
     """Crops a step and process."""
     accumulate: int = 1
@@ -102,8 +102,8 @@ class TrainConfig:
     """Validate and save a moving average of the weights; 0 for none, 0.999 is usual."""
     early_stop_epochs: int = 0
     """Stop after this many validations without a new best; 0 for never."""
-    monitor: Literal["dice", "iou", "bpq", "mpq"] = "dice"
-    """Validation score that decides which checkpoint is the best."""
+    monitor: Literal["dice", "iou", "bpq", "mpq"] = "bpq"
+    """Validation score that decides which checkpoint is the best: nuclei (bpq, mpq) or pixels."""
     validate_every: int = 1
     """Epochs between validations."""
 
@@ -119,6 +119,8 @@ class TrainConfig:
     """Number format of the arithmetic: bf16 doubles the speed of recent processors."""
     workers: int = 0
     """Processes that prepare crops; 0 does it in the training process."""
+    threads: int = 0
+    """Threads of a process's arithmetic on a processor; 0 for torch's choice."""
     seed: int = 0
     """Seed of weights, order and crops."""
 
@@ -133,9 +135,13 @@ class TrainConfig:
     tensorboard: bool = False
     """Write TensorBoard events into the run folder."""
     mlflow: str = ""
-    """MLflow tracking URI to log to; needs the extra mlflow."""
+    """MLflow store to log to: sqlite:///FILE.db or a server's address; needs the extra mlflow."""
+    wandb: str = ""
+    """Weights & Biases project to log to, into the run folder; needs the extra wandb."""
 
     def __post_init__(self) -> None:
+        for name in ("data", "out"):
+            object.__setattr__(self, name, Path(getattr(self, name)))
         for name in ("trunk_options", "representation_options"):
             object.__setattr__(self, name, read_options(getattr(self, name)))
         object.__setattr__(self, "precision", str(self.precision))  # YAML: precision: 32

@@ -29,8 +29,8 @@ from histonuc.evaluation.rotations import (
 from histonuc.evaluation.table_files import write_tables
 from histonuc.files import reading, write_text
 from histonuc.models.loading import load_model
-from histonuc.training.checkpoint import MAY_CHANGE, refuse_changes
 from histonuc.training.config import TrainConfig
+from histonuc.training.folder import MAY_CHANGE, refuse_changes
 from histonuc.training.loop import train
 from histonuc.yaml_reader import read_yaml
 

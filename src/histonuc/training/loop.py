@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
-from histonuc.data.dataset import BatchKeys
+from histonuc.training.bar import Bar
 from histonuc.training.config import TrainConfig
+from histonuc.training.crops import load_batches
+from histonuc.training.folder import discarding_unsaved, explain_storage
 from histonuc.training.run import Run, save_last, set_up
-from histonuc.training.tracking import Bar, require_trackers
-from histonuc.training.validation import validate
+from histonuc.training.tracking import require_trackers
+from histonuc.training.validation import expect_validation, validate
 
 log = logging.getLogger(__name__)
 
@@ -31,23 +33,61 @@ AUX_WEIGHT = 0.5
 def train(config: TrainConfig) -> Path:
     """Train one network and return its run folder.
 
+    Where several processes train together, each calls this, and the first one speaks for all.
+
     Raises:
         ValueError: settings that contradict each other, the machine, the store, or the run to be
             resumed; or a training that diverged.
+        OSError: the disk is full; what was saved before is whole.
     """
     require_trackers(config)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets from each process
     fabric = _fabric(config)
     fabric.launch()
-    if not fabric.is_global_zero:  # the first process speaks for all
-        logging.getLogger("histonuc").setLevel(logging.WARNING)
-    run = set_up(fabric, config)
+    if config.threads:  # after the launch, which shares the cores out among the processes
+        torch.set_num_threads(config.threads)
+    if not fabric.is_global_zero:
+        logging.getLogger("histonuc").setLevel(logging.ERROR)
+    with _telling_once(fabric):
+        run = set_up(fabric, config)
+    is_new = run.progress.step == 0 and fabric.is_global_zero
     bar = Bar(config.epochs * run.steps_per_epoch, run.progress.step, active=fabric.is_global_zero)
-    try:
-        _fit(run, bar)
-    finally:
-        bar.close()
-        run.tracker.close()
+    with discarding_unsaved(config, active=is_new), _explaining_full_disk(config):
+        try:
+            with _telling_once(fabric):
+                expect_validation(run)
+            _fit(run, bar)
+        finally:
+            bar.close()
+            run.tracker.close()
     return config.out
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all that train together, or trains alone."""
+    return not (torch.distributed.is_initialized() and torch.distributed.get_rank())
+
+
+@contextmanager
+def _telling_once(fabric: Fabric) -> Iterator[None]:
+    """Of an error that all processes meet, the first one tells; the others just end."""
+    try:
+        yield
+    except ValueError:
+        if fabric.is_global_zero:
+            raise
+        raise SystemExit(2) from None
+
+
+@contextmanager
+def _explaining_full_disk(config: TrainConfig) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        explained = explain_storage(error, config)
+        if explained == str(error):
+            raise
+        raise OSError(explained) from None
 
 
 def _fit(run: Run, bar: Bar) -> None:
@@ -57,7 +97,14 @@ def _fit(run: Run, bar: Bar) -> None:
         validate(run)
     while progress.epoch < config.epochs and not _finished(run):
         run.model.train()
-        batches = _loader(run)
+        batches = load_batches(
+            run.dataset,
+            config,
+            epoch=progress.epoch,
+            first_batch=progress.batch * config.accumulate,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+        )
         while progress.batch < run.steps_per_epoch and not run.over_time:
             tick = time.monotonic()
             lr = run.schedule.at(progress.step)
@@ -67,9 +114,9 @@ def _fit(run: Run, bar: Bar) -> None:
             for missing in reversed(range(config.accumulate)):
                 batch = fabric.to_device(next(batches))
                 with fabric.no_backward_sync(run.model, enabled=missing > 0):
-                    loss, parts = _loss(run, batch)
+                    loss, terms = _loss(run, batch)
                     fabric.backward(loss / config.accumulate)
-                _add(progress.window, {"loss": loss.detach(), **parts})  # CPU-GPU sync point
+                _add(run, {"loss": loss.detach(), **terms})  # CPU-GPU sync point
             norm = _clip(run)
             run.optimizer.step()
             run.optimizer.zero_grad(set_to_none=True)
@@ -78,7 +125,8 @@ def _fit(run: Run, bar: Bar) -> None:
             progress.step += 1
             progress.batch += 1
             crops = config.batch_size * config.accumulate * fabric.world_size
-            rate = crops / max(time.monotonic() - tick, 1e-9)
+            run.stepping = time.monotonic() - tick
+            rate = crops / max(run.stepping, 1e-9)
             if progress.step % config.log_every == 0:
                 _log_step(run, lr, rate, norm)
             bar.update(progress.step, loss=float(loss.detach()), lr=lr, images_per_s=rate)
@@ -145,28 +193,6 @@ def _step_seed(seed: int, step: int, rank: int) -> int:
     return int(np.random.SeedSequence((seed, 2, step, rank)).generate_state(1, np.uint64)[0])
 
 
-def _loader(run: Run) -> Iterator[Any]:
-    """Batches of the rest of the epoch."""
-    config, progress = run.config, run.progress
-    keys = BatchKeys(
-        len(run.dataset),
-        config.batch_size,
-        epoch=progress.epoch,
-        first_batch=progress.batch * config.accumulate,
-        rank=run.fabric.global_rank,
-        world=run.fabric.world_size,
-    )
-    # Its own generator: a loader draws a seed when it starts, and a resumed epoch starts one more.
-    return iter(
-        DataLoader(
-            run.dataset,
-            batch_sampler=keys,
-            num_workers=config.workers,
-            generator=torch.Generator(),
-        )
-    )
-
-
 def _loss(run: Run, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
     # Fabric opens the autocast of `precision` around forward, but not around marked methods.
     with run.fabric.autocast():
@@ -193,22 +219,27 @@ def _clip(run: Run) -> float:
     length, loss = float(norm), run.progress.window["loss"]  # type: ignore[arg-type]
     # In fp16 a gradient may overflow: the scaler skips that step and scales less from then on.
     if not math.isfinite(loss) or (run.config.precision != "16" and not math.isfinite(length)):
-        raise ValueError(
-            f"the training diverged in step {run.progress.step + 1} (loss {loss}, gradient "
-            f"{length}): start anew with a lower --max-lr, or with --precision 32 if it was not; "
-            f"{run.config.out}/checkpoints holds the weights of before"
-        )
+        with _telling_once(run.fabric):
+            raise ValueError(
+                f"the training diverged in step {run.progress.step + 1} (loss {loss}, gradient "
+                f"{length}): start anew with a lower --max-lr, or with --precision 32 if it was "
+                f"not; weights saved before, if any, are in {run.config.out}/checkpoints"
+            )
     return length
 
 
-def _add(window: dict[str, float], values: Mapping[str, Tensor]) -> None:
-    for name, value in values.items():
+def _add(run: Run, terms: Mapping[str, Tensor]) -> None:
+    """Add a batch's losses, averaged over the processes, to the window."""
+    window = run.progress.window
+    for name, value in terms.items():
+        if run.fabric.world_size > 1:
+            value = run.fabric.all_reduce(value, reduce_op="mean")  # type: ignore[assignment]
         window[name] = window.get(name, 0.0) + float(value)
     window["count"] = window.get("count", 0.0) + 1
 
 
 def _log_step(run: Run, lr: float, images_per_s: float, norm: float) -> None:
-    """One line: the first process's mean losses over the window; then a new window."""
+    """One line: the mean losses over the window and all processes; then a new window."""
     window = run.progress.window
     count = window.pop("count")
     run.tracker.write(

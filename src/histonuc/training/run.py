@@ -19,18 +19,18 @@ from histonuc.models.model import ModelSpec
 from histonuc.models.network import Network
 from histonuc.models.zoo import build_network, load_network, save_network, start_from
 from histonuc.schedules import CosineRestarts
-from histonuc.training.checkpoint import (
-    Progress,
-    TrainState,
+from histonuc.training.checkpoint import Progress, TrainState, load_state, save_state
+from histonuc.training.config import TrainConfig
+from histonuc.training.crops import open_crops
+from histonuc.training.folder import (
     can_resume,
-    load_state,
+    discarding_unsaved,
+    explain_storage,
     open_run,
     read_origins,
-    save_state,
 )
-from histonuc.training.config import TrainConfig
 from histonuc.training.loss import Loss, find_loss
-from histonuc.training.tracking import Tracker
+from histonuc.training.tracking import Tracker, check_trackers
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -38,12 +38,32 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class Run:
-    """The moving parts of a training, as the loop hands them around."""
+    """The moving parts of a training, as the loop hands them around.
+
+    Attributes:
+        config: its settings.
+        fabric: devices, number format and processes.
+        store: the data.
+        model: the network as Fabric wraps it.
+        bare: the same network without the wrapping.
+        average: the moving average of its weights; None where there is none.
+        loss: what is minimised.
+        optimizer: as Fabric wraps it.
+        schedule: learning rate by step.
+        dataset: the training crops.
+        steps_per_epoch: optimiser steps an epoch.
+        progress: where the training stands; changed by the loop.
+        tracker: the log.
+        started: `time.monotonic` when this session began.
+        saved: the same of its last checkpoint.
+        stepping: seconds that the last optimiser step took.
+        saving: seconds that the last checkpoint took to write.
+    """
 
     config: TrainConfig
     fabric: Fabric
     store: Store
-    model: Any  # Network, wrapped by Fabric
+    model: Any
     bare: Network
     average: Network | None
     loss: Loss
@@ -55,6 +75,8 @@ class Run:
     tracker: Tracker
     started: float
     saved: float
+    stepping: float = 0.0
+    saving: float = 0.0
 
     @property
     def judged(self) -> Network:
@@ -68,10 +90,14 @@ class Run:
 
     @property
     def over_time(self) -> bool:
-        """Whether the budget of minutes is used up; the first process decides for all."""
+        """Whether a step more would leave too few of the minutes to validate and save.
+
+        The first process decides for all.
+        """
         if self.config.minutes <= 0:
             return False
-        over = self.seconds > 60 * self.config.minutes
+        closing = self.stepping + self.saving + self.progress.validation_seconds
+        over = self.seconds + closing > 60 * self.config.minutes
         return bool(self.fabric.broadcast(over)) if self.fabric.world_size > 1 else over
 
 
@@ -86,22 +112,30 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
     loss = find_loss(config.loss, origins.get("loss", ""))
     torch.manual_seed(config.seed)
     model = _model(config, store, origins)
-    dataset, steps_per_epoch = _dataset(fabric, config, store, model)
+    representation, world_size = model.representation, fabric.world_size
+    dataset, steps_per_epoch = open_crops(config, store, representation, world_size)
     state = _open_on_first(fabric, config)
-    if state is not None:
-        model.load_state_dict(state.model)
-    model.to(memory_format=torch.channels_last)
-    average = _average(config, model, state)
-    wrapped, optimizer = fabric.setup(model, _optimizer(config, model))
-    wrapped.mark_forward_method("forward_train")
-    if average is not None:
-        average.to(fabric.device)
-    progress = Progress()
-    if state is not None:
-        progress = state.progress
-        # After set-up: torch puts the moments on the device that the weights are on by then.
-        optimizer.load_state_dict(dict(state.optimizer))
-        fabric.strategy.precision.load_state_dict(dict(state.scaler))
+    with discarding_unsaved(config, active=state is None and fabric.is_global_zero):
+        if state is not None:
+            model.load_state_dict(state.model)
+        model.to(memory_format=torch.channels_last)
+        average = _average(config, model, state)
+        wrapped, optimizer = fabric.setup(model, _optimizer(config, model))
+        wrapped.mark_forward_method("forward_train")
+        if average is not None:
+            average.to(fabric.device)
+        progress = Progress()
+        if state is not None:
+            progress = state.progress
+            # After set-up: torch puts the moments on the device that the weights are on by then.
+            optimizer.load_state_dict(dict(state.optimizer))
+            fabric.strategy.precision.load_state_dict(dict(state.scaler))
+        tracker = Tracker(
+            config,
+            active=fabric.is_global_zero,
+            num_lines=progress.num_log_lines,
+            step=progress.step,
+        )
     now = time.monotonic()
     return Run(
         config=config,
@@ -116,12 +150,7 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
         dataset=dataset,
         steps_per_epoch=steps_per_epoch,
         progress=progress,
-        tracker=Tracker(
-            config,
-            active=fabric.is_global_zero,
-            num_lines=progress.num_log_lines,
-            step=progress.step,
-        ),
+        tracker=tracker,
         started=now,
         saved=now,
     )
@@ -129,11 +158,15 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
 
 def save_last(run: Run) -> None:
     """Write the last checkpoint; state.pt first, as it alone is enough to go on."""
-    run.saved = time.monotonic()
+    begun = time.monotonic()
     run.progress.num_log_lines = run.tracker.num_lines
-    if not run.fabric.is_global_zero:
-        return
-    folder = run.config.out / "checkpoints" / "last"
+    if run.fabric.is_global_zero:
+        _save(run, run.config.out / "checkpoints" / "last")
+    run.saved = time.monotonic()
+    run.saving = run.saved - begun
+
+
+def _save(run: Run, folder: Path) -> None:
     save_state(
         TrainState(
             progress=replace(run.progress, seconds=run.seconds),
@@ -167,61 +200,17 @@ def _model(config: TrainConfig, store: Store, origins: Mapping[str, str]) -> Net
     return model
 
 
-def _dataset(
-    fabric: Fabric, config: TrainConfig, store: Store, model: Network
-) -> tuple[TileDataset, int]:
-    """The training crops and the optimiser steps an epoch of them makes."""
-    sources = config.sources or None
-    tiles = store.select(config.folds, sources)
-    _check_source_weights(config, {store.source(int(tile)) for tile in tiles})
-    dataset = TileDataset(
-        store,
-        tiles,
-        model.representation.encode,
-        tile_px=config.tile_px,
-        mpp=config.mpp,
-        augment=config.augment,
-        samples_per_epoch=config.samples_per_epoch,
-        balance=(config.tissue_power, config.class_power, config.source_power),
-        source_weights=config.source_weights,
-        seed=config.seed,
-    )
-    # Complain about the validation tiles now, not after the first epoch.
-    num_val = len(store.select(config.val_folds, sources))
-    if num_val < fabric.world_size:
-        raise ValueError(
-            f"--val-folds has {num_val} tiles for {fabric.world_size} processes: "
-            "each must have one; lower --devices or --num-nodes"
-        )
-    crops_per_step = config.batch_size * config.accumulate * fabric.world_size
-    if len(dataset) < crops_per_step:
-        raise ValueError(
-            f"an epoch has {len(dataset)} crops, a step needs {crops_per_step}: "
-            "lower --batch-size or raise --samples-per-epoch"
-        )
-    return dataset, len(dataset) // crops_per_step
-
-
-def _check_source_weights(config: TrainConfig, sources: set[str]) -> None:
-    """Refuse weights of data sets that are not there, and those that leave nothing to draw."""
-    unknown = sorted(set(config.source_weights) - sources)
-    if unknown:
-        raise ValueError(
-            f"--source-weights: the training folds have no data set {', '.join(unknown)}; "
-            f"they have {', '.join(sorted(sources))}"
-        )
-    if not any(config.source_weights.get(source, 1.0) for source in sources):
-        raise ValueError("--source-weights: every data set of the training folds has weight 0")
-
-
 def _open_on_first(fabric: Fabric, config: TrainConfig) -> TrainState | None:
     """The first process makes or checks the run folder, then all read the same state."""
     problem, state = "", None
     if fabric.is_global_zero:
         try:
+            check_trackers(config)
             state = open_run(config, sys.argv)
-        except (ValueError, OSError) as error:
+        except ValueError as error:
             problem = str(error)
+        except OSError as error:
+            problem = explain_storage(error, config)
     if fabric.world_size > 1:  # all must fail together, or the others would wait for ever
         problem, resumed = fabric.broadcast((problem, state is not None))
         if resumed and not fabric.is_global_zero:

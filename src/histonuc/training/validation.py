@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -19,10 +20,14 @@ from histonuc.training.samples import save_samples
 
 log = logging.getLogger(__name__)
 
+_PROBED_TILES = 16
+"""Tiles that tell how long all of them take."""
+
 
 def validate(run: Run) -> None:
     """Score the validation tiles, log, keep the best, and save where the run now stands."""
-    evaluation = _evaluate(run)
+    begun = time.monotonic()
+    evaluation = _evaluate(run, run.store.select(run.config.val_folds, run.config.sources or None))
     calibration = evaluation.total.calibration
     spec = _calibrate(run, calibration)
     summary = summarise(evaluation)
@@ -58,7 +63,31 @@ def validate(run: Run) -> None:
         save_network(run.judged, best, spec=spec)
         save_samples(evaluation, run.config.out / "samples")
     progress.due = False
+    progress.validation_seconds = time.monotonic() - begun
     save_last(run)
+
+
+def expect_validation(run: Run) -> None:
+    """Find out how long a validation takes, from a few tiles, for `--minutes` to include it.
+
+    Raises:
+        ValueError: longer than there are minutes.
+    """
+    if not run.config.minutes or run.progress.validation_seconds:
+        return
+    tiles = run.store.select(run.config.val_folds, run.config.sources or None)
+    share = len(range(0, len(tiles), run.fabric.world_size))
+    few = tiles[:: max(len(tiles) // _PROBED_TILES, 1)][:_PROBED_TILES]
+    _score_share(run, few[:1])  # what is compiled or loaded at first is not counted
+    begun = time.monotonic()
+    _score_share(run, few)
+    run.progress.validation_seconds = (time.monotonic() - begun) * share / len(few)
+    if run.over_time:
+        needed = run.progress.validation_seconds / 60
+        raise ValueError(
+            f"--minutes {run.config.minutes:g} includes the validation at the end, and that of "
+            f"{len(tiles)} tiles alone takes about {needed:.1f} minutes here: give more"
+        )
 
 
 def _calibrate(run: Run, counts: CalibrationCounts) -> ModelSpec:
@@ -79,10 +108,23 @@ def _calibrate(run: Run, counts: CalibrationCounts) -> ModelSpec:
     return replace(spec, representation_options=options)
 
 
-def _evaluate(run: Run) -> Evaluation:
+def _evaluate(run: Run, tiles: NDArray[np.int64]) -> Evaluation:
     """Each process scores its share; counts are added."""
+    fabric = run.fabric
+    part = _score_share(run, tiles[fabric.global_rank :: fabric.world_size])
+    if fabric.world_size == 1:
+        return part
+    parts: list[Evaluation] = [None] * fabric.world_size  # type: ignore[list-item]
+    torch.distributed.all_gather_object(parts, part)
+    total = parts[0]
+    for other in parts[1:]:
+        total = total + other
+    return total
+
+
+def _score_share(run: Run, tiles: NDArray[np.int64]) -> Evaluation:
+    """Scores of some tiles, by this process alone."""
     fabric, model = run.fabric, run.judged
-    tiles = run.store.select(run.config.val_folds, run.config.sources or None)
     model.eval()
 
     def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -92,19 +134,11 @@ def _evaluate(run: Run) -> Evaluation:
         array: NDArray[np.float32] = maps.float().cpu().numpy()
         return array
 
-    part = evaluate_maps(
+    return evaluate_maps(
         run.store,
-        tiles[fabric.global_rank :: fabric.world_size],
+        tiles,
         predict,
         representation=model.representation,
         label_space=run.store.label_space,
         mpp=run.config.mpp,
     )
-    if fabric.world_size == 1:
-        return part
-    parts: list[Evaluation] = [None] * fabric.world_size  # type: ignore[list-item]
-    torch.distributed.all_gather_object(parts, part)
-    total = parts[0]
-    for other in parts[1:]:
-        total = total + other
-    return total

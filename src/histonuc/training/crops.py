@@ -1,0 +1,121 @@
+"""The crops of a training: drawn from the store, prepared here or elsewhere, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from histonuc.data.dataset import BatchKeys, TileDataset
+from histonuc.data.store import Store
+from histonuc.representations import Representation
+from histonuc.training.config import TrainConfig
+
+
+def open_crops(
+    config: TrainConfig, store: Store, representation: Representation, world_size: int
+) -> tuple[TileDataset, int]:
+    """The training crops and the optimiser steps an epoch of them makes.
+
+    Raises:
+        ValueError: folds, data sets or weights that the store does not have, or too few crops.
+    """
+    sources = config.sources or None
+    tiles = store.select(config.folds, sources)
+    _check_source_weights(config, {store.source(int(tile)) for tile in tiles})
+    dataset = TileDataset(
+        store,
+        tiles,
+        representation.encode,
+        tile_px=config.tile_px,
+        mpp=config.mpp,
+        augment=config.augment,
+        samples_per_epoch=config.samples_per_epoch,
+        balance=(config.tissue_power, config.class_power, config.source_power),
+        source_weights=config.source_weights,
+        seed=config.seed,
+    )
+    # Complain about the validation tiles now, not after the first epoch.
+    num_val = len(store.select(config.val_folds, sources))
+    if num_val < world_size:
+        raise ValueError(
+            f"--val-folds has {num_val} tiles for {world_size} processes: "
+            "each must have one; lower --devices or --num-nodes"
+        )
+    crops_per_step = config.batch_size * config.accumulate * world_size
+    if len(dataset) < crops_per_step:
+        raise ValueError(
+            f"an epoch has {len(dataset)} crops, a step needs {crops_per_step}: "
+            "lower --batch-size or raise --samples-per-epoch"
+        )
+    return dataset, len(dataset) // crops_per_step
+
+
+def _check_source_weights(config: TrainConfig, sources: set[str]) -> None:
+    """Refuse weights of data sets that are not there, and those that leave nothing to draw."""
+    unknown = sorted(set(config.source_weights) - sources)
+    if unknown:
+        raise ValueError(
+            f"--source-weights: the training folds have no data set {', '.join(unknown)}; "
+            f"they have {', '.join(sorted(sources))}"
+        )
+    if not any(config.source_weights.get(source, 1.0) for source in sources):
+        raise ValueError("--source-weights: every data set of the training folds has weight 0")
+
+
+def load_batches(
+    dataset: TileDataset,
+    config: TrainConfig,
+    *,
+    epoch: int,
+    first_batch: int,
+    rank: int,
+    world: int,
+) -> Iterator[Any]:
+    """Batches of the rest of an epoch, for one process.
+
+    Args:
+        dataset: the crops.
+        config: settings of the run.
+        epoch: number of the epoch, which with the seed decides the order.
+        first_batch: batches of this process that are done already.
+        rank: number of this process.
+        world: number of processes.
+
+    Raises:
+        ValueError: what a process that prepares crops says, in one line.
+        OSError: the same, of the disk.
+    """
+    # Its own generator: a loader draws a seed when it starts, and a resumed epoch starts one more.
+    loader = DataLoader(
+        dataset,
+        batch_sampler=BatchKeys(
+            len(dataset),
+            config.batch_size,
+            epoch=epoch,
+            first_batch=first_batch,
+            rank=rank,
+            world=world,
+        ),
+        num_workers=config.workers,
+        generator=torch.Generator(),
+    )
+    try:
+        yield from loader
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _plain_error(error, config.workers) from None
+
+
+def _plain_error(error: Exception, workers: int) -> Exception:
+    """One line for what torch reports of another process with all of its traceback."""
+    text = str(error)
+    if "shared memory" in text:
+        return ValueError(
+            f"--workers {workers}: the processes that prepare crops hand them over in /dev/shm, "
+            "which is full: give --workers 0, or enlarge it (docker run --shm-size 2g)"
+        )
+    if text.startswith("Caught ") and not isinstance(error, RuntimeError):
+        return type(error)(text.strip().splitlines()[-1].partition(": ")[2])
+    return error
