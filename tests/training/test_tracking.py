@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from histonuc import cli
+from histonuc.offline import load_mlflow
 from histonuc.training import tracking
 from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train
@@ -70,11 +71,9 @@ def test_tensorboard_forgets_what_a_killed_session_wrote_after_its_checkpoint(se
 @installed("mlflow", "sqlalchemy", "alembic")
 @pytest.mark.filterwarnings("ignore")  # MLflow's and SQLAlchemy's of each other
 def test_mlflow_keeps_scores_and_nested_settings_in_a_database(line, tmp_path) -> None:
-    from mlflow.tracking import MlflowClient
-
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert cli.run(line("--mlflow", uri, "--augment.blur", "0.25")) == 0
-    client = MlflowClient(uri)
+    client = load_mlflow().MlflowClient(uri)
     experiment = client.get_experiment_by_name("histonuc")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.run_name == "run"
