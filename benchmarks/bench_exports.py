@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from histonuc.exports import TABLE_FILE, as_source, export_folder, to_table
+from histonuc.exports import TABLE_FILE, export_folder, open_source, to_table
 from histonuc.exports.table import ROWS
 from histonuc.inference.features import FEATURES
 from histonuc.nuclei import Nuclei
@@ -87,7 +87,9 @@ def write_drawn(num: int, path: Path) -> tuple[int, int]:
 
 def plain_geojson(table: Path, path: Path) -> None:
     """What one would write first: dicts of all nuclei, then `json.dump`."""
-    features = [feature for batch in as_source(table).batches() for feature in _dicts(batch.nuclei)]
+    features = [
+        feature for batch in open_source(table).batches() for feature in _dicts(batch.nuclei)
+    ]
     with path.open("w") as stream:
         json.dump({"type": "FeatureCollection", "features": features}, stream)
 

@@ -135,6 +135,8 @@ class Nuclei:
         label_space: names and colours of the C classes.
         mpp: microns per level-0 pixel, NaN when unknown.
         features: further measurements by name, each float32 (n,).
+        texts: further text by name, each (n,), such as the region that a nucleus lies in; empty
+            where there is none.
     """
 
     points: NDArray[np.float64]
@@ -145,6 +147,7 @@ class Nuclei:
     label_space: LabelSpace
     mpp: float = float("nan")
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    texts: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.score)
@@ -193,13 +196,17 @@ class Nuclei:
             class_probabilities=self.class_probabilities[index],
             score=self.score[index],
             features={name: values[index] for name, values in self.features.items()},
+            texts={name: values[index] for name, values in self.texts.items()},
         )
 
     @staticmethod
     def empty(
-        label_space: LabelSpace, mpp: float = float("nan"), features: Sequence[str] = ()
+        label_space: LabelSpace,
+        mpp: float = float("nan"),
+        features: Sequence[str] = (),
+        texts: Sequence[str] = (),
     ) -> Nuclei:
-        """No nuclei, with the features of these names."""
+        """No nuclei, with features and texts of these names."""
         return Nuclei(
             points=np.zeros((0, 2)),
             offsets=np.zeros(1, np.int64),
@@ -209,6 +216,7 @@ class Nuclei:
             label_space=label_space,
             mpp=mpp,
             features={name: np.zeros(0, np.float32) for name in features},
+            texts={name: np.zeros(0, np.str_) for name in texts},
         )
 
     @staticmethod
@@ -216,14 +224,14 @@ class Nuclei:
         """All nuclei of several parts, in order.
 
         Raises:
-            ValueError: no parts, or parts of different label spaces or features.
+            ValueError: no parts, or parts of different label spaces, features or texts.
         """
         if not parts:
             raise ValueError("expected at least one part to join, got none")
         if len({part.label_space.classes for part in parts}) > 1:
             raise ValueError("expected parts of one label space, got several")
-        if len({tuple(part.features) for part in parts}) > 1:
-            raise ValueError("expected parts with the same features, got several")
+        if len({(*part.features, "", *part.texts) for part in parts}) > 1:
+            raise ValueError("expected parts with the same features and texts, got several")
         starts = np.cumsum([0] + [len(part.points) for part in parts[:-1]])
         offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=True)]
         return Nuclei(
@@ -237,6 +245,10 @@ class Nuclei:
             features={
                 name: np.concatenate([part.features[name] for part in parts])
                 for name in parts[0].features
+            },
+            texts={
+                name: np.concatenate([part.texts[name] for part in parts])
+                for name in parts[0].texts
             },
         )
 

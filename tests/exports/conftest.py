@@ -14,7 +14,7 @@ from histonuc.nuclei import Instances, Nuclei
 from histonuc.taxonomy import PANNUKE
 
 FEATURES = st.lists(
-    st.sampled_from(["od_red", "texture", "Nucleus: Area µm^2", 'of "A", B', "p value", "p_value"]),
+    st.sampled_from(["red_od", "texture", "Cell: Area µm^2", 'of "A", B', "p value", "p_value"]),
     unique=True,
     max_size=3,
 )
@@ -66,6 +66,9 @@ def check_equal(one, other, points_px=0.0, centroid_px=0.0):
         assert a.dtype == b.dtype, name
         assert np.array_equal(a, b), name
     assert list(one.features) == list(other.features)
+    assert {name: text.tolist() for name, text in one.texts.items()} == {
+        name: text.tolist() for name, text in other.texts.items()
+    }
     for name, values in one.features.items():
         assert values.dtype == np.float32, name
         assert np.array_equal(values, other.features[name], equal_nan=True), name

@@ -20,7 +20,8 @@ def test_pandas_reads_back_every_value(nuclei_of, tmp_path_factory, seed, num, m
     assert set(read.columns) == set(table.column_names)
     assert len(read) == len(nuclei)
     assert read["class"].tolist() == table["class"].to_pylist()
-    for name in set(table.column_names) - {"class"}:
+    assert read["slide"].isna().all()
+    for name in set(table.column_names) - {"class", "slide"}:
         expected = table[name].to_numpy()
         assert np.array_equal(read[name].to_numpy(expected.dtype), expected, equal_nan=True), name
 
@@ -41,3 +42,5 @@ def test_csv_has_a_row_a_nucleus_and_no_contour(nuclei_of, with_extra, tmp_path)
         rows = list(csv.DictReader(stream))
     assert [row["id"] for row in rows] == [str(11 + i) for i in range(len(nuclei))]
     assert [row["entropy"] for row in rows][:3] == ["0", "", "0.25"]
+    assert {(row["slide"], row["stain"]) for row in rows} == {("slide.svs", "H")}
+    assert [float(row["x_um"]) for row in rows] == (0.25 * nuclei.centroid[:, 0]).tolist()

@@ -10,7 +10,8 @@ hd = pytest.importorskip("highdicom", reason="an extra: pip install 'histonuc[di
 import pydicom  # noqa: E402
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid  # noqa: E402
 
-from histonuc.exports import as_source  # noqa: E402
+from histonuc import cli  # noqa: E402
+from histonuc.exports import open_source, write_table  # noqa: E402
 from histonuc.exports.dicom import write_dicom  # noqa: E402
 from histonuc.taxonomy import PANNUKE  # noqa: E402
 
@@ -38,7 +39,7 @@ def slide(tmp_path):
 @settings(max_examples=15)
 def test_highdicom_reads_back_equal(nuclei_of, tmp_path_factory, seed, num, mpp):
     nuclei, folder = nuclei_of(seed, num, mpp), tmp_path_factory.mktemp("dicom")
-    source = as_source(nuclei)
+    source = open_source(nuclei)
     small_batches = replace(source, read=lambda _: source.read(2))
     write_dicom(small_batches, folder / "a.dcm", slide=write_slide(folder / "slide.dcm"))
     groups = hd.ann.annread(folder / "a.dcm").get_annotation_groups()
@@ -90,7 +91,7 @@ def test_what_cannot_be_written_is_said(nuclei_of, slide, tmp_path):
     bare = pydicom.dcmread(slide)
     del bare.StudyInstanceUID
     bare.save_as(slide)
-    with pytest.raises(ValueError, match="no valid DICOM"):
+    with pytest.raises(ValueError, match=r"slide\.dcm: its header lacks StudyInstanceUID"):
         write_dicom(nuclei_of(), tmp_path / "c.dcm", slide=slide)
     assert not (tmp_path / "c.dcm").exists()
 
@@ -108,3 +109,57 @@ def test_a_slide_of_another_size_is_refused(with_extra, tmp_path):
             write_dicom(table, tmp_path / "b.dcm", slide=slide)
         write_dicom(nuclei, tmp_path / "c.dcm", slide=slide)  # they know of no size
     assert not (tmp_path / "b.dcm").exists()
+
+
+REPAIRS = [
+    ("StudyDate", "2021-01-07", "20210107", "written as 20210107"),
+    ("PatientBirthDate", "1950.2.3", "19500203", "written as 19500203"),
+    ("PatientBirthDate", "00000000", "", "left empty"),
+    ("StudyDate", "07/01/2021", "", "left empty"),  # July or January?
+    ("StudyTime", "9:05:30", "090530", "written as 090530"),
+    ("StudyTime", "25:99", "", "left empty"),
+    ("PatientSex", "female", "F", "written as F"),
+    ("PatientSex", "unknown", "", "left empty"),
+    ("PatientAge", "45 years", None, "left out"),
+    ("PatientID", "P" * 80, "P" * 80, "kept"),
+    ("StudyID", "a study of long ago", "a study of long ago", "kept"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "written", "said"), REPAIRS)
+def test_what_is_illegal_in_a_header_is_repaired_or_left_out_and_told(
+    nuclei_of, tmp_path, capsys, name, value, written, said
+):
+    nuclei = nuclei_of(mpp=float("nan"))  # and the slide does not say its scale either
+    write_table(nuclei, tmp_path / "nuclei.parquet")
+    with pydicom.config.disable_value_validation():
+        slide = write_slide(tmp_path / "slide.dcm", **{name: value})
+    assert cli.run(["export", str(tmp_path), "--to", "dicom", "--slide", str(slide)]) == 0
+    (note,) = [line for line in capsys.readouterr().out.splitlines() if "note" in line]
+    assert f"{name} " in note
+    assert said in note
+    with pydicom.config.disable_value_validation():
+        read = hd.ann.annread(tmp_path / "nuclei.dcm")
+        plain = pydicom.dcmread(tmp_path / "nuclei.dcm")
+        found = (plain[name].value or "") if name in plain else None
+        groups = read.get_annotation_groups()
+    assert found == written
+    assert sum(group.number_of_annotations for group in groups) == len(nuclei)
+    if said != "kept":  # then every value is legal
+        strict = pydicom.config.settings
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(strict, "_reading_validation_mode", pydicom.config.RAISE)
+            assert str(pydicom.dcmread(tmp_path / "nuclei.dcm"))
+
+
+def test_a_real_file_of_a_converter_gets_its_annotations(nuclei_of, shared_slides, tmp_path):
+    slide = shared_slides / "small_dicom.dcm"  # its dates have dashes, its UIDs are too long
+    notes = write_dicom(nuclei_of(), tmp_path / "a.dcm", slide=slide)
+    assert any("StudyDate '2021-01-07'" in note for note in notes)
+    assert any("SOPInstanceUID" in note and "kept" in note for note in notes)
+    with pydicom.config.disable_value_validation():
+        read, source = hd.ann.annread(tmp_path / "a.dcm"), pydicom.dcmread(slide)
+        referred = read.ReferencedImageSequence[0].ReferencedSOPInstanceUID
+        assert referred == source.SOPInstanceUID
+    assert read.StudyDate == "20210107"
+    assert sum(g.number_of_annotations for g in read.get_annotation_groups()) == len(nuclei_of())

@@ -3,7 +3,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from histonuc import cli, commands, extras
-from histonuc.exports import FORMATS, export_folder, write_table
+from histonuc.exports import FORMATS, FormatName, export_folder, write_table
 from histonuc.exports.geojson_reader import read_geojson
 
 PLAIN = ("geojson", "geojson.gz", "geoparquet", "csv", "coco", "ome-tiff")
@@ -48,11 +48,23 @@ def test_errors_say_what_is_wrong(tmp_path):
         export_folder(tmp_path)
     with pytest.raises(ValueError, match="choose from geojson"):
         export_folder(tmp_path, "xml")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="--centroids: only geojson"):
+    with pytest.raises(
+        ValueError, match=r"--centroids belongs to geojson, geojson\.gz, not to csv"
+    ):
         export_folder(tmp_path, "csv", centroids=True)
-    for to, slide in (("dicom", None), ("csv", tmp_path)):
-        with pytest.raises(ValueError, match=r"--slide SLIDE\.dcm"):
-            export_folder(tmp_path, to, slide=slide)
+    with pytest.raises(ValueError, match=r"--frame belongs to geojson, geojson\.gz, not to csv"):
+        export_folder(tmp_path, "csv", frame="slide")
+    with pytest.raises(ValueError, match="--slide belongs to anndata, dicom, not to csv"):
+        export_folder(tmp_path, "csv", slide=tmp_path)
+
+
+@pytest.mark.parametrize("where", ["one", "many"])
+def test_dicom_without_a_slide_is_an_error_not_silence(nuclei_of, tmp_path, capsys, where):
+    for name in ("a", "b") if where == "many" else ("a",):
+        write_table(nuclei_of(), tmp_path / name / "nuclei.parquet")
+    assert cli.run(["export", str(tmp_path), "--to", "dicom"]) == 2
+    assert "--to dicom needs --slide: the slide's own file" in capsys.readouterr().err
+    assert not list(tmp_path.glob("*/*.dcm"))
 
 
 def damage(table, at_end):
@@ -108,4 +120,8 @@ def test_a_fault_of_ours_among_many_leaves_a_traceback(nuclei_of, tmp_path, monk
 
 
 def test_the_command_offers_every_format():
-    assert get_args(get_type_hints(commands.export)["to"]) == FORMATS
+    assert get_args(get_type_hints(commands.export)["to"]) == tuple(FORMATS) == get_args(FormatName)
+    assert len({chosen.file for chosen in FORMATS.values()}) == len(FORMATS)
+    for chosen in FORMATS.values():
+        assert chosen.needs <= chosen.options <= set(get_type_hints(commands.export))
+        assert not chosen.extra or isinstance(extras.is_installed(chosen.extra), bool)

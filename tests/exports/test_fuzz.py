@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from histonuc.exports import as_source, read_table, write_table
+from histonuc.exports import open_source, read_table, write_table
 from histonuc.exports.coco import read_coco, write_coco
 from histonuc.exports.geojson import write_geojson
 from histonuc.exports.geojson_reader import read_geojson
@@ -59,7 +59,7 @@ def write_labels(nuclei, path):
 
 
 def all_batches(path):
-    return list(as_source(path).batches())
+    return list(open_source(path).batches())
 
 
 images = {"label_space": PANNUKE, "classes": dict.fromkeys(range(100), "Dead")}
@@ -87,7 +87,7 @@ KINDS = {
 def test_mutated_files_give_nuclei_or_one_clear_error(tmp_path, kind):
     write, read = KINDS[kind]
     path = tmp_path / kind
-    write(random_nuclei(num=12, features=["od_red"]), path)
+    write(random_nuclei(num=12, features=["red_od"]), path)
     content, rng = path.read_bytes(), random.Random(kind)
     read(path)
     mutations = [mutate_bytes] + [mutate_json] * path.name.endswith("json")

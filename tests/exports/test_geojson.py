@@ -10,18 +10,22 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from histonuc import cli
+from histonuc.exports import write_table
 from histonuc.exports.geojson import write_geojson
 from histonuc.exports.geojson_reader import read_geojson
-from histonuc.exports.source import as_source
+from histonuc.exports.measurements import measurement_names
+from histonuc.exports.source import open_source
+from histonuc.inference.features import FEATURES
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import NUCLEUS, PANNUKE
 
-from .conftest import FEATURES
+from .conftest import FEATURES as NAMES
 
 MPPS = st.sampled_from([0.25, 0.499, float("nan")])
 
 
-@given(seed=st.integers(0, 999), num=st.integers(0, 6), mpp=MPPS, features=FEATURES)
+@given(seed=st.integers(0, 999), num=st.integers(0, 6), mpp=MPPS, features=NAMES)
 def test_reads_back_equal(nuclei_of, assert_equal, tmp_path_factory, seed, num, mpp, features):
     nuclei = nuclei_of(seed, num, mpp, features=features)
     path = tmp_path_factory.mktemp("geo") / f"a.geojson{'.gz' if seed % 2 else ''}"
@@ -52,8 +56,8 @@ def test_is_what_qupath_reads(nuclei_of, tmp_path):
     }
     measurements = feature["properties"]["measurements"]
     assert all(isinstance(value, float | int) for value in measurements.values())
-    assert measurements["area µm²"] == pytest.approx(nuclei.area_px[0] / 16)
-    assert measurements["score"] == pytest.approx(nuclei.score[0])
+    assert measurements["Nucleus: Area µm^2"] == pytest.approx(nuclei.area_px[0] / 16)
+    assert measurements["Detection probability"] == pytest.approx(nuclei.score[0])
     ids = [uuid.UUID(feature["id"]) for feature in collection["features"]]
     assert {(i.version, i.variant) for i in ids} == {(4, uuid.RFC_4122)}
     assert len(set(ids)) == len(nuclei)
@@ -64,7 +68,7 @@ def test_gdal_reads_valid_geometry_and_the_same_classes(nuclei_of, tmp_path, cen
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its dependencies' own deprecations
         geopandas = pytest.importorskip("geopandas", reason="pip install geopandas to check")
-    nuclei = nuclei_of(num=12, features=["od_red"])
+    nuclei = nuclei_of(num=12, features=["red_od"])
     write_geojson(nuclei, tmp_path / "a.geojson", centroids=centroids)
     frame = geopandas.read_file(tmp_path / "a.geojson")
     assert len(frame) == len(nuclei)
@@ -73,7 +77,7 @@ def test_gdal_reads_valid_geometry_and_the_same_classes(nuclei_of, tmp_path, cen
     names = [row["name"] for row in frame["classification"]]
     assert names == [PANNUKE.classes[j] for j in nuclei.class_index]
     if not centroids:
-        area = [row["area px"] for row in frame["measurements"]]
+        area = [row["Nucleus: Area px^2"] for row in frame["measurements"]]
         assert shapely.area(frame.geometry.to_numpy()) == pytest.approx(area, rel=0.01)
 
 
@@ -105,7 +109,7 @@ def test_nothing_is_valid(tmp_path):
 
 def test_batches_do_not_show(nuclei_of, tmp_path):
     nuclei = nuclei_of(num=12)
-    source = as_source(nuclei)
+    source = open_source(nuclei)
     write_geojson(nuclei, tmp_path / "a.geojson")
     write_geojson(replace(source, read=lambda _: source.read(2)), tmp_path / "b.geojson")
     assert (tmp_path / "a.geojson").read_bytes() == (tmp_path / "b.geojson").read_bytes()
@@ -150,7 +154,7 @@ SQUARE = [[10, 10], [10, 20], [20, 20], [20, 10], [10, 10]]  # counter-clockwise
 
 @pytest.mark.parametrize("as_array", [True, False])
 def test_corrections_in_qupath_come_back(nuclei_of, tmp_path, as_array):
-    nuclei = nuclei_of(features=["od_red"])
+    nuclei = nuclei_of(features=["red_od"])
     write_geojson(nuclei, tmp_path / "a.geojson")
     features = corrected(json.loads((tmp_path / "a.geojson").read_text())["features"])
     content = features if as_array else {"type": "FeatureCollection", "features": features}
@@ -169,9 +173,9 @@ def test_corrections_in_qupath_come_back(nuclei_of, tmp_path, as_array):
         assert shapely.Polygon(ring).exterior.is_ccw  # clockwise with y down
         assert read.centroid[i].tolist() == [15, 15]
     assert np.array_equal(read.class_probabilities[2:-1], nuclei.class_probabilities[2:])
-    assert list(read.features) == ["od_red"]
-    expected = [*nuclei.features["od_red"], np.nan]  # nobody measured what was drawn
-    assert np.array_equal(read.features["od_red"], expected, equal_nan=True)
+    assert list(read.features) == ["red_od"]
+    expected = [*nuclei.features["red_od"], np.nan]  # nobody measured what was drawn
+    assert np.array_equal(read.features["red_od"], expected, equal_nan=True)
 
 
 def test_classes_are_known_or_mapped(nuclei_of, tmp_path):
@@ -216,3 +220,48 @@ def test_what_is_no_geojson_is_said_to_be_none(tmp_path, content):
         read_geojson(tmp_path / "a.geojson", label_space=PANNUKE)
     with pytest.raises(ValueError, match="no file"):
         read_geojson(tmp_path / "b.geojson")
+
+
+@pytest.mark.parametrize("centroids", [False, True])
+def test_positions_are_measured_from_where_qupaths_picture_begins(
+    nuclei_of, assert_equal, tmp_path, centroids
+):
+    nuclei = nuclei_of()
+    write_table(nuclei, tmp_path / "nuclei.parquet", {"bounds_xyxy": [1024, 48, 1536, 300]})
+
+    def written(frame):
+        command = ["export", str(tmp_path), "--to", "geojson", "--frame", frame]
+        assert cli.run(command + ["--centroids"] * centroids) == 0
+        path = tmp_path / f"{'centroids' if centroids else 'nuclei'}.geojson"
+        features = json.loads(path.read_text())["features"]
+        return path, [np.array(row["geometry"]["coordinates"]) for row in features], features
+
+    _, whole, first = written("slide")
+    path, cropped, second = written("qupath")
+    for a, b in zip(whole, cropped, strict=True):
+        assert np.allclose(a - b, [1024, 48])
+    assert [row["id"] for row in first] == [row["id"] for row in second]
+    shift = [
+        [row["properties"]["measurements"][f"Nucleus: Centroid {axis} px"] for axis in "XY"]
+        for row in (first[0], second[0])
+    ]
+    assert np.allclose(np.subtract(*shift), [1024, 48])
+    if not centroids:
+        assert_equal(read_geojson(path), nuclei, points_px=0.00501, centroid_px=1e-3)
+        path.write_text(json.dumps(second))  # QuPath drops what stands before the features
+        read = read_geojson(path, label_space=PANNUKE, mpp=0.25, origin=(1024, 48))
+        assert_equal(read, nuclei, points_px=0.00501, centroid_px=1e-3)
+
+
+def test_measurements_have_qupaths_names(nuclei_of, tmp_path):
+    nuclei = nuclei_of(features=[*FEATURES, "Cell: Area µm^2", "Nucleus: Area µm^2"])
+    write_geojson(nuclei, tmp_path / "a.geojson")
+    feature = json.loads((tmp_path / "a.geojson").read_text())["features"][0]
+    names = set(feature["properties"]["measurements"])
+    assert names <= {*measurement_names(open_source(nuclei))}
+    assert {"Nucleus: Area µm^2", "Nucleus: Length µm", "Nucleus: Circularity"} <= {
+        *measurement_names(open_source(nuclei))
+    }
+    # What stands in the file under a name already is not written once more, nor read as a feature.
+    assert len(measurement_names(open_source(nuclei))) == 10 + len(FEATURES) + 1
+    assert list(read_geojson(tmp_path / "a.geojson").features) == [*FEATURES, "Cell: Area µm^2"]

@@ -58,7 +58,7 @@ def test_geopandas_reads_it_with_all_columns(with_extra, tmp_path):
 
 
 def test_corrections_in_geopandas_come_back(nuclei_of, tmp_path):
-    nuclei = nuclei_of(features=["od_red"])
+    nuclei = nuclei_of(features=["red_od"])
     write_geoparquet(nuclei, tmp_path / "a.geoparquet")
     frame = geopandas.read_parquet(tmp_path / "a.geoparquet")
     frame.loc[0, "class"] = "necrotic"
@@ -73,11 +73,11 @@ def test_corrections_in_geopandas_come_back(nuclei_of, tmp_path):
     assert read.class_probabilities[0].tolist() == [0, 0, 0, 1, 0]
     assert np.array_equal(read.class_probabilities[1:], nuclei.class_probabilities[1:])
     assert np.array_equal(read.points, nuclei.points)
-    assert list(read.features) == ["od_red"]
-    assert np.array_equal(read.features["od_red"], nuclei.features["od_red"], equal_nan=True)
+    assert list(read.features) == ["red_od"]
+    assert np.array_equal(read.features["red_od"], nuclei.features["red_od"], equal_nan=True)
     everything = dict.fromkeys(PANNUKE.classes, "Nucleus")
     mapped = read_geoparquet(tmp_path / "a.geoparquet", label_space=NUCLEUS, class_map=everything)
-    assert list(mapped.features) == ["od_red"]  # and no probabilities of other classes
+    assert list(mapped.features) == ["red_od"]  # and no probabilities of other classes
 
 
 def test_other_tables_are_refused(tmp_path):

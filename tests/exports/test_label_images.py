@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from histonuc.exports import as_source, painting
+from histonuc.exports import open_source, painting
 from histonuc.exports.label_image import read_label_image
 from histonuc.exports.ome_tiff import write_ome_tiff
 from histonuc.exports.painting import level_sizes, paint_levels, paint_rows
@@ -17,7 +17,7 @@ from histonuc.taxonomy import NUCLEUS, PANNUKE
 
 
 def paint(nuclei, size, tile_px=32):
-    rows = paint_rows(as_source(nuclei), size, tile_px)
+    rows = paint_rows(open_source(nuclei), size, tile_px)
     return np.concatenate([row.copy() for row in rows])[: size[1], : size[0]]
 
 
@@ -34,7 +34,7 @@ def test_painting_is_to_labels(nuclei_of, seed, num, scale):
 def test_each_level_thins_the_one_before(nuclei_of, monkeypatch, width, height):
     monkeypatch.setattr(painting, "SMALLEST_PX", 8)
     nuclei = nuclei_of(num=12, scale=1, origin=(0, 0))
-    source = replace(as_source(nuclei), facts={"image_size": [width, height]})
+    source = replace(open_source(nuclei), facts={"image_size": [width, height]})
     expected = nuclei.to_labels(height, width)
     for size, rows in zip(level_sizes(width, height), paint_levels(source, 16), strict=True):
         level = np.concatenate([row.copy() for row in rows])

@@ -82,12 +82,12 @@ def test_stain_amounts_are_found_back(amount):
     density = np.where(labels[..., None] == 1, amount * hematoxylin + 0.1 * eosin, 0)
     image = np.round(255 * 10.0**-density).astype(np.uint8)
     found = measure(labels, image)
-    assert found["haematoxylin"][0] == pytest.approx(amount, abs=0.01)
-    assert found["eosin"][0] == pytest.approx(0.1, abs=0.01)
-    assert found["haematoxylin_std"][0] == pytest.approx(0, abs=1e-4)
-    assert found["haematoxylin_contrast"][0] == pytest.approx(0, abs=1e-6)
-    assert found["haematoxylin_entropy"][0] == 0
-    assert found["od_red"][0] == pytest.approx(density[80, 80, 0], abs=0.01)
+    assert found["haematoxylin_od"][0] == pytest.approx(amount, abs=0.01)
+    assert found["eosin_od"][0] == pytest.approx(0.1, abs=0.01)
+    assert found["haematoxylin_std_od"][0] == pytest.approx(0, abs=1e-4)
+    assert found["haematoxylin_contrast_od"][0] == pytest.approx(0, abs=1e-6)
+    assert found["haematoxylin_entropy_bits"][0] == 0
+    assert found["red_od"][0] == pytest.approx(density[80, 80, 0], abs=0.01)
 
 
 def test_a_chequered_nucleus_has_contrast_and_one_bit_of_entropy():
@@ -95,10 +95,10 @@ def test_a_chequered_nucleus_has_contrast_and_one_bit_of_entropy():
     dark = np.indices(labels.shape).sum(0) % 2 == 0
     image = np.where(dark[..., None], (90, 60, 140), (200, 190, 220)).astype(np.uint8)
     found = measure(labels, image)
-    assert found["haematoxylin_contrast"][0] == pytest.approx(
-        2 * found["haematoxylin_std"][0], 0.01
+    assert found["haematoxylin_contrast_od"][0] == pytest.approx(
+        2 * found["haematoxylin_std_od"][0], 0.01
     )
-    assert found["haematoxylin_entropy"][0] == pytest.approx(1, abs=0.01)
+    assert found["haematoxylin_entropy_bits"][0] == pytest.approx(1, abs=0.01)
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -154,11 +154,11 @@ def test_sums_are_those_of_plain_numpy(seed):
             "perimeter_um": np.pi / 8 * (sides + corners / np.sqrt(2)) * 0.5,
             "major_axis_um": 2 * np.sqrt(variances[1]),
             "minor_axis_um": 2 * np.sqrt(variances[0]),
-            "od_green": density[mine][:, 1].mean(),
-            "haematoxylin": haematoxylin.mean(),
-            "haematoxylin_std": haematoxylin.std(),
-            "haematoxylin_contrast": np.concatenate(steps).mean(),
-            "haematoxylin_entropy": entropy,
-            "eosin": stains[mine][:, 1].mean(),
+            "green_od": density[mine][:, 1].mean(),
+            "haematoxylin_od": haematoxylin.mean(),
+            "haematoxylin_std_od": haematoxylin.std(),
+            "haematoxylin_contrast_od": np.concatenate(steps).mean(),
+            "haematoxylin_entropy_bits": entropy,
+            "eosin_od": stains[mine][:, 1].mean(),
         }
         assert {name: found[name][i] for name in wanted} == pytest.approx(wanted, abs=1e-5)

@@ -4,10 +4,11 @@ Each gathers the parts it needs, calls them, and returns an `Outcome`. Heavy imp
 functions, so that ``histonuc --help`` answers at once and a plain install needs no torch.
 """
 
+from histonuc.commands.exporting import export
 from histonuc.commands.informing import info
 from histonuc.commands.model_files import export_model, list_models
 from histonuc.commands.outcome import Outcome
-from histonuc.commands.predicting import demo, export, predict
+from histonuc.commands.predicting import demo, predict
 from histonuc.commands.preparing import prepare_folder, prepare_pannuke, synth
 from histonuc.commands.scoring import compare, evaluate, merge_scores, report
 from histonuc.commands.training import config_train, crossval, train

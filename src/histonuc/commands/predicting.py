@@ -1,9 +1,9 @@
-"""Commands that find nuclei and write them in the formats of others."""
+"""Commands that find nuclei."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -29,40 +29,6 @@ def predict(
 
     share_arenas()
     summary = predict(paths, out, options)
-    return Outcome(
-        lines=summary.lines(), data=summary.to_dict(), exit_code=1 if summary.failed else 0
-    )
-
-
-def export(
-    out: Path,
-    *,
-    to: Literal[
-        "geojson",
-        "geojson.gz",
-        "geoparquet",
-        "csv",
-        "coco",
-        "ome-tiff",
-        "ome-zarr",
-        "anndata",
-        "dicom",
-    ] = "geojson",
-    centroids: bool = False,
-    slide: Path | None = None,
-) -> Outcome:
-    """Write the nuclei of a prediction in another format, beside its table.
-
-    Args:
-        out: Folder that `histonuc predict` wrote, of one input or of many.
-        to: Format.
-        centroids: Points instead of outlines, in a file of their own; geojson and geojson.gz only.
-        slide: The slide's own DICOM file, whose patient and study the annotations belong to;
-            dicom only.
-    """
-    from histonuc.exports import export_folder
-
-    summary = export_folder(out, to, centroids=centroids, slide=slide)
     return Outcome(
         lines=summary.lines(), data=summary.to_dict(), exit_code=1 if summary.failed else 0
     )

@@ -54,15 +54,15 @@ def read_outlines(file: Path, shape: tuple[int, int]) -> DrawnOutlines:
     Raises:
         ValueError: no GeoJSON of polygons, or an outline that lies outside the image.
     """
-    from histonuc.exports.geojson_reader import class_name, iterate_features, outline_ring
-    from histonuc.exports.reading import Outlined, to_nuclei
+    from histonuc.exports.geojson_reader import iterate_features, outline_ring
+    from histonuc.exports.reading import Outlined, to_class_name, to_nuclei
 
     outlines, names = [], []
     with reading(file, "GeoJSON of outlines"):
         for feature in iterate_features(file):
             geometry = feature.get("nucleusGeometry") or feature["geometry"]
             outlines.append(Outlined(ring=outline_ring(geometry), class_name=NUCLEUS.classes[0]))
-            names.append(_composed(class_name(_classification(feature))))
+            names.append(_composed(to_class_name(_classification(feature))))
         nuclei = to_nuclei(
             outlines, label_space=NUCLEUS, class_map=None, mpp=math.nan, origin=file.name
         )
@@ -138,7 +138,8 @@ def _read_csv_points(file: Path) -> DrawnPoints:
 
 
 def _read_geojson_points(file: Path) -> DrawnPoints:
-    from histonuc.exports.geojson_reader import class_name, iterate_features
+    from histonuc.exports.geojson_reader import iterate_features
+    from histonuc.exports.reading import to_class_name
 
     position: list[tuple[float, float]] = []
     names: list[str] = []
@@ -154,7 +155,7 @@ def _read_geojson_points(file: Path) -> DrawnPoints:
             if not np.isfinite(found).all():
                 raise ValueError("a position that is no finite number")
             position += found
-            names += [_composed(class_name(_classification(feature)))] * len(found)
+            names += [_composed(to_class_name(_classification(feature)))] * len(found)
     return DrawnPoints(position=np.array(position, np.float64).reshape(-1, 2), names=names)
 
 

@@ -19,16 +19,16 @@ from histonuc.exports.digits import (
     put_text,
     put_whole,
 )
+from histonuc.exports.facts import check_facts, to_facts
 from histonuc.exports.reading import (
     Outlined,
     choose_mpp,
     choose_space,
-    largest,
+    to_class_name,
     to_nuclei,
-    to_ring,
 )
-from histonuc.exports.source import Batch, Source, as_source
-from histonuc.exports.table import to_facts
+from histonuc.exports.rings import largest, to_ring
+from histonuc.exports.source import Batch, Source, open_source
 from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -40,7 +40,7 @@ def write_coco(nuclei: Nuclei | Source | Path, path: Path) -> None:
     Coordinates are level-0 pixels to 0.01 px. Class probabilities stand in the field
     ``probabilities``, which COCO's readers pass over.
     """
-    source = as_source(nuclei)
+    source = open_source(nuclei)
     width, height = source.size
     head = {
         "info": {"description": "histonuc", "histonuc": to_facts(source.label_space, source.mpp)},
@@ -165,15 +165,13 @@ def read_coco(
     with reading(path, "COCO file of polygons"):
         content = json.loads(path.read_bytes())
         facts = content.get("info", {}).get("histonuc")
+        facts = None if facts is None else check_facts(facts)
         names = {row["id"]: row["name"] for row in content["categories"]}
         if len({row["image_id"] for row in content["annotations"]}) > 1:
             raise ValueError(f"{path} holds several images: expected one")
         space = choose_space(label_space, facts, path)
-        outlines = [
-            _outlined(row, names[row["category_id"]], space) for row in content["annotations"]
-        ]
         return to_nuclei(
-            outlines,
+            [_read_annotation(row, names, space) for row in content["annotations"]],
             label_space=space,
             class_map=class_map,
             mpp=choose_mpp(mpp, facts),
@@ -181,19 +179,40 @@ def read_coco(
         )
 
 
-def _outlined(row: Mapping[str, Any], class_name: str, space: LabelSpace) -> Outlined:
-    if isinstance(row["segmentation"], dict):
-        raise TypeError("a run-length mask")
-    if any(len(part) % 2 for part in row["segmentation"]):
-        raise TypeError("an odd number of coordinates")
-    pairs = [list(zip(part[::2], part[1::2], strict=True)) for part in row["segmentation"]]
-    parts = [to_ring(pair) for pair in pairs]
-    probabilities = row.get("probabilities", ())
+def _read_annotation(
+    row: Mapping[str, Any], names: Mapping[Any, Any], space: LabelSpace
+) -> Outlined:
+    """One object.
+
+    Args:
+        row: as the file has it.
+        names: of the categories, by their ids.
+        space: classes wanted.
+    """
+    if row["category_id"] not in names:
+        raise ValueError(f"an annotation of category {row['category_id']!r}, which is not listed")
+    probabilities = row.get("probabilities") or ()
+    x, y = row.get("centroid") or (None, None)
     return Outlined(
-        ring=largest(parts),
-        class_name=class_name,
+        ring=largest([_read_part(part) for part in _parts_of_polygon(row["segmentation"])]),
+        class_name=to_class_name(names[row["category_id"]]),
         probabilities=dict(zip(space.classes, probabilities, strict=bool(probabilities))),
-        score=row.get("score", 1.0),
-        centroid=tuple(row["centroid"]) if "centroid" in row else None,
+        score=row.get("score"),
+        centroid=(x, y),
         area_px=row.get("area"),
     )
+
+
+def _parts_of_polygon(segmentation: Any) -> list[Any]:
+    if isinstance(segmentation, dict):
+        raise TypeError("a run-length mask, expected polygons")
+    if not isinstance(segmentation, list):
+        raise TypeError(f"expected a list of polygons as segmentation, got {segmentation!r}")
+    is_flat = bool(segmentation) and not isinstance(segmentation[0], list)  # as some programs do
+    return [segmentation] if is_flat else segmentation
+
+
+def _read_part(part: Any) -> NDArray[np.float64]:
+    if not isinstance(part, list) or len(part) % 2:
+        raise TypeError("expected a polygon as a list x, y, x, y, ...")
+    return to_ring(list(zip(part[::2], part[1::2], strict=True)))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any
@@ -12,30 +12,18 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.source import Source, as_source
+from histonuc._version import __version__
+from histonuc.exports.dicom_header import read_slide_header
+from histonuc.exports.source import Source, open_source
 from histonuc.files import replacing
 from histonuc.nuclei import Nuclei
 
 if TYPE_CHECKING:
-    from highdicom.ann import AnnotationGroup, Measurements
+    from highdicom.ann import AnnotationGroup, Measurements, MicroscopyBulkSimpleAnnotations
     from pydicom import Dataset
 
-# A slide must have these, if empty; files of converters often lack them.
-_MAY_BE_EMPTY = (
-    "AccessionNumber",
-    "FrameOfReferenceUID",
-    "PatientBirthDate",
-    "PatientID",
-    "PatientName",
-    "PatientSex",
-    "StudyDate",
-    "StudyID",
-    "StudyTime",
-)
-_WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 
-
-def write_dicom(nuclei: Nuclei | Source | Path, path: Path, *, slide: Path) -> None:
+def write_dicom(nuclei: Nuclei | Source | Path, path: Path, *, slide: Path) -> tuple[str, ...]:
     """Write one group of polygons a class, with score and, where mpp is known, area in µm².
 
     Coordinates are float32 pixels of the slide's total pixel matrix (2D), whose origin is the
@@ -46,58 +34,62 @@ def write_dicom(nuclei: Nuclei | Source | Path, path: Path, *, slide: Path) -> N
         path: ``*.dcm``.
         slide: DICOM file of the slide's finest level: patient, study and the image referred to.
 
+    Returns:
+        A sentence for everything in the slide's header that was put right or left out, see
+        `histonuc.exports.dicom_header`.
+
     Raises:
         ValueError: no nuclei, or `slide` is no DICOM whole-slide image, not a valid one, or of
             another size than the image that the result says it is of.
     """
-    import highdicom as hd
+    from pydicom.config import disable_value_validation
 
-    source = as_source(nuclei)
+    source = open_source(nuclei)
     counts = _count(source)
     if not counts.any():
         raise ValueError("no nuclei: DICOM has no empty annotations")
-    header = _slide_header(slide)
-    _check_size(header, source, slide)
-    with ExitStack() as files:
-        groups: list[AnnotationGroup] = []
-        for j in np.flatnonzero(counts).tolist():
-            file = files.enter_context(TemporaryFile())
-            groups.append(_group(source, j, int(counts[j]), len(groups) + 1, file))
-        try:
-            annotations = hd.ann.MicroscopyBulkSimpleAnnotations(
-                source_images=[header],
-                annotation_coordinate_type="2D",
-                annotation_groups=groups,
-                series_instance_uid=hd.UID(),
-                series_number=1,
-                sop_instance_uid=hd.UID(),
-                instance_number=1,
-                manufacturer="histonuc",
-                manufacturer_model_name=str(source.facts.get("model", "histonuc")),
-                software_versions=version("histonuc"),
-                device_serial_number="1",
-                content_label="NUCLEI",
-            )
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"--slide {slide}: its header is no valid DICOM: {error}") from None
-        with replacing(path) as draft:
-            annotations.save_as(draft)
+    # What is illegal is put right or told: the library's own warnings would say it once more.
+    with disable_value_validation():
+        header, notes = read_slide_header(slide)
+        _check_size(header, source, slide)
+        with ExitStack() as files:
+            groups: list[AnnotationGroup] = []
+            for j in np.flatnonzero(counts).tolist():
+                file = files.enter_context(TemporaryFile())
+                groups.append(_group(source, j, int(counts[j]), len(groups) + 1, file))
+            try:
+                annotations = _annotate(header, groups, str(source.facts.get("model", "histonuc")))
+            except (AttributeError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"--slide {slide}: its header is no valid DICOM: {error}"
+                ) from None
+            with replacing(path) as draft:
+                annotations.save_as(draft)
+    return notes
 
 
-def _slide_header(path: Path) -> Dataset:
-    import pydicom
-    from pydicom.errors import InvalidDicomError
+def _annotate(
+    header: Dataset, groups: list[AnnotationGroup], model: str
+) -> MicroscopyBulkSimpleAnnotations:
+    """The annotations of a slide, as highdicom makes them."""
+    import highdicom as hd
 
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError) as error:
-        raise ValueError(f"--slide {path}: no DICOM file: {error}") from None
-    if header.get("SOPClassUID") != _WHOLE_SLIDE:
-        raise ValueError(f"--slide {path}: no VL Whole Slide Microscopy Image")
-    for name in _MAY_BE_EMPTY:
-        if name not in header:
-            setattr(header, name, None)
-    return header
+    with warnings.catch_warnings():  # of names in one component, as slides without a patient have
+        warnings.simplefilter("ignore", UserWarning)
+        return hd.ann.MicroscopyBulkSimpleAnnotations(
+            source_images=[header],
+            annotation_coordinate_type="2D",
+            annotation_groups=groups,
+            series_instance_uid=hd.UID(),
+            series_number=1,
+            sop_instance_uid=hd.UID(),
+            instance_number=1,
+            manufacturer="histonuc",
+            manufacturer_model_name=model,
+            software_versions=__version__,
+            device_serial_number="1",
+            content_label="NUCLEI",
+        )
 
 
 def _check_size(header: Dataset, source: Source, path: Path) -> None:
@@ -155,7 +147,7 @@ def _group(
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name="histonuc",
             family=codes.DCM.ArtificialIntelligence,
-            version=version("histonuc"),
+            version=__version__,
         ),
         display_color=hd.color.CIELabColor.from_rgb(*source.label_space.colours[index]),
     )

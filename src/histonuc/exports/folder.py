@@ -1,45 +1,28 @@
-"""`histonuc export`: which writer makes which file, for one prediction or many."""
+"""`histonuc export`: nuclei in the format of another program, for one prediction or many."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from histonuc.exports.source import Source, as_source
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.exports.formats import ExportRequest, FormatName, Frame, check_options
+from histonuc.exports.source import open_source
+from histonuc.exports.summary import SUMMARY_FILE, read_summary
 from histonuc.exports.table import TABLE_FILE
-from histonuc.extras import require
-from histonuc.files import failure_lines, log_failure
+from histonuc.files import failure_lines, log_failure, one_line
 
 log = logging.getLogger(__name__)
 
-Format = Literal[
-    "geojson",
-    "geojson.gz",
-    "geoparquet",
-    "csv",
-    "coco",
-    "ome-tiff",
-    "ome-zarr",
-    "anndata",
-    "dicom",
-]
-FORMATS: tuple[Format, ...] = get_args(Format)
-"""What `histonuc export --to` takes."""
+ReadPicture = Callable[[Path, Mapping[str, Any]], NDArray[np.uint8]]
+"""RGB uint8 (H, W, 3) of a whole slide, given its file and the options that it was predicted with.
 
-_FILES = {
-    "geojson": "nuclei.geojson",
-    "geojson.gz": "nuclei.geojson.gz",
-    "geoparquet": "nuclei.geoparquet",
-    "csv": "nuclei.csv",
-    "coco": "nuclei.coco.json",
-    "ome-tiff": "nuclei.ome.tif",
-    "ome-zarr": "nuclei.ome.zarr",
-    "anndata": "nuclei.h5ad",
-    "dicom": "nuclei.dcm",
-}
-_EXTRAS = {"ome-zarr": "zarr", "anndata": "spatial", "dicom": "dicom"}
+It raises ValueError or OSError where the file cannot be read. Slides are read one room above."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,24 +31,37 @@ class ExportSummary:
 
     Attributes:
         written: the files.
+        notes: sentences about what they lack.
         failed: tables among many that could not be exported, with the reason.
     """
 
     written: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON."""
-        return {"written": [str(path) for path in self.written], "failed": self.failed}
+        return {
+            "written": [str(path) for path in self.written],
+            "notes": self.notes,
+            "failed": self.failed,
+        }
 
     def lines(self) -> list[str]:
         """The same for people."""
         lines = [f"wrote {path}" for path in self.written]
+        lines += [f"  note: {note}" for note in self.notes]
         return lines + failure_lines(self.failed)
 
 
 def export_folder(
-    out: Path, to: Format = "geojson", *, centroids: bool = False, slide: Path | None = None
+    out: Path | str,
+    to: FormatName = "geojson",
+    *,
+    centroids: bool = False,
+    frame: Frame = "qupath",
+    slide: Path | str | None = None,
+    read_picture: ReadPicture | None = None,
 ) -> ExportSummary:
     """Write the nuclei of predictions in another format, beside their tables.
 
@@ -73,21 +69,19 @@ def export_folder(
         out: folder of one prediction, or of many.
         to: one of `FORMATS`.
         centroids: points instead of outlines, in files of their own; GeoJSON only.
-        slide: DICOM file of the slide that the nuclei lie on; DICOM only, which needs it.
+        frame: what positions are measured from; GeoJSON only.
+        slide: file of the slide that the nuclei lie on; DICOM, which needs it, and AnnData, where
+            it is elsewhere than at the time of the prediction.
+        read_picture: makes the pictures that AnnData holds; None for none.
 
     Raises:
         ValueError: no prediction there, an unknown format, a missing extra, an option that the
-            format does not have, or a damaged table. One that fails among others does not raise:
-            see `ExportSummary.failed`.
+            format does not have or needs, or a damaged table. One that fails among others does not
+            raise: see `ExportSummary.failed`.
     """
-    if to not in FORMATS:
-        raise ValueError(f"--to {to}: choose from {', '.join(FORMATS)}")
-    if centroids and not to.startswith("geojson"):
-        raise ValueError(f"--centroids: only geojson and geojson.gz have it, not {to}")
-    if (to == "dicom") != (slide is not None):
-        raise ValueError("--to dicom and --slide SLIDE.dcm, the slide's own file, go together")
-    if to in _EXTRAS:
-        require(_EXTRAS[to], f"histonuc export --to {to}")
+    out, slide = Path(out), None if slide is None else Path(slide)
+    given = {"centroids": centroids, "frame": frame != "qupath", "slide": slide is not None}
+    chosen = check_options(to, {name for name, is_given in given.items() if is_given})
     folders = [out] if (out / TABLE_FILE).is_file() else []
     folders = folders or sorted(table.parent for table in out.glob(f"*/{TABLE_FILE}"))
     if not folders:
@@ -95,12 +89,24 @@ def export_folder(
     if slide is not None and len(folders) > 1:
         raise ValueError(f"--slide belongs to one prediction, {out} holds {len(folders)}")
     summary = ExportSummary()
-    name = _FILES[to].replace("nuclei", "centroids") if centroids else _FILES[to]
+    file = chosen.file.replace("nuclei", "centroids") if centroids else chosen.file
     for folder in folders:
         table = folder / TABLE_FILE
         try:
-            _write(as_source(table), folder / name, to, centroids, slide)
-            summary.written.append(folder / name)
+            source, picture = open_source(table), None
+            notes: list[str] = []
+            if chosen.shows_slide and read_picture is not None:
+                picture, notes = _find_picture(folder, slide, read_picture)
+            request = ExportRequest(
+                centroids=centroids,
+                frame=frame,
+                slide=slide,
+                sample=folder.resolve().name,
+                picture=picture,
+            )
+            notes += chosen.write(source, folder / file, request)
+            summary.written.append(folder / file)
+            summary.notes.extend(f"{folder / file}: {note}" for note in notes)
         except Exception as error:  # whatever ails one result must not cost the others
             if len(folders) == 1:
                 raise
@@ -108,37 +114,24 @@ def export_folder(
     return summary
 
 
-def _write(source: Source, path: Path, to: Format, centroids: bool, slide: Path | None) -> None:
-    # Each format brings its own libraries along: only the one asked for is imported.
-    if to in ("geojson", "geojson.gz"):
-        from histonuc.exports.geojson import write_geojson
+def _find_picture(
+    folder: Path, slide: Path | None, read_picture: ReadPicture
+) -> tuple[NDArray[np.uint8] | None, list[str]]:
+    """A picture of the slide, and what to say where there is none.
 
-        write_geojson(source, path, centroids=centroids)
-    elif to == "geoparquet":
-        from histonuc.exports.geoparquet import write_geoparquet
-
-        write_geoparquet(source, path)
-    elif to == "csv":
-        from histonuc.exports.csv import write_csv
-
-        write_csv(source, path)
-    elif to == "coco":
-        from histonuc.exports.coco import write_coco
-
-        write_coco(source, path)
-    elif to == "ome-tiff":
-        from histonuc.exports.ome_tiff import write_ome_tiff
-
-        write_ome_tiff(source, path)
-    elif to == "ome-zarr":
-        from histonuc.exports.ome_zarr import write_ome_zarr
-
-        write_ome_zarr(source, path)
-    elif to == "anndata":
-        from histonuc.exports.anndata import write_anndata
-
-        write_anndata(source, path)
-    elif slide is not None:
-        from histonuc.exports.dicom import write_dicom
-
-        write_dicom(source, path, slide=slide)
+    Raises:
+        ValueError: the slide that was given cannot be read.
+    """
+    try:
+        result = read_summary(folder)
+    except ValueError:
+        if slide is None:
+            return None, [f"it holds no picture of the slide: there is no {SUMMARY_FILE}"]
+        return read_picture(slide, {}), []
+    if slide is not None:
+        return read_picture(slide, result.settings), []
+    path = Path(result.fingerprint.get("source", result.source))
+    try:
+        return read_picture(path, result.settings), []
+    except (OSError, ValueError) as error:
+        return None, [f"it holds no picture of the slide ({one_line(error)}): give --slide"]

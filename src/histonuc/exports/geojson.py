@@ -20,35 +20,43 @@ from histonuc.exports.digits import (
     put_text,
     put_uuid,
 )
-from histonuc.exports.measurements import measurement_names, measurements
-from histonuc.exports.source import Batch, Source, as_source
-from histonuc.exports.table import to_facts
+from histonuc.exports.facts import to_facts
+from histonuc.exports.formats import Frame
+from histonuc.exports.measurements import measurement_names, measurements, written_features
+from histonuc.exports.source import Batch, Source, open_source
 from histonuc.files import replacing
 from histonuc.nuclei import Nuclei
 
 _GZIP_LEVEL = 1  # level 6 takes several times as long and saves a fifth of the bytes
 
 
-def write_geojson(nuclei: Nuclei | Source | Path, path: Path, *, centroids: bool = False) -> None:
+def write_geojson(
+    nuclei: Nuclei | Source | Path,
+    path: Path,
+    *,
+    centroids: bool = False,
+    frame: Frame = "qupath",
+) -> None:
     """Write a FeatureCollection of QuPath detections, one a line.
 
-    Coordinates are level-0 pixels, as QuPath wants them, to 0.01 px; measurements have nine digits,
-    which float32 comes back from unchanged, and those without a value are left out.
+    Coordinates are level-0 pixels to 0.01 px; measurements have nine digits, which float32 comes
+    back from unchanged, and those without a value are left out.
 
     Args:
         nuclei: what to write.
         path: ``*.geojson``, or ``*.geojson.gz`` to compress.
         centroids: points at the centroids instead of outlines.
+        frame: what positions are measured from.
     """
-    source = as_source(nuclei)
-    with open_geojson(path, source, centroids=centroids) as append:
+    source = open_source(nuclei)
+    with open_geojson(path, source, centroids=centroids, frame=frame) as append:
         for batch in source.batches():
             append(batch)
 
 
 @contextmanager
 def open_geojson(
-    path: Path, source: Source, *, centroids: bool = False
+    path: Path, source: Source, *, centroids: bool = False, frame: Frame = "qupath"
 ) -> Iterator[Callable[[Batch], None]]:
     """A function that appends batches; the file appears when the block ends well.
 
@@ -58,10 +66,15 @@ def open_geojson(
         path: see `write_geojson`.
         source: what the batches are of: label space, mpp and names count, its nuclei do not.
         centroids: see `write_geojson`.
+        frame: see `write_geojson`.
     """
+    origin = source.origin if frame == "qupath" else (0, 0)
     # Named here as well: features without a value, and those of no nuclei, are nowhere else.
-    facts = to_facts(source.label_space, source.mpp) | {"feature_names": source.extra_names}
-    text = _Fragments.of(source)
+    facts = to_facts(source.label_space, source.mpp) | {
+        "feature_names": written_features(source),
+        "origin_px": origin,
+    }
+    text = _make_fragments(source)
     with replacing(path) as draft, _open_bytes(path, draft) as stream:
         head = f'{{"type":"FeatureCollection","histonuc":{json.dumps(facts)},\n"features":[\n'
         stream.write(head.encode())
@@ -69,7 +82,7 @@ def open_geojson(
 
         def append(batch: Batch) -> None:
             nonlocal is_first
-            written = text.features(batch, source, centroids)
+            written = text.features(batch, source, origin, centroids)
             stream.write((written[2:] if is_first else written).data)
             is_first = is_first and len(batch.ids) == 0
 
@@ -99,17 +112,9 @@ class _Fragments:
         self.longest_record = 300 + max(map(len, classes)) + sum(map(len, keys))
         self.longest_record += NUMBER_BYTES * (len(keys) + 2)
 
-    @classmethod
-    def of(cls, source: Source) -> _Fragments:
-        space = source.label_space
-        classes = [
-            json.dumps({"name": name, "color": list(colour)}, separators=(",", ":")).encode()
-            for name, colour in zip(space.classes, space.colours, strict=True)
-        ]
-        keys = [json.dumps(name).encode() + b":" for name in measurement_names(source)]
-        return cls(classes, keys)
-
-    def features(self, batch: Batch, source: Source, centroids: bool) -> Buffer:
+    def features(
+        self, batch: Batch, source: Source, origin: tuple[int, int], centroids: bool
+    ) -> Buffer:
         """Text of the features of a batch, each with a comma and a new line before it."""
         nuclei = batch.nuclei
         if centroids:
@@ -121,18 +126,28 @@ class _Fragments:
         out = np.empty(longest, np.uint8)
         end = _put_features(
             out,
-            np.ascontiguousarray(points),
+            points - np.array(origin, np.float64),
             offsets,
             not centroids,
             _uuid_halves(batch),
             nuclei.class_index,
             self.class_text,
             self.class_offsets,
-            measurements(batch, source),
+            measurements(batch, source, origin),
             self.key_text,
             self.key_offsets,
         )
         return out[:end]
+
+
+def _make_fragments(source: Source) -> _Fragments:
+    space = source.label_space
+    classes = [
+        json.dumps({"name": name, "color": list(colour)}, separators=(",", ":")).encode()
+        for name, colour in zip(space.classes, space.colours, strict=True)
+    ]
+    keys = [json.dumps(name).encode() + b":" for name in measurement_names(source)]
+    return _Fragments(classes, keys)
 
 
 def _join_texts(texts: list[bytes]) -> tuple[Buffer, NDArray[np.int64]]:

@@ -14,16 +14,25 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.measurements import own_names
+from histonuc.exports.facts import check_facts
+from histonuc.exports.measurements import (
+    AREA_PX,
+    CENTROID_PX,
+    SCORE,
+    column_name,
+    probability_name,
+    written_names,
+)
 from histonuc.exports.reading import (
     Outlined,
     choose_mpp,
     choose_space,
     known_classes,
-    largest,
+    to_class_name,
     to_nuclei,
-    to_ring,
+    to_number,
 )
+from histonuc.exports.rings import largest, to_ring
 from histonuc.files import reading
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -39,14 +48,15 @@ def read_geojson(
     label_space: LabelSpace | None = None,
     class_map: Mapping[str, str] | None = None,
     mpp: float | None = None,
+    origin: tuple[float, float] | None = None,
 ) -> Nuclei:
     """Read polygons with classes, a feature at a time.
 
     Takes a FeatureCollection or an array of features. A class that is not the most probable one
     was changed by a person: it gets probability 1. An object without measurements was drawn by
     one: score 1. Of cells the nucleus is read. Of several parts the largest is kept; holes are
-    filled. Measurements of other names become features as they are, also where the outline was
-    changed since.
+    filled. Further measurements become features as they are, also where the outline was changed
+    since; those that QuPath names as histonuc does get the name of the table's column.
 
     Args:
         path: ``*.geojson`` or ``*.geojson.gz``.
@@ -54,6 +64,8 @@ def read_geojson(
         class_map: name in the file -> name in the label space, where they differ; the empty name
             stands for objects without a class.
         mpp: microns per level-0 pixel; the file's own, or unknown, when not given.
+        origin: level-0 pixel (x, y) that the file's positions are measured from; the file's own, or
+            (0, 0), when not given. QuPath drops it: `nuclei.parquet` has it as ``bounds_xyxy``.
 
     Raises:
         ValueError: no GeoJSON of polygons, or a class that is not known.
@@ -62,8 +74,9 @@ def read_geojson(
         with _open_text(path) as stream:
             facts, features = _head_and_features(stream)
             space = choose_space(label_space, facts, path)
-            own = own_names(known_classes(space, facts, class_map))
-            outlines = [_outlined(feature, space, own) for feature in features]
+            known = written_names(known_classes(space, facts, class_map))
+            shift = np.array(origin or (facts or {}).get("origin_px", (0, 0)), np.float64)
+            outlines = [_read_feature(feature, space, known, shift) for feature in features]
         return to_nuclei(
             outlines,
             label_space=space,
@@ -107,8 +120,9 @@ def _head_and_features(
         if not more:
             raise json.JSONDecodeError("no features", text[:80], 0)
         text += more
-    head = json.loads(text[: found.start()].rstrip().rstrip(",") + "}")
-    return head.get("histonuc"), _features(stream, text[found.end() :])
+    facts = json.loads(text[: found.start()].rstrip().rstrip(",") + "}").get("histonuc")
+    facts = None if facts is None else check_facts(facts)
+    return facts, _features(stream, text[found.end() :])
 
 
 def _features(stream: IO[str], text: str) -> Iterator[dict[str, Any]]:
@@ -130,34 +144,45 @@ def _features(stream: IO[str], text: str) -> Iterator[dict[str, Any]]:
         yield feature
 
 
-def _outlined(feature: Mapping[str, Any], space: LabelSpace, own: frozenset[str]) -> Outlined:
+def _read_feature(
+    feature: Mapping[str, Any],
+    space: LabelSpace,
+    known: frozenset[str],
+    shift: NDArray[np.float64],
+) -> Outlined:
+    """One object.
+
+    Args:
+        feature: as the file has it.
+        space: classes wanted.
+        known: measurements that are no features.
+        shift: added to positions (x, y).
+    """
     properties = feature.get("properties") or {}
     measured = properties.get("measurements") or {}
     if isinstance(measured, list):  # QuPath before 0.4
         measured = {row["name"]: row["value"] for row in measured}
-    has_centroid = "x px" in measured and "y px" in measured
+    probabilities = {name: measured.get(probability_name(name)) for name in space.classes}
+    centroid = [to_number(measured.get(name), name) for name in CENTROID_PX]
     return Outlined(
-        ring=outline_ring(feature.get("nucleusGeometry") or feature["geometry"]),
-        class_name=class_name(properties.get("classification")),
-        probabilities={c: measured[f"p {c}"] for c in space.classes if f"p {c}" in measured},
-        score=measured.get("score", 1.0),
-        centroid=(measured["x px"], measured["y px"]) if has_centroid else None,
-        area_px=measured.get("area px"),
-        features={name: value for name, value in measured.items() if name not in own},
+        ring=outline_ring(feature.get("nucleusGeometry") or feature["geometry"]) + shift,
+        class_name=to_class_name(properties.get("classification")),
+        probabilities={name: p for name, p in probabilities.items() if p is not None},
+        score=measured.get(SCORE),
+        centroid=(centroid[0] + float(shift[0]), centroid[1] + float(shift[1])),
+        area_px=measured.get(AREA_PX),
+        features={
+            column_name(name): value for name, value in measured.items() if name not in known
+        },
     )
 
 
-def outline_ring(geometry: Mapping[str, Any]) -> NDArray[np.float64]:
+def outline_ring(geometry: Any) -> NDArray[np.float64]:
     """Outer ring; empty for points and lines, which `to_nuclei` counts and refuses."""
+    if not isinstance(geometry, dict):
+        raise TypeError(f"expected an object as geometry, got {geometry!r}")
     if geometry["type"] == "Polygon":
         return to_ring(geometry["coordinates"][0])
     if geometry["type"] == "MultiPolygon":
         return largest([to_ring(part[0]) for part in geometry["coordinates"]])
     return np.zeros((0, 2))
-
-
-def class_name(classification: Mapping[str, Any] | None) -> str:
-    """The name, or the names that QuPath gives a derived class ("Tumor: Positive")."""
-    if not classification:
-        return ""
-    return classification.get("name") or ": ".join(classification.get("names") or ())

@@ -11,22 +11,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.exports.facts import METADATA_KEY, schema_facts
 from histonuc.exports.reading import (
     Outlined,
     choose_mpp,
     choose_space,
     known_classes,
-    largest,
+    to_class_name,
     to_nuclei,
 )
-from histonuc.exports.source import Batch, Source, as_source, plain_columns
-from histonuc.exports.table import (
-    METADATA_KEY,
-    feature_names,
-    read_features,
-    schema_facts,
-    to_facts,
-)
+from histonuc.exports.rings import largest
+from histonuc.exports.source import Batch, Source, open_source, plain_columns
+from histonuc.exports.table import BOX, feature_names, read_features, read_texts, text_names
 from histonuc.exports.wkb import GEO_KEY, GEOMETRY, geo_metadata, wkb_column
 from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
@@ -35,9 +31,9 @@ from histonuc.taxonomy import LabelSpace
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_BOX = ("x_min", "y_min", "x_max", "y_max")
 _COVERING = ("xmin", "ymin", "xmax", "ymax")
 _ROWS = 16_384
+_QUPATH_CLASS = "classification"
 _COVERED = {"covering": {"bbox": {name: ["bbox", name] for name in _COVERING}}}
 
 
@@ -48,10 +44,9 @@ def write_geoparquet(nuclei: Nuclei | Source | Path, path: Path) -> None:
     """
     import pyarrow.parquet as pq
 
-    source = as_source(nuclei)
-    facts = source.facts | to_facts(source.label_space, source.mpp)
+    source = open_source(nuclei)
     schema = _to_table(source.empty_batch(), source).schema.with_metadata(
-        {METADATA_KEY: json.dumps(facts), GEO_KEY: geo_metadata(**_COVERED)}
+        {METADATA_KEY: json.dumps(source.facts), GEO_KEY: geo_metadata(**_COVERED)}
     )
     with replacing(path) as draft, pq.ParquetWriter(draft, schema, compression="zstd") as writer:
         for batch in source.batches(_ROWS):
@@ -63,9 +58,9 @@ def _to_table(batch: Batch, source: Source) -> pa.Table:
     import pyarrow as pa
 
     table = plain_columns(batch, source)
-    corners = [table[name].combine_chunks() for name in _BOX]
+    corners = [table[name].combine_chunks() for name in BOX]
     box = pa.StructArray.from_arrays(corners, names=_COVERING)
-    table = table.drop_columns(list(_BOX))
+    table = table.drop_columns(list(BOX))
     return table.append_column("bbox", box).append_column(GEOMETRY, wkb_column(batch.nuclei))
 
 
@@ -76,9 +71,10 @@ def read_geoparquet(
     class_map: Mapping[str, str] | None = None,
     mpp: float | None = None,
 ) -> Nuclei:
-    """Read polygons in WKB with a column ``class``; other programs may have edited them.
+    """Read polygons in WKB with a class each; other programs may have written or edited them.
 
-    Further numeric columns become features as they are, also where the outline was changed since.
+    The class stands in a column ``class`` or, as QuPath's GeoJSON has it, ``classification``.
+    Further columns become features and texts, also where the outline was changed since.
 
     Args:
         path: GeoParquet.
@@ -94,14 +90,15 @@ def read_geoparquet(
     with reading(path, "GeoParquet of classified polygons"):
         table = pq.read_table(path)
         geometry = json.loads((table.schema.metadata or {})[GEO_KEY])["primary_column"]
-        rings = _rings(table[geometry])
-        names = [name or "" for name in table["class"].to_pylist()]
-        own = METADATA_KEY in table.schema.metadata
-        facts = schema_facts(table.schema) if own else None
+        rings = _read_rings(table[geometry])
+        is_ours = METADATA_KEY in table.schema.metadata
+        facts = schema_facts(table.schema) if is_ours else None
         space = choose_space(label_space, facts, path)
         outlines = [
             Outlined(ring=ring, class_name=name, **values)
-            for ring, name, values in zip(rings, names, _values(table, space), strict=True)
+            for ring, name, values in zip(
+                rings, _read_classes(table), _read_values(table, space), strict=True
+            )
         ]
         nuclei = to_nuclei(
             outlines,
@@ -111,22 +108,33 @@ def read_geoparquet(
             origin=path.name,
         )
         further = feature_names(table.schema, known_classes(space, facts, class_map))
-        return replace(nuclei, features=read_features(table, further))
+        return replace(
+            nuclei,
+            features=read_features(table, further),
+            texts=read_texts(table, [n for n in text_names(table.schema) if n != _QUPATH_CLASS]),
+        )
 
 
-def _rings(column: pa.ChunkedArray) -> list[NDArray[np.float64]]:
-    """Outer ring of each polygon; the largest one of several."""
+def _read_rings(column: pa.ChunkedArray) -> list[NDArray[np.float64]]:
+    """Outer ring of each polygon, the largest one of several; empty where there is no polygon."""
     import shapely
 
-    geometries = shapely.from_wkb(column.to_numpy())
-    return [
-        largest([shapely.get_coordinates(part.exterior) for part in shapely.get_parts(shape)])
-        for shape in geometries
-        if shape is not None
-    ]
+    def rings(shape: Any) -> list[NDArray[np.float64]]:
+        parts = [] if shape is None else shapely.get_parts(shape)
+        return [shapely.get_coordinates(p.exterior) for p in parts if p.geom_type == "Polygon"]
+
+    return [largest(rings(shape)) for shape in shapely.from_wkb(column.to_numpy())]
 
 
-def _values(table: pa.Table, space: LabelSpace) -> Iterator[dict[str, Any]]:
+def _read_classes(table: pa.Table) -> list[str]:
+    """Class of each row; without a column ``class``, of what GeoJSON of QuPath has in its place."""
+    for name in ("class", _QUPATH_CLASS):
+        if name in table.column_names:
+            return [to_class_name(value) for value in table[name].to_pylist()]
+    raise ValueError(f"expected a column 'class', got {table.column_names}")
+
+
+def _read_values(table: pa.Table, space: LabelSpace) -> Iterator[dict[str, Any]]:
     """What our own columns say of each nucleus, as far as the table has them."""
     columns = {
         name: table[name].to_pylist()
@@ -134,10 +142,10 @@ def _values(table: pa.Table, space: LabelSpace) -> Iterator[dict[str, Any]]:
         if name in table.column_names
     }
     for i in range(len(table)):
-        row = {name: values[i] for name, values in columns.items() if values[i] is not None}
+        row = {name: values[i] for name, values in columns.items()}
         yield {
             "probabilities": {c: row[f"p_{c}"] for c in space.classes if f"p_{c}" in row},
-            "score": row.get("score", 1.0),
-            "centroid": (row["x"], row["y"]) if {"x", "y"} <= row.keys() else None,
+            "score": row.get("score"),
+            "centroid": (row.get("x"), row.get("y")),
             "area_px": row.get("area_px"),
         }

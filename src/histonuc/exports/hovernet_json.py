@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from histonuc.exports.reading import Outlined, to_nuclei, to_ring
+from histonuc.exports.reading import Outlined, to_nuclei
+from histonuc.exports.rings import to_ring
 from histonuc.files import reading
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -39,8 +41,8 @@ def read_hovernet_json(
         outlines = [
             Outlined(
                 ring=to_ring(row["contour"]) + 0.5,
-                class_name=str(row["type"]),
-                score=1.0 if row.get("type_prob") is None else float(row["type_prob"]),
+                class_name=_read_type(row["type"]),
+                score=row.get("type_prob"),
             )
             for row in json.loads(path.read_bytes())["nuc"].values()
         ]
@@ -51,3 +53,12 @@ def read_hovernet_json(
             mpp=mpp,
             origin=path.name,
         )
+
+
+def _read_type(value: Any) -> str:
+    """A type's number as text; some programs write it as text or with a fraction of 0."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, str)):
+        raise TypeError(f"expected a whole number as type, got {value!r}")
+    return str(value)

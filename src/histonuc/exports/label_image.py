@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from histonuc.exports.reading import class_indices
 from histonuc.files import reading
 from histonuc.nuclei import Instances, Nuclei, make_consecutive
 from histonuc.taxonomy import LabelSpace
+
+_MAX_PIXELS = 1_000_000_000
+"""Of a label image: 4 GB of ids, and as much again for what is made of them."""
 
 
 def read_label_image(
@@ -58,9 +62,13 @@ def _read(path: Path) -> NDArray[Any]:
 
     with reading(path, "image"):
         if path.suffix.lower() in (".tif", ".tiff"):
-            image = tifffile.imread(path)
+            with tifffile.TiffFile(path) as file:
+                series = file.series[0]
+                _check_size(path, math.prod(series.shape), series.shape)
+                image = series.asarray()
         else:
             with Image.open(path) as picture:
+                _check_size(path, math.prod(picture.size), picture.size[::-1])
                 image = np.asarray(picture)
     if image.ndim != 2 or image.dtype.kind not in "ui":
         raise ValueError(
@@ -68,3 +76,12 @@ def _read(path: Path) -> NDArray[Any]:
             f"{image.dtype} of shape {image.shape}"
         )
     return np.asarray(image)
+
+
+def _check_size(path: Path, num_pixels: int, shape: Sequence[int]) -> None:
+    """Refuse an image that would not fit into memory, before it is read."""
+    if num_pixels > _MAX_PIXELS:
+        raise ValueError(
+            f"{path}: expected a label image of at most {_MAX_PIXELS:,} pixels, got "
+            f"{' x '.join(map(str, shape))}: cut it into parts"
+        )

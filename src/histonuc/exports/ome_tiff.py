@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.exports.painting import level_sizes, paint_levels
-from histonuc.exports.source import Source, as_source
+from histonuc.exports.source import Source, open_source
 from histonuc.files import replacing
 from histonuc.nuclei import Nuclei
 
@@ -26,7 +26,7 @@ def write_ome_tiff(nuclei: Nuclei | Source | Path, path: Path) -> None:
     """
     import tifffile
 
-    source = as_source(nuclei)
+    source = open_source(nuclei)
     sizes = level_sizes(*source.size)
     metadata: dict[str, Any] = {"axes": "YX", "Name": "nuclei"}
     if not math.isnan(source.mpp):

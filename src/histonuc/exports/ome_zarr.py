@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.exports.painting import LEVEL_STEP, level_sizes, paint_levels
-from histonuc.exports.source import Source, as_source
+from histonuc.exports.source import Source, open_source
 from histonuc.files import replacing_folder
 from histonuc.nuclei import Nuclei
 
@@ -24,7 +24,7 @@ def write_ome_zarr(nuclei: Nuclei | Source | Path, path: Path) -> None:
     """
     import zarr
 
-    source = as_source(nuclei)
+    source = open_source(nuclei)
     sizes = level_sizes(*source.size)
     with replacing_folder(path) as draft:
         root = zarr.open_group(draft, mode="w", zarr_format=3)

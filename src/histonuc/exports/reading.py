@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.table import from_facts
+from histonuc.exports.facts import from_facts
+from histonuc.exports.rings import make_clockwise, make_simple, open_ring, ring_moments
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
 
@@ -29,17 +31,17 @@ class Outlined:
         ring: float64 (k, 2), vertices (x, y) of the outline, open or closed, in level-0 pixels.
         class_name: as the file says it, empty where it says none.
         probabilities: class name -> probability; empty where the file has none.
-        score: detection score in 0..1; 1 for what a person drew.
-        centroid: (x, y); the outline's own where the file has none.
+        score: detection score in 0..1; None for what a person drew, which gets 1.
+        centroid: (x, y), each None where the file has none: the outline's centroid is taken.
         area_px: what the file says, to notice outlines that were changed since.
         features: further measurements by name, as far as the file has them.
     """
 
     ring: NDArray[np.float64]
     class_name: str
-    probabilities: Mapping[str, float] = field(default_factory=dict)
-    score: float = 1.0
-    centroid: tuple[float, float] | None = None
+    probabilities: Mapping[str, float | None] = field(default_factory=dict)
+    score: float | None = None
+    centroid: tuple[float | None, float | None] = (None, None)
     area_px: float | None = None
     features: Mapping[str, float | None] = field(default_factory=dict)
 
@@ -55,6 +57,8 @@ def to_nuclei(
 ) -> Nuclei:
     """Nuclei of a label space; a class that a person changed gets probability 1.
 
+    An outline that touches or crosses itself is cut there, and its largest part is kept.
+
     Args:
         outlines: what a file holds.
         label_space: classes wanted.
@@ -66,12 +70,13 @@ def to_nuclei(
 
     Raises:
         ValueError: a class that neither `label_space` nor `class_map` knows, or an outline of fewer
-            than three different points or with one that is nowhere.
+            than three different points, without an area, or with a point that is nowhere, or a
+            measurement that is no number.
     """
     classes = class_indices(
         [outline.class_name for outline in outlines], label_space, class_map, origin
     )
-    rings = [_open_ring(outline.ring) for outline in outlines]
+    rings = [open_ring(outline.ring) for outline in outlines]
     if short := sum(len(ring) < 3 for ring in rings):
         raise ValueError(
             f"{origin}: {short} objects have no outline (points or lines): "
@@ -80,21 +85,65 @@ def to_nuclei(
     points = np.concatenate([np.zeros((0, 2)), *rings])
     if not (np.abs(points) < FARTHEST_PX).all():
         raise ValueError(f"{origin}: an outline with a point that is no position in a slide")
-    offsets = np.cumsum([0, *map(len, rings)]).astype(np.int64)
-    points = _clockwise(points, offsets)
+    points, offsets = make_simple(points, np.cumsum([0, *map(len, rings)]).astype(np.int64))
+    if flat := int((np.diff(offsets) == 0).sum()):
+        raise ValueError(f"{origin}: {flat} outlines have no area")
+    points = make_clockwise(points, offsets)
     probabilities = np.array(
-        [[o.probabilities.get(name, np.nan) for name in label_space.classes] for o in outlines]
+        [
+            [to_number(o.probabilities.get(name), "probability") for name in label_space.classes]
+            for o in outlines
+        ]
     ).reshape(-1, len(label_space))
+    score = np.array([to_number(outline.score, "score") for outline in outlines], np.float32)
     return Nuclei(
         points=points,
         offsets=offsets,
         centroid=_centroids(points, offsets, outlines),
         class_probabilities=_agreeing(probabilities.astype(np.float32), classes),
-        score=np.array([outline.score for outline in outlines], np.float32),
+        score=np.where(np.isnan(score), np.float32(1), score),
         label_space=label_space,
         mpp=mpp,
         features=_features(outlines, feature_names),
     )
+
+
+def to_number(value: Any, name: str) -> float:
+    """A number of a file; NaN where it has none.
+
+    Raises:
+        TypeError: it is none.
+    """
+    if value is None:
+        return float("nan")
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"expected a number as {name}, got {value!r}")
+    return float(value)
+
+
+def to_class_name(value: Any) -> str:
+    """The name of a class as files have it; empty for none.
+
+    QuPath writes an object with a name, or with the names of a derived class ("Tumor: Positive").
+    Other programs write the name alone, and GDAL the object as text.
+
+    >>> to_class_name("Dead"), to_class_name({"names": ["Tumor", "Positive"]}), to_class_name(None)
+    ('Dead', 'Tumor: Positive', '')
+
+    Raises:
+        TypeError: something else.
+    """
+    if isinstance(value, str):
+        if not value.lstrip().startswith("{"):
+            return value
+        value = json.loads(value)
+    if value is None or value == {}:
+        return ""
+    if isinstance(value, Mapping):
+        name = value.get("name") or ": ".join(value.get("names") or ())
+        if isinstance(name, str):
+            return name
+    raise TypeError(f"expected the name of a class, or an object that holds it, got {value!r}")
 
 
 def known_classes(
@@ -107,8 +156,8 @@ def known_classes(
         facts: what histonuc wrote into the file, if it did.
         class_map: name in the file -> name in `space`.
     """
-    own = () if facts is None else from_facts(facts)[0].classes
-    return {*space.classes, *own, *(class_map or ())}
+    written = () if facts is None else from_facts(facts)[0].classes
+    return {*space.classes, *written, *(class_map or ())}
 
 
 def choose_space(
@@ -134,27 +183,6 @@ def choose_mpp(given: float | None, facts: Mapping[str, Any] | None) -> float:
     if given is not None:
         return given
     return float("nan") if facts is None else from_facts(facts)[1]
-
-
-def largest(rings: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """The ring of the largest area; of an object in several parts one outline is kept."""
-    if len(rings) == 1:
-        return rings[0]
-    offsets = np.cumsum([0, *map(len, rings)]).astype(np.int64)
-    areas = np.abs(_moments(np.concatenate(rings), offsets)[0])
-    return rings[int(areas.argmax())]
-
-
-def to_ring(coordinates: Any) -> NDArray[np.float64]:
-    """Vertices (k, 2) of a JSON list of points; a third coordinate is dropped.
-
-    Raises:
-        TypeError: no such list.
-    """
-    try:
-        return np.array(coordinates, np.float64)[:, :2]
-    except (IndexError, ValueError) as error:
-        raise TypeError(f"no ring of points: {error}") from None
 
 
 def class_indices(
@@ -198,51 +226,19 @@ def _features(outlines: Sequence[Outlined], first: Sequence[str]) -> dict[str, N
     """Features float32 (n,) by name, NaN where an outline has no value."""
     names = dict.fromkeys([*first, *(name for o in outlines for name in o.features)])
     return {
-        name: np.array([o.features.get(name, np.nan) for o in outlines], np.float32)
+        name: np.array([to_number(o.features.get(name), name) for o in outlines], np.float32)
         for name in names
     }
-
-
-def _open_ring(ring: NDArray[np.float64]) -> NDArray[np.float64]:
-    is_closed = len(ring) > 1 and bool((ring[0] == ring[-1]).all())
-    return ring[:-1] if is_closed else ring
-
-
-def _clockwise(points: NDArray[np.float64], offsets: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Rings turned to run clockwise on the screen; those that do so are left as they are."""
-    for i in np.flatnonzero(_moments(points, offsets)[0] < 0):
-        start, end = offsets[i], offsets[i + 1]
-        points[start + 1 : end] = points[start + 1 : end][::-1].copy()
-    return points
 
 
 def _centroids(
     points: NDArray[np.float64], offsets: NDArray[np.int64], outlines: Sequence[Outlined]
 ) -> NDArray[np.float64]:
     """The stored centroid where the outline still has its stored area, else the outline's own."""
-    area, own = _moments(points, offsets)
-    stored = np.array([o.centroid or (np.nan, np.nan) for o in outlines]).reshape(-1, 2)
-    stored_area = np.array([np.nan if o.area_px is None else o.area_px for o in outlines])
+    area, centroid = ring_moments(points, offsets)
+    stored = np.array(
+        [[to_number(value, "centroid") for value in o.centroid] for o in outlines]
+    ).reshape(-1, 2)
+    stored_area = np.array([to_number(o.area_px, "area") for o in outlines])
     unchanged = np.abs(stored_area - area) <= SAME_AREA * area
-    return np.where((unchanged & ~np.isnan(stored).any(1))[:, None], stored, own)
-
-
-def _moments(
-    points: NDArray[np.float64], offsets: NDArray[np.int64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Signed area (n,), positive when clockwise on the screen, and centroid (n, 2) of each ring."""
-    if len(offsets) == 1:
-        return np.zeros(0), np.zeros((0, 2))
-    starts = offsets[:-1]
-    following = np.arange(1, len(points) + 1)
-    following[offsets[1:] - 1] = starts
-    first = points[starts]
-    local = points - np.repeat(first, np.diff(offsets), axis=0)
-    after = local[following]
-    cross = local[:, 0] * after[:, 1] - after[:, 0] * local[:, 1]
-    area = np.add.reduceat(cross, starts) / 2
-    weighted = np.add.reduceat((local + after) * cross[:, None], starts)
-    flat = np.add.reduceat(local, starts) / np.diff(offsets)[:, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own = weighted / (6 * area[:, None])
-    return area, first + np.where(area[:, None] != 0, own, flat)
+    return np.where((unchanged & ~np.isnan(stored).any(1))[:, None], stored, centroid)

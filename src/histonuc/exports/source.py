@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.table import (
-    feature_names,
-    from_facts,
-    from_table,
-    plain_table,
-    schema_facts,
-)
+from histonuc.exports.facts import from_facts, mpp_xy, schema_facts, to_facts
+from histonuc.exports.table import feature_names, from_table, plain_table, text_names
 from histonuc.files import reading
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -53,10 +48,11 @@ class Source:
 
     Attributes:
         num_nuclei: N.
-        label_space: classes.
+        label_space: names and colours of the classes.
         mpp: microns per level-0 pixel, NaN when unknown.
         extra_names: names of the M further numeric columns.
-        facts: what the result says of itself: image size, model, version.
+        text_names: names of the further columns of text.
+        facts: what the result says of itself, see `histonuc.exports.facts`.
         read: starts a new pass over the nuclei in the order of the table, so many a batch.
     """
 
@@ -64,6 +60,7 @@ class Source:
     label_space: LabelSpace
     mpp: float
     extra_names: tuple[str, ...]
+    text_names: tuple[str, ...]
     facts: dict[str, Any]
     read: Callable[[int], Iterator[Batch]]
 
@@ -73,16 +70,31 @@ class Source:
 
     def empty_batch(self) -> Batch:
         """No nuclei, for the schema of a table."""
-        nuclei = Nuclei.empty(self.label_space, self.mpp)
         return Batch(
-            ids=np.zeros(0, np.uint32), nuclei=nuclei, extra=np.zeros((0, len(self.extra_names)))
+            ids=np.zeros(0, np.uint32),
+            nuclei=Nuclei.empty(self.label_space, self.mpp, texts=self.text_names),
+            extra=np.zeros((0, len(self.extra_names))),
         )
+
+    def with_facts(self, facts: Mapping[str, Any]) -> Source:
+        """The same nuclei of a result that says more of itself."""
+        return replace(self, facts={**facts, **self.facts})
 
     @property
     def mpp_xy(self) -> tuple[float, float]:
         """Microns per level-0 pixel along x and y: both are `mpp` where nothing else is known."""
-        x, y = self.facts.get("mpp_xy", (self.mpp, self.mpp))
-        return float(x), float(y)
+        return mpp_xy(self.facts)
+
+    @property
+    def origin(self) -> tuple[int, int]:
+        """Level-0 pixel (x, y) that QuPath counts from: where what the scanner visited begins."""
+        x, y = self.facts.get("bounds_xyxy", (0, 0))[:2]
+        return int(x), int(y)
+
+    @property
+    def slide(self) -> str:
+        """Name of the slide's file; empty where it is unknown."""
+        return str(self.facts.get("source", ""))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -95,7 +107,7 @@ class Source:
         return width, height
 
 
-def as_source(nuclei: Nuclei | Source | Path) -> Source:
+def open_source(nuclei: Nuclei | Source | Path) -> Source:
     """Nuclei in memory, or the path of a `nuclei.parquet`, as a source.
 
     Raises:
@@ -103,10 +115,10 @@ def as_source(nuclei: Nuclei | Source | Path) -> Source:
     """
     if isinstance(nuclei, Source):
         return nuclei
-    return _open(nuclei) if isinstance(nuclei, Path) else _hold(nuclei)
+    return _open_table(nuclei) if isinstance(nuclei, Path) else _wrap_nuclei(nuclei)
 
 
-def cut(nuclei: Nuclei, rows: int = BATCH, first_id: int = 1) -> Iterator[Batch]:
+def split_batches(nuclei: Nuclei, rows: int = BATCH, first_id: int = 1) -> Iterator[Batch]:
     """Nuclei in memory, numbered from `first_id` on, `rows` a batch."""
     for start in range(0, len(nuclei), rows):
         part = nuclei.select(np.arange(start, min(start + rows, len(nuclei))))
@@ -119,29 +131,30 @@ def plain_columns(batch: Batch, source: Source) -> pa.Table:
     """The columns of `plain_table`, with the table's own ids and further columns."""
     import pyarrow as pa
 
-    table = plain_table(batch.nuclei)
-    table = table.set_column(0, "id", pa.array(batch.ids))
+    table = plain_table(batch.nuclei, batch.ids, source.facts)
     for name, values in zip(source.extra_names, batch.extra.T, strict=True):
         table = table.append_column(name, pa.array(values, from_pandas=True))
     return table
 
 
-def _hold(nuclei: Nuclei) -> Source:
+def _wrap_nuclei(nuclei: Nuclei) -> Source:
     return Source(
         num_nuclei=len(nuclei),
         label_space=nuclei.label_space,
         mpp=nuclei.mpp,
         extra_names=tuple(nuclei.features),
-        facts={},
-        read=partial(cut, nuclei),
+        text_names=tuple(nuclei.texts),
+        facts=to_facts(nuclei.label_space, nuclei.mpp),
+        read=partial(split_batches, nuclei),
     )
 
 
-def _open(path: Path) -> Source:
+def _open_table(path: Path) -> Source:
     with _parquet(path) as file:
         facts, num_nuclei = schema_facts(file.schema_arrow), file.metadata.num_rows
         space, mpp = from_facts(facts)
         extra_names = feature_names(file.schema_arrow, space.classes)
+        texts = text_names(file.schema_arrow)
 
     def read(rows: int) -> Iterator[Batch]:
         with _parquet(path) as file:
@@ -153,6 +166,7 @@ def _open(path: Path) -> Source:
         label_space=space,
         mpp=mpp,
         extra_names=extra_names,
+        text_names=texts,
         facts=facts,
         read=read,
     )

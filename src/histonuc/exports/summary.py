@@ -80,6 +80,10 @@ class SlideResult:
         classes: the same by name of the class.
         tiles_resumed: number of tiles that an earlier, interrupted run had analysed.
         geojson_bytes: size of ``nuclei.geojson``; None where it was not wanted.
+        geojson_origin_px: level-0 pixel (x, y) that positions in ``nuclei.geojson`` are measured
+            from.
+        bounds_xyxy: left, top, right and bottom, in level-0 pixels, of the part that the scanner
+            visited; QuPath shows that part alone.
         levels_px: width and height of each level of the slide in its own pixels.
         reader: what reads the slide.
         vendor: of the scanner, where OpenSlide knows it.
@@ -113,6 +117,8 @@ class SlideResult:
     classes: dict[str, ClassResult]
     tiles_resumed: int
     geojson_bytes: int | None
+    geojson_origin_px: tuple[int, int]
+    bounds_xyxy: tuple[int, int, int, int]
     levels_px: tuple[tuple[int, int], ...]
     reader: str
     vendor: str | None
@@ -147,7 +153,7 @@ class SlideResult:
             LookupError, TypeError, ValueError: the record is another's.
         """
         values = {field.name: record[field.name] for field in fields(SlideResult)}
-        for name in ("size_px", "mpp_xy", "warnings"):
+        for name in ("size_px", "mpp_xy", "geojson_origin_px", "bounds_xyxy", "warnings"):
             values[name] = tuple(values[name])
         values["levels_px"] = tuple((width, height) for width, height in values["levels_px"])
         values["classes"] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,83 +11,77 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.exports.facts import METADATA_KEY, from_facts, mpp_xy, schema_facts, to_facts
 from histonuc.exports.wkb import GEO_KEY, GEOMETRY, geo_metadata, wkb_column, wkb_polygons
 from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
-from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-METADATA_KEY = b"histonuc"
-"""Key of the JSON text in the table's schema metadata: label space, mpp, image size, model."""
 TABLE_FILE = "nuclei.parquet"
 """Name of the table in a prediction's folder."""
 ROWS = 65_536
 """Rows of a row group: what a streaming reader holds at a time."""
 _LOCAL_ROWS = 8_192
 """The same of a slide's table: some tiles side by side, so that their statistics tell where."""
-
-_ENCODING: dict[str, Any] = {
-    "compression": "zstd",
-    "use_dictionary": ["class"],
-    "write_page_checksum": True,
-}
-"""Dictionaries of measurements hold each value once: twice the time, and larger files. Readers that
-know checksums, as ours do, notice a flipped bit."""
+_ENCODING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+"""Readers that know checksums, as ours do, notice a flipped bit."""
+BOX = ("x_min", "y_min", "x_max", "y_max")
+_NUMBERS = ("id", "class_index", "score", "x", "y", "x_um", "y_um", *BOX, "area_px", "area_um2")
+_TEXTS = ("slide", "class")
 
 
 def to_table(
     nuclei: Nuclei, metadata: Mapping[str, Any] | None = None, *, first_id: int = 1
 ) -> pa.Table:
-    """One row a nucleus; the columns are described in docs.
+    """One row a nucleus; ``docs/reference/columns.md`` describes the columns.
 
     Args:
         nuclei: what to write, level-0 pixels.
-        metadata: JSON-able facts for the schema (image size, model, version).
+        metadata: JSON-able facts for the schema (name of the slide, image size, model, version).
         first_id: of the first row.
     """
-    table = plain_table(nuclei, first_id=first_id).append_column(GEOMETRY, wkb_column(nuclei))
     facts = dict(metadata or {}) | to_facts(nuclei.label_space, nuclei.mpp)
+    ids = np.arange(first_id, first_id + len(nuclei), dtype=np.uint32)
+    table = plain_table(nuclei, ids, facts).append_column(GEOMETRY, wkb_column(nuclei))
     return table.replace_schema_metadata({METADATA_KEY: json.dumps(facts), GEO_KEY: geo_metadata()})
 
 
-def plain_table(nuclei: Nuclei, *, first_id: int = 1) -> pa.Table:
-    """The columns of `to_table` but the outlines."""
+def plain_table(nuclei: Nuclei, ids: NDArray[np.uint32], facts: Mapping[str, Any]) -> pa.Table:
+    """The columns of `to_table` but the outlines.
+
+    Args:
+        nuclei: n of them, in level-0 pixels.
+        ids: uint32 (n,).
+        facts: what the table says of itself.
+    """
     import pyarrow as pa
 
-    n, box = len(nuclei), nuclei.box
-    classes = np.array(nuclei.label_space.classes)
+    box, classes = nuclei.box, np.array(nuclei.label_space.classes)
     columns: dict[str, Any] = {
-        "id": pa.array(np.arange(first_id, first_id + n), pa.uint32()),
+        "id": pa.array(ids),
+        "slide": pa.repeat(pa.scalar(facts.get("source"), pa.string()), len(nuclei)),
         "class": pa.array(classes[nuclei.class_index].tolist(), pa.string()),
         "class_index": pa.array(nuclei.class_index, pa.int8()),
     }
+    columns |= {name: pa.array(text.tolist(), pa.string()) for name, text in nuclei.texts.items()}
     for j, name in enumerate(nuclei.label_space.classes):
         columns[f"p_{name}"] = pa.array(nuclei.class_probabilities[:, j], pa.float32())
     columns["score"] = pa.array(nuclei.score, pa.float32())
     columns |= {axis: pa.array(nuclei.centroid[:, j]) for j, axis in enumerate("xy")}
-    for j, name in enumerate(("x_min", "y_min", "x_max", "y_max")):
-        columns[name] = pa.array(box[:, j])
+    centroid_um = nuclei.centroid * mpp_xy(facts)
+    for j, axis in enumerate("xy"):
+        columns[f"{axis}_um"] = pa.array(centroid_um[:, j], pa.float64(), from_pandas=True)
+    columns |= {name: pa.array(box[:, j]) for j, name in enumerate(BOX)}
     columns["area_px"] = pa.array(nuclei.area_px)
     columns["area_um2"] = pa.array(nuclei.area_um2, pa.float64(), from_pandas=True)
     columns |= {name: pa.array(values) for name, values in nuclei.features.items()}
     return pa.table(columns)
 
 
-def to_facts(label_space: LabelSpace, mpp: float) -> dict[str, Any]:
-    """Label space and mpp as JSON-able facts; an unknown mpp (NaN) is None."""
-    return {"label_space": label_space.to_dict(), "mpp": None if math.isnan(mpp) else mpp}
-
-
-def from_facts(facts: Mapping[str, Any]) -> tuple[LabelSpace, float]:
-    """Inverse of `to_facts`."""
-    mpp = facts["mpp"]
-    return LabelSpace.from_dict(facts["label_space"]), float("nan") if mpp is None else float(mpp)
-
-
 def from_table(table: pa.Table) -> Nuclei:
-    """Inverse of `to_table`; numeric columns that it does not write itself are features, too.
+    """Inverse of `to_table`; columns that it does not write itself are features and texts, too.
 
     Raises:
         ValueError: not a table of nuclei.
@@ -105,6 +98,7 @@ def from_table(table: pa.Table) -> Nuclei:
         label_space=space,
         mpp=mpp,
         features=read_features(table, feature_names(table.schema, space.classes)),
+        texts=read_texts(table, text_names(table.schema)),
     )
 
 
@@ -117,15 +111,25 @@ def feature_names(schema: pa.Schema, classes: Iterable[str]) -> tuple[str, ...]:
     """
     import pyarrow as pa
 
-    own = {"id", "class_index", "score", "x", "y", "x_min", "y_min", "x_max", "y_max"}
-    own |= {"area_px", "area_um2", *(f"p_{name}" for name in classes)}
+    ours = {*_NUMBERS, *(f"p_{name}" for name in classes)}
     return tuple(
         field.name
         for field in schema
-        if field.name not in own
+        if field.name not in ours
         and not field.name.startswith("__index_level_")  # row numbers that pandas left
         and (pa.types.is_integer(field.type) or pa.types.is_floating(field.type))
     )
+
+
+def text_names(schema: pa.Schema) -> tuple[str, ...]:
+    """Columns of text beyond those that every table of nuclei has."""
+    import pyarrow as pa
+
+    def is_text(kind: pa.DataType) -> bool:
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+    return tuple(f.name for f in schema if f.name not in _TEXTS and is_text(f.type))
 
 
 def read_features(table: pa.Table, names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
@@ -136,25 +140,28 @@ def read_features(table: pa.Table, names: Sequence[str]) -> dict[str, NDArray[np
     return {name: table[name].cast(pa.float32(), safe=False).to_numpy() for name in names}
 
 
-def schema_facts(schema: pa.Schema) -> dict[str, Any]:
-    """The JSON in the schema metadata of a table of nuclei.
-
-    Raises:
-        ValueError: no table of nuclei.
-    """
-    metadata = schema.metadata or {}
-    if METADATA_KEY not in metadata:
-        raise ValueError("the schema has no metadata 'histonuc'")
-    facts: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-    return facts
+def read_texts(table: pa.Table, names: Sequence[str]) -> dict[str, NDArray[np.str_]]:
+    """Columns as text (n,), empty where there is none."""
+    return {
+        name: np.array([text or "" for text in table[name].to_pylist()], np.str_) for name in names
+    }
 
 
 def write_table(nuclei: Nuclei, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
     """Write Parquet; the file appears whole or not at all."""
     import pyarrow.parquet as pq
 
+    table = to_table(nuclei, metadata)
     with replacing(path) as partial:
-        pq.write_table(to_table(nuclei, metadata), partial, row_group_size=ROWS, **_ENCODING)
+        pq.write_table(table, partial, row_group_size=ROWS, **_encoding(table.schema))
+
+
+def _encoding(schema: pa.Schema) -> dict[str, Any]:
+    """Options of the Parquet writer: values that occur again and again are written once.
+
+    Dictionaries of measurements hold each value once: twice the time, and larger files.
+    """
+    return _ENCODING | {"use_dictionary": [*_TEXTS, *text_names(schema)]}
 
 
 @contextmanager
@@ -167,7 +174,7 @@ def open_table(
 
     Args:
         path: ``*.parquet``.
-        empty: no nuclei, with the label space, mpp and features of those to come.
+        empty: no nuclei, with the label space, mpp, features and texts of those to come.
         metadata: see `to_table`.
     """
     import pyarrow.parquet as pq
@@ -176,7 +183,7 @@ def open_table(
     schema = to_table(empty, metadata).schema
     with (
         replacing(path) as partial,
-        pq.ParquetWriter(partial, schema, **_ENCODING) as writer,
+        pq.ParquetWriter(partial, schema, **_encoding(schema)) as writer,
     ):
 
         def append(nuclei: Nuclei) -> None:

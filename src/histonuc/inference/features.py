@@ -25,14 +25,14 @@ FEATURES = (
     "eccentricity",
     "circularity",
     "solidity",
-    "od_red",
-    "od_green",
-    "od_blue",
-    "haematoxylin",
-    "haematoxylin_std",
-    "haematoxylin_contrast",
-    "haematoxylin_entropy",
-    "eosin",
+    "red_od",
+    "green_od",
+    "blue_od",
+    "haematoxylin_od",
+    "haematoxylin_std_od",
+    "haematoxylin_contrast_od",
+    "haematoxylin_entropy_bits",
+    "eosin_od",
 )
 """Names of the columns, in order; the docs say what each one is."""
 

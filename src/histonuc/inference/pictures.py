@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from histonuc.exports.source import as_source
+from histonuc.exports.source import open_source
 from histonuc.exports.table import read_window
 from histonuc.files import replacing
 from histonuc.inference.progress import Tally
@@ -64,7 +64,7 @@ def write_overview(
     """
     box = Box(0, 0, *size)
     side = float(np.median(np.sqrt(tally.area_px))) if len(tally) else 0.0
-    for batch in as_source(table).batches():
+    for batch in open_source(table).batches():
         image = draw_nuclei(image, batch.nuclei, box, side)
     _write(with_legend(image, tally.label_space, tally.counts, title), path)
 

@@ -21,8 +21,9 @@ from typing import Any, cast
 import numpy as np
 
 from histonuc.exports import TABLE_FILE
+from histonuc.exports.formats import Frame
 from histonuc.exports.geojson import open_geojson, write_geojson
-from histonuc.exports.source import as_source, cut
+from histonuc.exports.source import open_source, split_batches
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, write_summary
 from histonuc.exports.table import open_table
 from histonuc.files import reading, remove_drafts, replacing, write_text
@@ -139,7 +140,12 @@ class ResultFolder:
 
     @contextmanager
     def open_outputs(
-        self, empty: Nuclei, facts: Mapping[str, Any], *, geojson: bool
+        self,
+        empty: Nuclei,
+        facts: Mapping[str, Any],
+        *,
+        geojson: bool,
+        frame: Frame = "qupath",
     ) -> Iterator[Callable[[Nuclei], None]]:
         """A function that appends nuclei to the table and, if wanted, to the GeoJSON.
 
@@ -149,8 +155,10 @@ class ResultFolder:
             empty: no nuclei, with the label space, mpp and features of those to come.
             facts: JSON-able, for the table's schema.
             geojson: whether to write it, too.
+            frame: what the positions in it are measured from.
         """
-        text = open_geojson(self.geojson, as_source(empty)) if geojson else nullcontext()
+        source = open_source(empty).with_facts(facts)
+        text = open_geojson(self.geojson, source, frame=frame) if geojson else nullcontext()
         with open_table(self.table, empty, facts) as append_rows, text as append_text:
             next_id = 1
 
@@ -158,7 +166,7 @@ class ResultFolder:
                 nonlocal next_id
                 append_rows(nuclei)
                 if append_text is not None:
-                    for batch in cut(nuclei, first_id=next_id):
+                    for batch in split_batches(nuclei, first_id=next_id):
                         append_text(batch)
                 next_id += len(nuclei)
 
@@ -173,7 +181,8 @@ class ResultFolder:
         """Write the GeoJSON of a finished result where it was not wanted then, removed, or cut."""
         size = self.geojson.stat().st_size if self.geojson.is_file() else None
         if size is None or result.geojson_bytes not in (None, size):
-            write_geojson(self.table, self.geojson)
+            frame = cast(Frame, result.settings["frame"])
+            write_geojson(self.table, self.geojson, frame=frame)
 
     def remove_parts(self) -> None:
         """Drop the parts, if any: the result is complete, or to be done again."""

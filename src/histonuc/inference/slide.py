@@ -94,7 +94,9 @@ def predict_slide(
                 analyse_on_cluster, client, source, folder, options, plan, tally.empty, clock
             )
         facts = _table_facts(slide, source, plan, model)
-        with folder.open_outputs(tally.empty, facts, geojson=options.geojson) as append:
+        with folder.open_outputs(
+            tally.empty, facts, geojson=options.geojson, frame=options.frame
+        ) as append:
             join_parts(plan, folder, analysed, append, tally, meter, clock)
         warnings += _damage_warnings(plan, tally)
         warnings += judge_scale(slide, plan, model, tally, is_probed=bool(probes))
@@ -105,6 +107,7 @@ def predict_slide(
         source=readable(str(source)),
         folder=str(folder.path),
         geojson_bytes=folder.geojson.stat().st_size if options.geojson else None,
+        geojson_origin_px=slide.bounds_xyxy[:2] if options.frame == "qupath" else (0, 0),
         warnings=tuple(warnings),
         seconds={name: round(value, 3) for name, value in clock.seconds.items()},
         model=model.name,
@@ -149,6 +152,7 @@ def _table_facts(slide: Slide, source: Path, plan: Plan, model: Model) -> dict[s
         "source": readable(source.name),
         "image_size": list(slide.size),
         "mpp_xy": list(plan.mpp_xy),
+        "bounds_xyxy": list(slide.bounds_xyxy),
         "model": model.name,
         "model_sha256": model.sha256,
         "version": __version__,
@@ -279,6 +283,7 @@ def _measure(slide: Slide, scale: Scale, plan: Plan, tally: Tally) -> partial[Sl
         density_per_image_mm2=len(tally) / image_mm2,
         classes=tally.measure_classes(analysed_mm2, image_mm2),
         tiles_resumed=tally.tiles_resumed,
+        bounds_xyxy=slide.bounds_xyxy,
         levels_px=tuple(slide.levels),
         reader=slide.reader,
         vendor=slide.properties.get("openslide.vendor"),

@@ -1,0 +1,102 @@
+"""What a file of nuclei says of itself, as JSON: written by us, and read with distrust.
+
+``label_space`` and ``mpp`` are always there. Tables of `histonuc predict` also hold ``source`` (the
+slide's name), ``image_size`` (width and height in level-0 pixels), ``mpp_xy``, ``bounds_xyxy`` (the
+part that the scanner visited, in level-0 pixels), ``model``, ``model_sha256`` and ``version``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from histonuc.taxonomy import LabelSpace
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+METADATA_KEY = b"histonuc"
+"""Key of the facts in the schema metadata of a Parquet file."""
+LARGEST_PX = 2**20
+"""No slide is wider or higher, in pixels: a larger size is damage, and would fill the memory."""
+
+
+def to_facts(label_space: LabelSpace, mpp: float) -> dict[str, Any]:
+    """Label space and microns per level-0 pixel; an unknown mpp (NaN) is None."""
+    return {"label_space": label_space.to_dict(), "mpp": None if math.isnan(mpp) else mpp}
+
+
+def from_facts(facts: Mapping[str, Any]) -> tuple[LabelSpace, float]:
+    """Inverse of `to_facts`."""
+    mpp = facts["mpp"]
+    return LabelSpace.from_dict(facts["label_space"]), float("nan") if mpp is None else float(mpp)
+
+
+def schema_facts(schema: pa.Schema) -> dict[str, Any]:
+    """The facts in the schema metadata of a table of nuclei.
+
+    Raises:
+        ValueError: no table of nuclei, or facts that cannot be right.
+    """
+    metadata = schema.metadata or {}
+    if METADATA_KEY not in metadata:
+        raise ValueError("the schema has no metadata 'histonuc'")
+    return check_facts(json.loads(metadata[METADATA_KEY]))
+
+
+def check_facts(facts: Any) -> dict[str, Any]:
+    """The same facts.
+
+    Raises:
+        ValueError: one of them cannot be right.
+    """
+    if not isinstance(facts, dict):
+        raise ValueError(f"expected an object in the metadata 'histonuc', got {_shown(facts)}")
+    if facts.get("mpp") is not None and not _are_numbers([facts["mpp"]], low=1e-6, high=1e6):
+        raise ValueError(f"expected mpp in microns per pixel, got {_shown(facts['mpp'])}")
+    if "mpp_xy" in facts and not _are_numbers(facts["mpp_xy"], 2, low=1e-6, high=1e6):
+        raise ValueError(f"expected two microns per pixel in mpp_xy, got {_shown(facts['mpp_xy'])}")
+    if "image_size" in facts and not _are_pixels(facts["image_size"], 2, low=1):
+        raise ValueError(
+            f"expected image_size to be a width and height of 1 to {LARGEST_PX} pixels, got "
+            f"{_shown(facts['image_size'])}"
+        )
+    if "origin_px" in facts and not _are_pixels(facts["origin_px"], 2):
+        raise ValueError(f"expected two positions in origin_px, got {_shown(facts['origin_px'])}")
+    if "bounds_xyxy" in facts and not _are_pixels(facts["bounds_xyxy"], 4):
+        raise ValueError(
+            f"expected four positions of 0 to {LARGEST_PX} pixels in bounds_xyxy, got "
+            f"{_shown(facts['bounds_xyxy'])}"
+        )
+    if not isinstance(facts.get("source", ""), str):
+        raise ValueError(f"expected the name of a slide in source, got {_shown(facts['source'])}")
+    from_facts(facts)
+    return facts
+
+
+def mpp_xy(facts: Mapping[str, Any]) -> tuple[float, float]:
+    """Microns per level-0 pixel along x and y: ``mpp`` where nothing else is known, or NaN."""
+    mpp = float("nan") if facts["mpp"] is None else facts["mpp"]
+    x, y = facts.get("mpp_xy", (mpp, mpp))
+    return float(x), float(y)
+
+
+def _are_numbers(values: Any, count: int = 1, *, low: float, high: float) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(type(value) in (int, float) and low <= value <= high for value in values)
+    )
+
+
+def _are_pixels(values: Any, count: int, low: int = 0) -> bool:
+    return _are_numbers(values, count, low=low, high=LARGEST_PX) and all(
+        value == int(value) for value in values
+    )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
