@@ -1,6 +1,6 @@
 """Contours of all nuclei of a label image: `trace_contours` beside a loop over OpenCV crops.
 
-    .venv/bin/python benchmarks/bench_contours.py
+    .venv/bin/python benchmarks/bench_contours.py [--repeats 9]
 
 Prints the median of interleaved runs in one process, on a CoNSeP image where ../shared is present
 and on a drawn grid of discs otherwise.
@@ -8,6 +8,7 @@ and on a drawn grid of discs otherwise.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import time
 from pathlib import Path
@@ -17,8 +18,6 @@ import cv2
 import numpy as np
 
 from histonuc.contours import trace_contours
-
-REPEATS = 9
 
 
 def opencv_loop(labels: np.ndarray, num_labels: int) -> list[np.ndarray]:
@@ -51,12 +50,15 @@ def label_image() -> tuple[str, np.ndarray]:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=9)
+    repeats = parser.parse_args().repeats
     cv2.setNumThreads(1)
     name, labels = label_image()
     labels = labels.astype(np.int32)
     num = int(labels.max())
     times: dict[str, list[float]] = {"trace_contours": [], "loop over cv2.findContours": []}
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for label, function in (
             ("trace_contours", trace_contours),
             ("loop over cv2.findContours", opencv_loop),
@@ -70,7 +72,7 @@ def main() -> None:
     ours_area = sum(
         cv2.contourArea(points[a:b].astype(np.float32)) for a, b in itertools.pairwise(offsets)
     )
-    print(f"{name}: {num} nuclei, {labels.shape}, one thread, median of {REPEATS} interleaved runs")
+    print(f"{name}: {num} nuclei, {labels.shape}, one thread, median of {repeats} interleaved runs")
     for label, area in (("trace_contours", ours_area), ("loop over cv2.findContours", loop_area)):
         print(f"  {label:<28}{median(times[label]) * 1e3:8.1f} ms   area kept {area / pixels:.3f}")
 

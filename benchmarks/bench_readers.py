@@ -10,6 +10,7 @@ do; the medians of interleaved runs are printed in seconds and in megapixels a s
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,7 @@ def import_seconds(module: str) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as name:
         files = write_files(Path(name))
         rows = {reader: ([], []) for reader in files}

@@ -1,6 +1,6 @@
 """Class F1 by centroids with intervals over images, as a model's card states it.
 
-    python benchmarks/class_f1.py MODEL --data DATA [--sources consep] [--folds 3]
+    python tools/class_f1.py MODEL --data DATA [--sources consep] [--folds 3]
 
 HoVer-Net's class F1 (`DetectionCounts.centroid_f1`) of all nuclei together, and 95 % percentile
 intervals from images drawn anew 2,000 times (`histonuc.metrics.bootstrap`).
@@ -32,15 +32,15 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[3])
     parser.add_argument("--precision", default="auto")
     args = parser.parse_args()
-    store, runtime = Store.open(args.data), load_model(args.model, precision=args.precision)
+    store, model = Store.open(args.data), load_model(args.model, precision=args.precision)
     images = [
         evaluate_maps(
             store,
             [tile],
-            runtime.maps,
-            representation=runtime.representation,
-            label_space=runtime.spec.label_space,
-            mpp=runtime.spec.mpp,
+            model.maps,
+            representation=model.representation,
+            label_space=model.spec.label_space,
+            mpp=model.spec.mpp,
         ).total.detection
         for tile in store.select(args.folds, args.sources).tolist()
     ]
@@ -51,7 +51,7 @@ def main() -> None:
     pairs = drawn.astype(np.int64).reshape(DRAWS, *total.by_distance.shape)
     draws = np.stack([replace(total, by_distance=own).centroid_f1 for own in pairs])
     low, high = (end[0] for end in percentile_interval(draws[None]))
-    print(f"{len(images)} images, {runtime.name} in {runtime.precision}\n")
+    print(f"{len(images)} images, {model.name} in {model.precision}\n")
     print("| class | F1 | 95 % |")
     print("|---|---|---|")
     names = ("any", *store.label_space.classes)

@@ -1,6 +1,6 @@
 """Average the weights of trained models of one network, as for the shipped model.
 
-    python benchmarks/average_models.py MODEL... --out MEAN.safetensors
+    python tools/average_models.py MODEL... --out MEAN.safetensors
 
 The mean of trainings that started from the same weights often lies in the same valley, lower than
 each (Izmailov et al. 2018, arXiv 1803.05407). The batch statistics are not the mean of the models':

@@ -1,6 +1,6 @@
 """What recovers a rare class: an ablation on synthetic folds with PanNuke's share of Dead nuclei.
 
-    python benchmarks/rare_class.py --out RUNS [--seeds 0 1] [--tiles 600] [--epochs 6] [--rows 0 3]
+    python tools/rare_class.py --out RUNS [--seeds 0 1] [--tiles 600] [--epochs 6] [--rows 0 3]
 
 Same network, budget and crops throughout. The first rows change sampling and loss on full labels.
 The last rows are about partial labels: two thirds of the training tiles come from a data set that

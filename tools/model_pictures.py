@@ -1,6 +1,6 @@
 """Pictures for a model's card: of every data set a typical tile, and the worst ones.
 
-    python benchmarks/model_pictures.py MODEL --data DATA [--folds 3] --out docs/images
+    python tools/model_pictures.py MODEL --data DATA [--folds 3] --out docs/images
 
 Writes OUT/MODEL-typical.jpg (of each data set the tile whose binary PQ is the median) and
 OUT/MODEL-failures.jpg (the lowest with ten or more nuclei): image, truth, prediction. The middle of
@@ -42,16 +42,16 @@ def outlined(
     return canvas
 
 
-def row(store: Store, runtime: Model, record: TileScore) -> NDArray[np.uint8]:
+def row(store: Store, model: Model, record: TileScore) -> NDArray[np.uint8]:
     """Image, truth, prediction of a tile side by side, with a line of text below."""
     image = np.ascontiguousarray(store.image(record.tile))
-    maps = runtime.maps(at_mpp(store, record.tile, runtime.spec.mpp)[None])[0]
-    found = runtime.representation.decode(maps)
+    maps = model.maps(at_mpp(store, record.tile, model.spec.mpp)[None])[0]
+    found = model.representation.decode(maps)
     labels = resample_labels(found.labels, *image.shape[1::-1])
     truth = outlined(
         image, store.instances(record.tile), store.types(record.tile), store.label_space
     )
-    prediction = outlined(image, labels, found.types, runtime.spec.label_space)
+    prediction = outlined(image, labels, found.types, model.spec.label_space)
     strip = np.concatenate([crop_to_panel(x) for x in (image, truth, prediction)], axis=1)
     text = Image.new("RGB", (strip.shape[1], 22), (255, 255, 255))
     line = f"{record.source}  {record.name}  {record.tissue}: {record.num_truth} nuclei, "
@@ -80,22 +80,25 @@ def main() -> None:
     parser.add_argument("--folds", type=int, nargs="+", default=[3])
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    store, runtime = Store.open(args.data), load_model(args.model)
+    store, model = Store.open(args.data), load_model(args.model)
     tiles = evaluate_maps(
         store,
         store.select(args.folds),
-        runtime.maps,
-        representation=runtime.representation,
-        label_space=runtime.spec.label_space,
-        mpp=runtime.spec.mpp,
+        model.maps,
+        representation=model.representation,
+        label_space=model.spec.label_space,
+        mpp=model.spec.mpp,
     ).tiles
     for kind, chosen in zip(("typical", "failures"), choose(tiles), strict=True):
-        rows = [row(store, runtime, record) for record in chosen]
+        if not chosen:
+            print(f"no {kind} tiles: expected {FEW_NUCLEI} nuclei or more a tile")
+            continue
+        rows = [row(store, model, record) for record in chosen]
         width = max(r.shape[1] for r in rows)
         rows = [
             np.pad(r, ((0, 0), (0, width - r.shape[1]), (0, 0)), constant_values=255) for r in rows
         ]
-        path = args.out / f"{runtime.name}-{kind}.jpg"
+        path = args.out / f"{model.name}-{kind}.jpg"
         Image.fromarray(np.concatenate(rows)).save(path, quality=85)
         print(f"wrote {path}")
 

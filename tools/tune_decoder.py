@@ -1,6 +1,6 @@
 """Choose a model's decoder options on validation tiles.
 
-    python benchmarks/tune_decoder.py MODEL --data DATA [--folds 3]
+    python tools/tune_decoder.py MODEL --data DATA [--folds 3]
 
 The network runs once; then one option after the other is changed while the score rises. The score
 is the mean over data sets of five or more tiles of the image means of binary PQ. Prints the options
@@ -36,11 +36,11 @@ class Tuner:
     """Maps of all tiles, and scores of options on them."""
 
     def __init__(self, model: str, data: Path, folds: list[int]) -> None:
-        self.runtime = load_model(model)
+        self.model = load_model(model)
         store = Store.open(data)
         self.tiles: list[tuple[str, np.ndarray, np.ndarray]] = []
         for tile in store.select(folds).tolist():
-            maps = self.runtime.maps(at_mpp(store, tile, self.runtime.spec.mpp)[None])[0]
+            maps = self.model.maps(at_mpp(store, tile, self.model.spec.mpp)[None])[0]
             # float16: ten bits of a probability or of a few pixels are more than they are worth
             self.tiles.append((store.source(tile), store.instances(tile), maps.astype(np.float16)))
         sources = [source for source, _, _ in self.tiles]
@@ -51,7 +51,7 @@ class Tuner:
         """Image means of binary PQ by data set."""
         key = tuple(sorted(options.items()))
         if key not in self.known:
-            decoder = replace(self.runtime.representation, **options)  # type: ignore[type-var]
+            decoder = replace(self.model.representation, **options)  # type: ignore[type-var]
 
             def bpq(tile: tuple[str, np.ndarray, np.ndarray]) -> float:
                 found = decoder.decode(tile[2].astype(np.float32))
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     args = parser.parse_args()
     tuner = Tuner(args.model, args.data, args.folds)
-    best = {name: getattr(tuner.runtime.representation, name) for name in GRID}
+    best = {name: getattr(tuner.model.representation, name) for name in GRID}
     print("start", best, f"{tuner.total(best):.4f}", flush=True)
     for _ in range(args.rounds):
         before = dict(best)
