@@ -117,6 +117,16 @@ def test_a_date_that_is_none_is_told_by_either_reader(tmp_path, levels):
             assert note.startswith("'07.01.2021' (StudyDate) is no date")
 
 
+@pytest.mark.parametrize("bits", [4, 7])
+def test_samples_of_few_bits_use_the_whole_range(tmp_path, levels, bits):
+    top = 2**bits - 1
+    values = levels[0] % (top + 1)
+    facts = {"BitsStored": bits, "HighBit": bits - 1}
+    write_dicom(tmp_path / "a.dcm", values, compress=False, more=facts)
+    with open_slide(tmp_path / "a.dcm") as slide:
+        assert np.array_equal(whole(slide), np.rint(values * (255 / top)))
+
+
 def lit_by(meaning):
     path, code = pydicom.Dataset(), pydicom.Dataset()
     code.CodeMeaning = meaning

@@ -15,7 +15,7 @@ from histonuc.cli import run
 from histonuc.slides import RegionError, image_reader, limits, open_slide, tiff_reader
 
 from ..fuzzing import little_memory, no_hang
-from .conftest import levels_of, write_dicom, write_pyramid, write_zarr
+from .conftest import levels_of, write_aperio, write_dicom, write_ome, write_pyramid, write_zarr
 from .test_tiff import write_set
 
 pytestmark = no_hang
@@ -211,6 +211,22 @@ def test_a_slide_of_openslide_in_huge_tiles_is_refused(tmp_path, capsys, monkeyp
     text = "Aperio Image Library v1\r\n |MPP = 0.25"
     write_pyramid(tmp_path / "a.svs", levels_of(300, 200, (1, 2)), description=text)
     assert "comes in tiles of 64 x 64 pixels" in refused(tmp_path / "a.svs", capsys)
+
+
+@pytest.mark.parametrize("name", ["a.svs", "a.ome.tif"])
+def test_a_huge_picture_beside_the_tissue_costs_the_slide_nothing(tmp_path, monkeypatch, name):
+    levels = levels_of(300, 200, (1, 2))
+    if name == "a.svs":
+        write_aperio(tmp_path / name, levels)
+    else:
+        with tifffile.TiffWriter(tmp_path / name, ome=True) as tiff:
+            write_ome(tmp_path / name, levels, tiff=tiff)
+            write_ome(tmp_path / name, [levels[1]], name="thumbnail", tiff=tiff)
+    with open_slide(tmp_path / name) as slide:
+        monkeypatch.setattr(limits, "MAX_WHOLE_BYTES", 1000)
+        with pytest.raises(ValueError, match=r"the slide's thumbnail: .* as a whole"):
+            slide.read_associated("thumbnail")
+        assert np.array_equal(slide.read(0, 0, 99, 99, 99, 99), levels[0][:99, :99])
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "jpeg2000", "png", "webp", "jpegxl"])

@@ -16,7 +16,7 @@ import numpy as np
 
 from histonuc.data.resampling import resample
 from histonuc.files import STORAGE_ERRORS, one_line
-from histonuc.slides.protocol import RGB, Contents, Level, RegionError
+from histonuc.slides.protocol import RGB, Contents, Level, RefusedError, RegionError
 from histonuc.slides.resolution import Scale
 
 STRIP_PIXELS = 1 << 24
@@ -139,6 +139,8 @@ class Pyramid:
             raise ValueError(f"no picture {name!r} in the slide: it has {list(self.associated())}")
         try:
             return self._contents.associated[name]()
+        except RefusedError as error:
+            raise ValueError(f"the slide's {name}: {error}") from None
         except Exception as error:
             raise ValueError(f"the slide's {name} is damaged: {one_line(error)}") from error
 

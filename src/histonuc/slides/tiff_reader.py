@@ -20,7 +20,7 @@ from histonuc.slides.protocol import RGB, Contents, Level, RefusedError
 from histonuc.slides.tiff_directories import check_directories
 from histonuc.slides.tiff_level import can_window, check_samples, tiff_level
 from histonuc.slides.tiff_scenes import Scene, find_scenes
-from histonuc.slides.tiff_segments import SegmentReader, segment_size
+from histonuc.slides.tiff_segments import CACHE_BYTES, SegmentReader, segment_size
 from histonuc.slides.whole import Whole
 
 WHOLE_PIXELS = 1 << 26
@@ -114,6 +114,8 @@ def _picture(page: Any) -> RGB:
     """A page that is a picture beside the tissue."""
     check_samples([page])
     _check_pieces([page], is_single=True)
+    what = f"the picture of {page.imagewidth} x {page.imagelength} pixels"
+    check_whole(3 * _num_pixels(page) + CACHE_BYTES, what)
     reader = SegmentReader()
     try:
         level = upright(tiff_level([page], reader), int(page.tags.valueof(TAG, 1)))
