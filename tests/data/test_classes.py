@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from histonuc import cli
-from histonuc.data.classes import open_classes, read_classes
+from histonuc.data.classes import open_classes
+from histonuc.data.classes_file import read_classes
 from histonuc.data.store import Store
 from histonuc.taxonomy import LABEL_SPACES, NUCLEUS, PANNUKE, THREE, LabelSpace
 

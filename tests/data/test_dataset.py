@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from histonuc.data.augment_config import AugmentConfig
-from histonuc.data.dataset import BatchKeys, TileDataset, balanced_order, crop_labels
+from histonuc.data.dataset import BatchKeys, Sampling, TileDataset, balanced_order, crop_labels
 from histonuc.data.store import Store
 from histonuc.data.writer import StoreWriter, TileRecord
 from histonuc.representations import build_representation
@@ -46,7 +46,8 @@ def store(tmp_path_factory) -> Store:
 
 
 def dataset(store: Store, **changes) -> TileDataset:
-    settings = {"tile_px": 32, "mpp": 0.25, "augment": AugmentConfig(), "seed": 3} | changes
+    settings = {"tile_px": 32, "mpp": 0.25, "augment": AugmentConfig()} | changes
+    settings = {"sampling": Sampling(seed=3)} | settings
     encode = build_representation("semantic", 5).encode
     return TileDataset(store, store.select([1]), encode, **settings)
 
@@ -67,7 +68,7 @@ def test_a_crop_depends_on_its_key_alone(store) -> None:
 def test_epochs_and_seeds_differ(store) -> None:
     one = dataset(store)
     assert not torch.equal(one[0]["image"], one[len(one)]["image"])
-    assert not torch.equal(one[0]["image"], dataset(store, seed=4)[0]["image"])
+    assert not torch.equal(one[0]["image"], dataset(store, sampling=Sampling(seed=4))[0]["image"])
 
 
 def test_an_epoch_covers_every_tile_area_once(store) -> None:
@@ -98,7 +99,7 @@ def test_balancing_draws_rare_tissues_and_classes_more_often(store) -> None:
 
     def share(index: int, balance: tuple[float, float, float]) -> float:
         order = balanced_order(
-            store, tiles, crops, num_samples=4000, epoch=0, seed=0, balance=balance
+            store, tiles, crops, num_samples=4000, epoch=0, sampling=Sampling(balance=balance)
         )
         return float(np.mean(order == index))
 
@@ -117,9 +118,7 @@ def test_source_weights_change_how_often_data_sets_are_drawn(store) -> None:
             np.ones(40, np.int64),
             num_samples=4000,
             epoch=0,
-            seed=0,
-            balance=(0, 0, 0),
-            source_weights=weights,
+            sampling=Sampling(source_weights=weights),
         )
 
     assert np.mean(draw(b=39) == 9) == pytest.approx(1 / 2, abs=0.03)
@@ -127,7 +126,7 @@ def test_source_weights_change_how_often_data_sets_are_drawn(store) -> None:
 
 
 def test_the_order_is_seeded_and_changes_with_the_epoch(store) -> None:
-    arguments = {"num_samples": 60, "seed": 1, "balance": (0, 0, 0)}
+    arguments = {"num_samples": 60, "sampling": Sampling(seed=1)}
     tiles, crops = store.select(), np.ones(40, np.int64)
     first = balanced_order(store, tiles, crops, epoch=0, **arguments)
     np.testing.assert_array_equal(first, balanced_order(store, tiles, crops, epoch=0, **arguments))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,25 @@ from histonuc.nuclei import TileLabels, make_consecutive
 Encode = Callable[[TileLabels], dict[str, NDArray[Any]]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How often tiles are drawn, and in which order.
+
+    Attributes:
+        samples_per_epoch: crops an epoch; 0 for as many as cover every tile's area once.
+        balance: p, q, r in 0..1 for tissues, classes and data sets: 0 leaves their shares as they
+            are, 1 makes them equal, see `balanced_order`.
+        source_weights: factors on how often data sets are drawn, 1 for those not named; 0 draws
+            none.
+        seed: seed of order and crops.
+    """
+
+    samples_per_epoch: int = 0
+    balance: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    source_weights: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+
+
 class TileDataset(Dataset[dict[str, Any]]):
     """Augmented crops of a store's tiles.
 
@@ -35,10 +55,7 @@ class TileDataset(Dataset[dict[str, Any]]):
         mpp: microns per pixel of a crop; tiles of another scale (or of none: NaN) are resampled
             (left as they are).
         augment: what to change.
-        samples_per_epoch: crops an epoch; 0 for as many as cover every tile's area once.
-        balance: powers of (tissue, class, source) balancing, see `balanced_order`.
-        source_weights: factors on how often data sets are drawn, 1 for those not named.
-        seed: seed of order and crops.
+        sampling: how often tiles are drawn.
 
     Raises:
         ValueError: a tile that is for checking only.
@@ -53,20 +70,16 @@ class TileDataset(Dataset[dict[str, Any]]):
         tile_px: int,
         mpp: float,
         augment: AugmentConfig,
-        samples_per_epoch: int = 0,
-        balance: tuple[float, float, float] = (0.0, 0.0, 0.0),
-        source_weights: Mapping[str, float] | None = None,
-        seed: int = 0,
+        sampling: Sampling,
     ) -> None:
         self.store, self.tiles, self.encode = store, tiles, encode
-        self.tile_px, self.mpp, self.augment, self.seed = tile_px, mpp, augment, seed
-        self.balance, self.source_weights = balance, dict(source_weights or {})
+        self.tile_px, self.mpp, self.augment, self.sampling = tile_px, mpp, augment, sampling
         _refuse_check_tiles(store, tiles)
         self.zoom = np.array([_zoom(store.mpp(int(tile)), mpp) for tile in tiles])
         shapes = np.array([store.size(int(tile)) for tile in tiles], np.float64)
         area = shapes.prod(1) / (tile_px * self.zoom) ** 2
         self.crops = np.maximum(np.rint(area), 1).astype(np.int64)
-        self.samples_per_epoch = samples_per_epoch or int(self.crops.sum())
+        self.samples_per_epoch = sampling.samples_per_epoch or int(self.crops.sum())
         self._order = lru_cache(maxsize=2)(self._make_order)
 
     def __len__(self) -> int:
@@ -77,7 +90,7 @@ class TileDataset(Dataset[dict[str, Any]]):
         epoch, position = divmod(int(key), self.samples_per_epoch)
         index = int(self._order(epoch)[position])
         tile = int(self.tiles[index])
-        rng = np.random.default_rng((self.seed, 1, epoch, position))
+        rng = np.random.default_rng((self.sampling.seed, 1, epoch, position))
         image, instances, ignore = random_crop(
             self.store.image(tile),
             self.store.instances(tile),
@@ -102,9 +115,7 @@ class TileDataset(Dataset[dict[str, Any]]):
             self.crops,
             num_samples=self.samples_per_epoch,
             epoch=epoch,
-            seed=self.seed,
-            balance=self.balance,
-            source_weights=self.source_weights,
+            sampling=self.sampling,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -148,9 +159,7 @@ def balanced_order(
     *,
     num_samples: int,
     epoch: int,
-    seed: int,
-    balance: tuple[float, float, float],
-    source_weights: Mapping[str, float] | None = None,
+    sampling: Sampling,
 ) -> NDArray[np.int64]:
     """Which tile (index into `tiles`) each sample of an epoch is cut from.
 
@@ -163,17 +172,15 @@ def balanced_order(
         tiles: numbers of the tiles.
         crops: crops that cover each tile once.
         num_samples: length of the result.
-        epoch: epochs differ.
-        seed: of the draw.
-        balance: p, q, r in 0..1; 0 leaves shares as they are, 1 makes them equal.
-        source_weights: by source, 1 for those not named; 0 draws none of it.
+        epoch: number of the epoch; epochs differ.
+        sampling: powers p, q, r, weights of the sources, and the seed.
     """
-    rng = np.random.default_rng((seed, 0, epoch))
-    if not any(balance) and not source_weights:
+    rng = np.random.default_rng((sampling.seed, 0, epoch))
+    if not any(sampling.balance) and not sampling.source_weights:
         pool = np.repeat(np.arange(len(tiles)), crops)
         rounds = -(-num_samples // len(pool))
         return np.concatenate([rng.permutation(pool) for _ in range(rounds)])[:num_samples]
-    tissue_power, class_power, source_power = balance
+    tissue_power, class_power, source_power = sampling.balance
     weight = crops.astype(np.float64)
     tissues = np.array([store.tissue(int(tile)) for tile in tiles])
     sources = np.array([store.source(int(tile)) for tile in tiles])
@@ -186,7 +193,7 @@ def balanced_order(
     rarest = np.where(counts > 0, share, np.inf).min(1)  # of the classes in the tile
     rarest[~np.isfinite(rarest)] = share.max()  # empty or unclassified tiles: as the commonest
     weight *= rarest**-class_power
-    weight *= [(source_weights or {}).get(source, 1.0) for source in sources]
+    weight *= [sampling.source_weights.get(source, 1.0) for source in sources]
     return rng.choice(len(tiles), num_samples, p=weight / weight.sum())
 
 

@@ -67,21 +67,32 @@ def read_outlines(file: Path, shape: tuple[int, int]) -> DrawnOutlines:
             outlines, label_space=NUCLEUS, class_map=None, mpp=math.nan, origin=file.name
         )
     box = nuclei.box
-    outside = (box[:, :2] >= shape[::-1]).any(1) | (box[:, 2:] <= 0).any(1)
-    if outside.any():
-        first = int(np.flatnonzero(outside)[0])
-        raise ValueError(
-            f"{file}: {int(outside.sum())} outlines lie outside the {shape[1]} x {shape[0]} pixels "
-            f"of the image, the first (object {first + 1}) at {box[first, :2].round(1).tolist()}: "
-            "positions count from the top-left corner of this image, not of the slide it was cut "
-            "from"
-        )
+    outside = np.any((box[:, :2] >= shape[::-1]) | (box[:, 2:] <= 0), axis=1)
+    _refuse_outside(outside, box[:, :2], "outlines", file, shape)
     instances, ids = make_consecutive(nuclei.to_labels(*shape))
     return DrawnOutlines(
         instances=instances,
         original_ids=ids.astype(np.int64),
         names=[names[i - 1] for i in ids],
         num_drawn=len(names),
+    )
+
+
+def _refuse_outside(
+    outside: NDArray[np.bool_],
+    position: NDArray[np.float64],
+    what: str,
+    file: Path,
+    shape: tuple[int, int],
+) -> None:
+    """Refuse objects (n,) that lie outside the image, with the place (n, 2) of the first."""
+    if not outside.any():
+        return
+    first = int(np.flatnonzero(outside)[0])
+    raise ValueError(
+        f"{file}: {int(outside.sum())} {what} lie outside the {shape[1]} x {shape[0]} pixels of "
+        f"the image, the first (number {first + 1}) at {position[first].round(1).tolist()}: "
+        "positions count from the top-left corner of this image, not of the slide it was cut from"
     )
 
 
@@ -111,15 +122,8 @@ def read_points(file: Path, shape: tuple[int, int]) -> DrawnPoints:
     """
     points = _read_csv_points(file) if file.suffix == ".csv" else _read_geojson_points(file)
     low, high = -_RIM_PX, np.array(shape[::-1]) + _RIM_PX
-    outside = ((points.position < low) | (points.position > high)).any(1)
-    if outside.any():
-        first = int(np.flatnonzero(outside)[0])
-        raise ValueError(
-            f"{file}: {int(outside.sum())} points lie outside the {shape[1]} x {shape[0]} pixels "
-            f"of the image, the first (point {first + 1}) at "
-            f"{points.position[first].round(1).tolist()}: positions count from the top-left corner "
-            "of this image, not of the slide it was cut from"
-        )
+    outside = np.any((points.position < low) | (points.position > high), axis=1)
+    _refuse_outside(outside, points.position, "points", file, shape)
     return points
 
 

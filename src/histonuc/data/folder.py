@@ -9,14 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.data.classes import (
-    CHECK,
-    FILE_NAME,
-    ClassesFile,
-    choose_label_space,
-    find_classes,
-    open_classes,
-)
+from histonuc.data.classes import FILE_NAME, choose_label_space, find_classes, open_classes
+from histonuc.data.classes_file import CHECK, ClassesFile
 from histonuc.data.folder_files import FolderFiles, read_image
 from histonuc.data.folder_index import IndexRow, read_indexes
 from histonuc.data.folder_labels import ImageLabels, read_labels
@@ -108,12 +102,9 @@ def prepare_folder(
     source = ", ".join(map(str, places))
     with StoreWriter(Path(out), space, source=source, overwrite=overwrite) as writer:
         for row, fold, mpp in zip(rows, folds, scales, strict=True):
-            source_facts = _Source(
-                classes=classes[row.dataset],
-                space=space,
-                count_parts=row.dataset in options.connected_components,
-            )
-            record, labels = _read_record(files, row, source_facts, fold, mpp)
+            count_parts = row.dataset in options.connected_components
+            data_set = _Source(classes=classes[row.dataset], space=space, count_parts=count_parts)
+            record, labels = _read_record(files, row, data_set, fold, mpp)
             writer.add(record)
             tally.add(record, labels)
         tally.refuse()

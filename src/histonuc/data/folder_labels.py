@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.data.classes import ClassesFile
+from histonuc.data.classes_file import ClassesFile
 from histonuc.data.drawn_labels import read_outlines, read_points
 from histonuc.data.folder_files import (
     IMAGE_SUFFIXES,

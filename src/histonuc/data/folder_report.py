@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from histonuc.data.classes import ClassesFile
+from histonuc.data.classes_file import ClassesFile
 from histonuc.data.folder_index import IndexRow
 from histonuc.data.folder_labels import ImageLabels
 from histonuc.data.folds import CHECK_FOLD

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from histonuc.data.classes import CHECK
+from histonuc.data.classes_file import CHECK
 from histonuc.data.folder_index import IndexRow
 
 CHECK_FOLD = 0

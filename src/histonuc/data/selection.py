@@ -47,12 +47,16 @@ def select_tiles(
         chosen &= np.isin(values, np.asarray(wanted, values.dtype))
     fits = columns["labels"] == labels
     if (chosen & ~fits).any():
-        names = ", ".join(sorted({str(name) for name in columns["source"][chosen & ~fits]}))
-        has = "points and no outlines" if labels == "outlines" else "outlines and no points"
-        message = f"{int((chosen & ~fits).sum())} tiles of {names} have {has}"
+        message = _describe_others(columns["source"][chosen & ~fits], labels)
         if not (chosen & fits).any():
             raise ValueError(f"{origin}: {message}: choose others with --sources or --folds")
         log.info("%s: left out", message)
     if not chosen.any():
         raise ValueError(f"no tile in {origin} is of folds {folds} and sources {sources}")
     return np.flatnonzero(chosen & fits)
+
+
+def _describe_others(sources: NDArray[Any], labels: LabelKind) -> str:
+    names = ", ".join(sorted(set(map(str, sources))))
+    has = "points and no outlines" if labels == "outlines" else "outlines and no points"
+    return f"{len(sources)} tiles of {names} have {has}"

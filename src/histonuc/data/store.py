@@ -10,17 +10,14 @@
     DATA/points.parquet                 one row a point that marks a nucleus without outline
     DATA/overlaps.parquet               mask pixels that the flat map and the nuclei cannot say
 
-Fold 0 holds what is for checking only: it is read where it is asked for, and training refuses it.
-Tables are compared with their checksums when they are read, images and instance maps tile by tile
-when a tile is first read, so that a flipped bit is an error and never a label.
+Fold 0 holds what is for checking only: training refuses it. Checksums of tables are compared when
+they are read, those of arrays when a tile is first read: a flipped bit never becomes a label.
 
 Official masks have one channel a class and may overlap; the flat map lets the later channel win, as
 the official `binarize` does. `Store.official_mask` paints every visible nucleus into its channel
 with its official id, derives the background channel, and then applies the overlap pixels: what
 comes out equals what went in, bit for bit. A nucleus that later channels hide wholly has no row in
-nuclei.parquet; its pixels are all among the overlaps.
-
-Columns: `histonuc.data.tables`.
+nuclei.parquet; its pixels are all among the overlaps. Columns: `histonuc.data.tables`.
 """
 
 from __future__ import annotations
@@ -98,7 +95,7 @@ class Store:
 
     @property
     def folds(self) -> list[int]:
-        """Numbers of the folds, without 0, which is for checking only."""
+        """Numbers of the folds, without 0."""
         return [fold for fold in self.description["folds"] if fold > 0]
 
     @cached_property
@@ -136,8 +133,7 @@ class Store:
 
     def size(self, tile: int) -> tuple[int, int]:
         """Height and width of a tile in pixels, without reading it."""
-        columns = self._tile_columns
-        return int(columns["height"][tile]), int(columns["width"][tile])
+        return int(self._tile_columns["height"][tile]), int(self._tile_columns["width"][tile])
 
     def has_outlines(self, tile: int) -> bool:
         """Whether the nuclei of a tile are outlined; otherwise points mark some of them."""
@@ -158,10 +154,8 @@ class Store:
 
     def points(self, tile: int) -> PointLabels:
         """Points that mark nuclei of a tile; none where it has outlines."""
-        start, stop = self._point_offsets[tile : tile + 2]
-        x, y, candidates = (
-            self._point_columns[name][start:stop] for name in ("x", "y", "candidates")
-        )
+        rows = _find_rows(self._point_columns, tile)
+        x, y, candidates = (self._point_columns[name][rows] for name in ("x", "y", "candidates"))
         return PointLabels(position=np.stack([x, y], axis=1), candidates=candidates)
 
     def types(self, tile: int) -> NDArray[np.int32]:
@@ -248,15 +242,13 @@ class Store:
 
     def _overlaps(self, tile: int) -> NDArray[np.int64]:
         """Rows (k, 4) of the overlaps: y, x, channel, value."""
-        start, stop = self._overlap_offsets[tile : tile + 2]
-        names = ("y", "x", "channel", "value")
-        columns = [self._overlap_columns[name][start:stop] for name in names]
+        rows = _find_rows(self._overlap_columns, tile)
+        columns = [self._overlap_columns[name][rows] for name in ("y", "x", "channel", "value")]
         return np.stack(columns, axis=1).astype(np.int64)
 
     def _by_instance(self, column: str, tile: int) -> NDArray[Any]:
         """A nucleus column indexed by instance id, entry 0 = 0."""
-        start, stop = self._nucleus_offsets[tile : tile + 2]
-        values = self._nucleus_columns[column][start:stop]
+        values = self._nucleus_columns[column][_find_rows(self._nucleus_columns, tile)]
         return np.concatenate([np.zeros(1, values.dtype), values])
 
     def _read(self, name: str, tile: int, checksum: str) -> NDArray[Any]:
@@ -267,8 +259,8 @@ class Store:
         return self._shards.read(shard, name, row, int(columns[checksum][tile]))
 
     def _read_table(self, name: str) -> pa.Table:
-        file = f"{name}.parquet"
-        return read_table(self.path / file, self.description["sha256"].get(file, ""))
+        path = self.path / f"{name}.parquet"
+        return read_table(path, self.description["sha256"].get(path.name, ""))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process as a path: a pickled memory map would carry the whole file."""
@@ -300,18 +292,8 @@ class Store:
     def _point_columns(self) -> dict[str, NDArray[Any]]:
         return to_arrays(self._read_table("points"))
 
-    @cached_property
-    def _nucleus_offsets(self) -> NDArray[np.int64]:
-        return self._first_rows(self._nucleus_columns)
 
-    @cached_property
-    def _overlap_offsets(self) -> NDArray[np.int64]:
-        return self._first_rows(self._overlap_columns)
-
-    @cached_property
-    def _point_offsets(self) -> NDArray[np.int64]:
-        return self._first_rows(self._point_columns)
-
-    def _first_rows(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
-        """First row (len(self) + 1,) of each tile in a table sorted by tile, and the end."""
-        return np.searchsorted(columns["tile"], np.arange(len(self) + 1))
+def _find_rows(columns: Mapping[str, NDArray[Any]], tile: int) -> slice:
+    """Rows of one tile in a table that is sorted by tile."""
+    ends = np.array([tile, tile + 1], columns["tile"].dtype)  # another type would copy the column
+    return slice(*np.searchsorted(columns["tile"], ends).tolist())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from histonuc.data.dataset import BatchKeys, TileDataset
+from histonuc.data.dataset import BatchKeys, Sampling, TileDataset
 from histonuc.data.store import Store
 from histonuc.representations import Representation
 from histonuc.training.config import TrainConfig
@@ -32,10 +32,12 @@ def open_crops(
         tile_px=config.tile_px,
         mpp=config.mpp,
         augment=config.augment,
-        samples_per_epoch=config.samples_per_epoch,
-        balance=(config.tissue_power, config.class_power, config.source_power),
-        source_weights=config.source_weights,
-        seed=config.seed,
+        sampling=Sampling(
+            samples_per_epoch=config.samples_per_epoch,
+            balance=(config.tissue_power, config.class_power, config.source_power),
+            source_weights=config.source_weights,
+            seed=config.seed,
+        ),
     )
     # Complain about the validation tiles now, not after the first epoch.
     num_val = len(store.select(config.val_folds, sources))
