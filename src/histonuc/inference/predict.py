@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from histonuc.exports.cohort import write_cohort
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult
 from histonuc.files import failure_lines, file_sha256, log_failure, seal, write_json
 from histonuc.inference.cluster import connect
@@ -173,10 +174,11 @@ def _read_finished(
 
 
 def _write_summary(summary: PredictSummary) -> None:
-    """Write it; where that fails, what was done and what failed is still to be told."""
+    """Write it and its table; where that fails, what was done and failed is still to be told."""
     path = summary.out / SUMMARY_FILE
     try:
         write_json(summary.to_dict(), path)
+        write_cohort(summary.items, summary.out)
     except OSError as error:
         summary.failed.append({"source": str(path), "error": log_failure(path, error, log)})
 

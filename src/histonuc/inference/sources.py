@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from histonuc.exports.cohort import COHORT_CSV, COHORT_PARQUET
 from histonuc.exports.summary import SUMMARY_FILE
 from histonuc.files import one_line
 from histonuc.inference.results import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, ResultFolder
@@ -74,7 +75,7 @@ def name_folders(sources: Sequence[Path], out: Path) -> list[ResultFolder]:
     >>> [str(folder.path) for folder in folders]
     ['out/x', 'out/x-2']
     """
-    taken = {SUMMARY_FILE}
+    taken = {SUMMARY_FILE, COHORT_CSV, COHORT_PARQUET}
     folders = []
     for source in sources:
         stem = readable(source.stem)

@@ -1,0 +1,88 @@
+"""The table of a batch, one row a slide: `summary.csv` and `summary.parquet` beside the results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from histonuc.exports.summary import ClassResult, SlideResult
+from histonuc.files import replacing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COHORT_CSV, COHORT_PARQUET = "summary.csv", "summary.parquet"
+"""Names of the tables in the folder of many results."""
+
+
+def write_cohort(results: Sequence[SlideResult], out: Path) -> None:
+    """Write the table of a batch as CSV and as Parquet; each file appears whole or not at all.
+
+    Args:
+        results: one for each row.
+        out: folder of the results.
+
+    Raises:
+        OSError: the disk is full or gone.
+    """
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    table = to_cohort_table(results)
+    with replacing(out / COHORT_CSV) as draft:
+        pyarrow.csv.write_csv(table, draft)
+    with replacing(out / COHORT_PARQUET) as draft:
+        pyarrow.parquet.write_table(table, draft)
+
+
+def to_cohort_table(results: Sequence[SlideResult]) -> pa.Table:
+    """One row a slide, with typed columns whose names say the unit; docs describe each.
+
+    A class that a slide's model does not have is null in its row.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, pa.Array] = {}
+
+    def add(name: str, values: list[Any], kind: pa.DataType) -> None:
+        columns[name] = pa.array(values, kind)
+
+    text, count, number = pa.string(), pa.int64(), pa.float64()
+    add("slide", [Path(result.source).name for result in results], text)
+    add("source", [result.source for result in results], text)
+    add("folder", [result.folder for result in results], text)
+    add("num_nuclei", [result.num_nuclei for result in results], count)
+    for name in ("density_per_mm2", "density_per_image_mm2", "tissue_mm2", "left_out_mm2"):
+        add(name, [getattr(result, name) for result in results], number)
+    add("analysed_mm2", [result.analysed_mm2 for result in results], number)
+    add("image_mm2", [result.image_mm2 for result in results], number)
+    for label in dict.fromkeys(name for result in results for name in result.classes):
+        of_class = [result.classes.get(label) for result in results]
+        for name, kind in _CLASS_COLUMNS.items():
+            values = [_get(found, name) for found in of_class]
+            add(f"{name}_{label}", values, count if kind is int else number)
+    add("width_px", [result.size_px[0] for result in results], count)
+    add("height_px", [result.size_px[1] for result in results], count)
+    add("mpp", [result.mpp for result in results], number)
+    add("mpp_source", [result.mpp_source for result in results], text)
+    add("model", [result.model for result in results], text)
+    add("version", [result.version for result in results], text)
+    add("seconds", [result.seconds["total"] for result in results], number)
+    add("num_warnings", [len(result.warnings) for result in results], count)
+    add("warnings", [" | ".join(result.warnings) for result in results], text)
+    return pa.table(columns)
+
+
+_CLASS_COLUMNS = {
+    "num_nuclei": int,
+    "share": float,
+    "density_per_mm2": float,
+    "median_area_um2": float,
+}
+"""Fields of `ClassResult` that have a column for each class, with their type."""
+
+
+def _get(found: ClassResult | None, name: str) -> float | None:
+    value: float | None = None if found is None else getattr(found, name)
+    return value
