@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import statistics
 
+import pytest
+
 from histonuc.evaluation.rotations import (
+    CROSSVAL_FILE,
     OFFICIAL,
     SYMMETRIC,
+    read_summary,
     rotation_lines,
     spread,
     summarise_rotations,
+    write_summary,
 )
 
 TISSUE = {"bpq": 0.5, "mpq": None, "foreground_dice": 0.75, "dice_per_class": {"Dead": 0.25}}
@@ -71,3 +76,12 @@ def test_runs_without_class_scores_say_why() -> None:
 def test_spread_of_places_that_only_one_has() -> None:
     assert spread([{"a": {"b": 1.0}}, {}, {}])["a"]["b"]["values"] == [1.0, None, None]
     assert spread([{"a": [1, 2]}, {"a": [3, 4]}]) == {}
+
+
+def test_a_rotation_s_folder_is_inside(tmp_path) -> None:
+    for folder in ("../../elsewhere", "/elsewhere", ".."):
+        write_summary({"rotations": [{"folder": folder}]}, tmp_path)
+        with pytest.raises(ValueError, match=rf"crossval\.json: the folder '{folder}' leads out"):
+            read_summary(tmp_path / CROSSVAL_FILE)
+    write_summary({"rotations": [{"folder": "rotation-1"}]}, tmp_path)
+    assert read_summary(tmp_path / CROSSVAL_FILE)["rotations"] == [{"folder": "rotation-1"}]

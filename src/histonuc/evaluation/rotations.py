@@ -136,10 +136,14 @@ def read_summary(file: Path) -> dict[str, Any]:
     """Content of a crossval.json.
 
     Raises:
-        ValueError: a damaged file, or one that was changed since it was written.
+        ValueError: a damaged file, one that was changed since it was written, or one that names a
+            rotation's folder elsewhere.
     """
     summary = read_json(file, "summary of `histonuc crossval`")
     check_seal(summary, file)
+    for row in summary.get("rotations", ()):
+        if row["folder"] == ".." or Path(row["folder"]).name != row["folder"]:
+            raise ValueError(f"{file}: the folder {row['folder']!r} leads out of {file.parent}")
     return summary
 
 
