@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from histonuc import cli
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
 from histonuc.evaluation import evaluate_maps, merge_scores, write_scores
 from histonuc.evaluation.comparison import compare
-from histonuc.evaluation.folder import read_head
+from histonuc.evaluation.folder import read_head, write_head
 from histonuc.evaluation.rotations import OFFICIAL, summarise_rotations, write_summary
 from histonuc.reporting import report
 from histonuc.representations.semantic import Semantic
@@ -156,3 +157,64 @@ def test_a_damaged_run_is_shown_or_refused(intact: Path, tmp_path, name, mutatio
         found = outcome(report, [tmp_path], tmp_path / "page.html")
         if isinstance(found, ValueError):
             assert_clear(found, str(file))
+
+
+BOMB = "a0: &a0 [1, 1]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12)
+)
+"""Anchors that stand for 9 ** 11 values."""
+
+
+@no_hang
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.yaml", BOMB),
+        ("config.yaml", "[" * 50_000),
+        ("environment.json", '{"a":' * 50_000),
+        ("metrics.jsonl", '{"event": "step", "loss":' + "[" * 50_000 + "\n{}"),
+        ("metrics.jsonl", '{"event": "step", "step": 99999999999999, "epoch": 1}\n{}'),
+    ],
+)
+def test_a_run_s_description_without_bounds_is_one_clear_error(
+    intact: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str
+) -> None:
+    for file in (intact / RUN).glob("*.*"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / name).write_text(content)
+    with little_memory():
+        assert cli.run(["report", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert name in line
+    assert len(line) < 600
+
+
+@no_hang
+@pytest.mark.parametrize("command", ["merge-scores", "compare", "report"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"label_space": {"name": "none", "classes": []}},
+        {"label_space": {"name": "none"}},
+        {"label_space": None},
+        {"label_space": {"name": "many", "classes": [str(j) for j in range(40)]}},
+        {"created": [[[[[]]]]] * 5, "format": {"a": 1}},
+    ],
+)
+def test_scores_that_state_impossible_things_are_one_clear_error(
+    intact: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    change: dict[str, object],
+) -> None:
+    folders = [Path(shutil.copytree(intact / SCORES, tmp_path / name)) for name in ("a", "b")]
+    for folder in folders:
+        write_head({**json.loads((folder / "scores.json").read_text()), **change}, folder)
+    paths = [str(folder) for folder in folders]
+    arguments = ["--scores", *paths] if command == "report" else paths
+    assert cli.run([command, *arguments, "--out", str(tmp_path / "out.html")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "scores.json" in line

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from histonuc.metrics import matching
-from histonuc.metrics.matching import add_covered, contingency, match, match_classes
+from histonuc.metrics.matching import contingency, match, match_classes
+from histonuc.metrics.overlaps import add_covered
 from histonuc.nuclei import CoveredPixels
 
 _labels = arrays(np.int32, (9, 11), elements=st.integers(0, 5))

@@ -13,9 +13,10 @@ from hypothesis.extra.numpy import arrays
 from histonuc.data.flatten import find_covered, flatten_mask
 from histonuc.data.synthetic import draw_tile
 from histonuc.metrics.counts import nanmean
-from histonuc.metrics.matching import add_covered, contingency, match_classes
+from histonuc.metrics.matching import contingency, match_classes
 from histonuc.metrics.official import flatten_channels, official_counts
-from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts, panoptic_counts_of
+from histonuc.metrics.overlaps import add_covered
+from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts, panoptic_counts_from
 
 _masks = arrays(np.int32, (8, 9, 4), elements=st.sampled_from([0, 0, 0, 1, 2, 5]))
 
@@ -130,7 +131,7 @@ def test_the_stores_flat_map_and_overlaps_score_as_the_masks(
         whole=add_covered(table, flat.instances, labels, covered, rest),
     )
     expected = official_counts(true, pred, num_classes=4)
-    assert panoptic_counts_of(matches).to_dict() == expected.to_dict()
+    assert panoptic_counts_from(matches).to_dict() == expected.to_dict()
 
 
 def test_a_nucleus_that_binarize_covers_wholly_leaves_a_gap_and_no_crash() -> None:

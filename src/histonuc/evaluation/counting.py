@@ -27,12 +27,12 @@ from histonuc.metrics.matching import (
     ClassMatches,
     Contingency,
     Matches,
-    add_covered,
     contingency,
     match,
     match_classes,
 )
-from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts_of
+from histonuc.metrics.overlaps import add_covered
+from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts_from
 from histonuc.metrics.pixels import PixelCounts, decision_counts, pixel_counts
 
 
@@ -111,7 +111,7 @@ def count_tile(
     )
     same = matches.truth, matches.prediction
     return GroupCounts(
-        panoptic=panoptic_counts_of(by_class),
+        panoptic=panoptic_counts_from(by_class),
         pixels=_count_pixels(truth.labels, true_types, prediction, num_classes),
         aggregate=aggregate_counts(table),
         detection=detection_counts(

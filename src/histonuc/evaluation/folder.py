@@ -184,7 +184,7 @@ def _save_counts(groups: Mapping[tuple[str, str], GroupCounts], path: Path) -> N
     for part in _parts(rows[0]):
         by_group = [getattr(row, part).to_dict() for row in rows]
         arrays |= {
-            f"{part}.{name}": np.array([own[name] for own in by_group], np.int64)
+            f"{part}.{name}": np.array([record[name] for record in by_group], np.int64)
             for name in by_group[0]
         }
     with path.open("wb") as stream:
@@ -221,7 +221,7 @@ def _load_counts(path: Path, num_classes: int) -> dict[tuple[str, str], GroupCou
     groups = {}
     for row, key in enumerate(keys):
         parts: dict[str, Any] = {
-            part: type(counts).from_dict({name: own[row] for name, own in arrays[part].items()})
+            part: type(counts).from_dict({name: array[row] for name, array in arrays[part].items()})
             for part, counts in _parts(zero).items()
         }
         groups[key] = GroupCounts(**parts, num_tiles=int(num_tiles[row]))

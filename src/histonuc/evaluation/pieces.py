@@ -55,15 +55,15 @@ def merge_scores(
 
 def _check_alike(first: _Piece, other: _Piece) -> None:
     (folder, _, scores), (other_folder, _, other_scores) = first, other
-    for name, own, others in (
+    for name, one, another in (
         ("label space", scores["label_space"], other_scores["label_space"]),
         ("reason to leave classes out", scores["no_classes"], other_scores["no_classes"]),
         ("model", _model(scores), _model(other_scores)),
         ("version", scores["versions"]["histonuc"], other_scores["versions"]["histonuc"]),
     ):
-        if own != others:
+        if one != another:
             raise ValueError(
-                f"the {name} differs: {own} in {folder}, {others} in {other_folder}; pieces must "
+                f"the {name} differs: {one} in {folder}, {another} in {other_folder}; pieces must "
                 "be scored in one way, on one store"
             )
 

@@ -51,9 +51,9 @@ def resample_sums(
     """
     sums = np.zeros((num_groups, repeats, columns.shape[1]))
     for group in range(num_groups):
-        own = columns[groups == group]
-        if len(own):
-            drawn = [w @ own for w in draw_weights(_draw, len(own), repeats, rng)]
+        rows = columns[groups == group]
+        if len(rows):
+            drawn = [w @ rows for w in draw_weights(_draw, len(rows), repeats, rng)]
             sums[group] = np.concatenate(drawn)
     return sums
 

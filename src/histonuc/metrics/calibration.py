@@ -134,8 +134,8 @@ def calibration_counts(
         scaled -= scaled.max(2, keepdims=True)
         log_sum = np.log(np.exp(scaled).sum(2))  # (T, t); the largest of a row is exp(0)
         right = probabilities.argmax(1) == true_class
-        own = scaled[:, np.arange(len(true_class)), true_class]
-        nll_sum = to_fixed(log_sum - own, PAIR_UNIT).sum(1)
+        of_truth = scaled[:, np.arange(len(true_class)), true_class]
+        nll_sum = to_fixed(log_sum - of_truth, PAIR_UNIT).sum(1)
         parts = _fill(np.exp(-log_sum), right)
     return CalibrationCounts(
         class_count=parts[0],

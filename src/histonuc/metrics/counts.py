@@ -24,14 +24,14 @@ class Counts(ABC):  # noqa: B024 - abstract by being without fields
     """Base of the frozen dataclasses of int64 arrays that add field by field."""
 
     def __add__(self, other: Self) -> Self:
-        own, others = _arrays(self), _arrays(other)
-        for name, array in own.items():
+        arrays, others = _arrays(self), _arrays(other)
+        for name, array in arrays.items():
             if array.shape != others[name].shape:
                 raise ValueError(
                     f"counts of different label spaces cannot be added: {name} has shape "
                     f"{array.shape} and {others[name].shape}"
                 )
-        return type(self)(**{name: array + others[name] for name, array in own.items()})
+        return type(self)(**{name: array + others[name] for name, array in arrays.items()})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists for JSON; `from_dict` reads them back, exactly."""

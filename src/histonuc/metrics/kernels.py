@@ -67,16 +67,16 @@ def paint_channels(
             if value != 0:
                 if not 0 < value < stride or value != np.floor(value):
                     return -1, 0
-                own = number[channel, np.int64(value)]
-                if own == 0:
+                nucleus = number[channel, np.int64(value)]
+                if nucleus == 0:
                     num += 1
-                    own = num
+                    nucleus = num
                     number[channel, np.int64(value)] = num
                     types[num] = channel + 1
                 if labels[pixel] != 0:
                     covered[0, hidden], covered[1, hidden] = pixel, labels[pixel]
                     hidden += 1
-                labels[pixel] = own
+                labels[pixel] = nucleus
     return num, hidden
 
 

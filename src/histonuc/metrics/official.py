@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.metrics.matching import add_covered, contingency, match_classes
-from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts_of
+from histonuc.metrics.matching import contingency, match_classes
+from histonuc.metrics.overlaps import add_covered
+from histonuc.metrics.panoptic import PanopticCounts, panoptic_counts_from
 from histonuc.nuclei import CoveredPixels, make_consecutive
 
 _USUAL_IDS = 4096
@@ -49,7 +50,7 @@ def official_counts(
         num_classes=num_classes,
         whole=add_covered(table, true_labels, labels, covered_truth, covered),
     )
-    return panoptic_counts_of(matches)
+    return panoptic_counts_from(matches)
 
 
 def flatten_channels(

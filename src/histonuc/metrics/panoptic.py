@@ -128,10 +128,10 @@ def panoptic_counts(
     """
     table = contingency(truth, prediction)
     matches = match_classes(table, truth_types, prediction_types, num_classes=num_classes)
-    return panoptic_counts_of(matches)
+    return panoptic_counts_from(matches)
 
 
-def panoptic_counts_of(matches: ClassMatches) -> PanopticCounts:
+def panoptic_counts_from(matches: ClassMatches) -> PanopticCounts:
     """As `panoptic_counts`, from the matches of the image."""
     size = len(matches.num_truth)
     tp = np.bincount(matches.kind, minlength=size).astype(np.int64)
@@ -140,7 +140,9 @@ def panoptic_counts_of(matches: ClassMatches) -> PanopticCounts:
     there, either = matches.num_truth > 0, matches.num_truth + matches.num_predicted > 0
     dq = compute_score("dq", nucleus_sums(tp, fp, fn))
     image_pq = np.where(there, dq * (iou / (tp + _SQ_EPSILON)), 0.0)
-    official, strict = (image_pq[1:].sum() / max(held[1:].sum(), 1) for held in (there, either))
+    official, strict = (
+        image_pq[1:].sum() / max(counted[1:].sum(), 1) for counted in (there, either)
+    )
     return PanopticCounts(
         tp=tp,
         fp=fp,

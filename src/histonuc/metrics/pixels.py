@@ -175,12 +175,12 @@ def pixel_counts(
     if not known.all():
         flat_truth, flat_winner, flat = flat_truth[known], flat_winner[known], flat[:, known]
     joint = np.bincount(flat_truth * channels + flat_winner, minlength=channels**2)
-    own = flat[flat_truth, np.arange(flat.shape[1])]
+    given = flat[flat_truth, np.arange(flat.shape[1])]
     return PixelCounts(
         confusion=joint.reshape(channels, channels),
         foreground=foreground,
-        bce_sum=to_fixed(_cross_entropy(flat, flat_truth, own), PIXEL_UNIT),
-        soft_overlap=to_fixed(np.bincount(flat_truth, own, minlength=channels), PIXEL_UNIT),
+        bce_sum=to_fixed(_cross_entropy(flat, flat_truth, given), PIXEL_UNIT),
+        soft_overlap=to_fixed(np.bincount(flat_truth, given, minlength=channels), PIXEL_UNIT),
         soft_total=to_fixed(flat.sum(1, dtype=np.float64), PIXEL_UNIT),
     )
 
@@ -221,10 +221,10 @@ def decision_counts(
 
 
 def _cross_entropy(
-    flat: NDArray[np.float32], truth: NDArray[np.integer], own: NDArray[np.float32]
+    flat: NDArray[np.float32], truth: NDArray[np.integer], given: NDArray[np.float32]
 ) -> NDArray[np.float64]:
     """Binary cross entropy (1 + C,) summed over pixels: one logarithm a pixel and channel."""
     low, high = np.float32(_PROBABILITY_FLOOR), np.float32(1 - _PROBABILITY_FLOOR)
     right = 1 - flat  # probability given to what is true: 1 - p, but p in the true channel
-    right[truth, np.arange(flat.shape[1])] = own
+    right[truth, np.arange(flat.shape[1])] = given
     return np.asarray(-np.log(np.clip(right, low, high)).sum(1, dtype=np.float64))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.evaluation import Panel, load_panels
-from histonuc.evaluation.folder import PANELS_FILE, SCORES_FILE, read_head
+from histonuc.evaluation.folder import PANELS_FILE, SCORES_FILE, read_head, read_label_space
 from histonuc.evaluation.rotations import CROSSVAL_FILE, read_summary
 from histonuc.files import read_json, reading
 from histonuc.taxonomy import LabelSpace
@@ -49,19 +49,16 @@ class ScoreSet:
         path: the folder.
         run: name of the run it lies in, empty when it lies elsewhere.
         scores: content of scores.json.
-        panels: pictures; empty when none were kept.
+        label_space: classes of the scores, with their colours.
+        panels: pictures; empty when the folder has none.
     """
 
     name: str
     path: Path
     run: str
     scores: Mapping[str, Any]
+    label_space: LabelSpace
     panels: tuple[Panel, ...]
-
-    @property
-    def label_space(self) -> LabelSpace:
-        """Classes of the scores, with their colours."""
-        return LabelSpace.from_dict(self.scores["label_space"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +196,7 @@ def _load_scores(folder: Path, name: str, run: str) -> ScoreSet:
         path=folder,
         run=run,
         scores=scores,
+        label_space=read_label_space(scores, folder),
         panels=load_panels(folder / PANELS_FILE) if beside else (),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,12 +14,11 @@ from histonuc.evaluation.glossary import CROSSVAL, name_score
 from histonuc.evaluation.rotations import SHOWN_BY, spread_text
 from histonuc.extras import require
 from histonuc.files import reading, write_text
-from histonuc.reporting import figures
+from histonuc.reporting import figures, formatting
 from histonuc.reporting.inputs import (
     RotationSet,
     Run,
     ScoreSet,
-    flatten,
     load_rotations,
     load_runs,
     load_score_sets,
@@ -102,7 +101,12 @@ def _render(**context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"score": _score, "count": _count, "ink": _ink, "heat": _heat}
+    environment.filters |= {
+        "score": formatting.format_score,
+        "count": formatting.format_count,
+        "ink": formatting.choose_ink,
+        "heat": formatting.choose_heat,
+    }
     return environment.get_template(_TEMPLATE).render(**context)
 
 
@@ -154,8 +158,8 @@ def _view_run(run: Run) -> dict[str, Any]:
         "name": run.name,
         "path": str(run.path),
         "curves": _draw_curves(run),
-        "config": _facts(run.config),
-        "environment": _facts(run.environment),
+        "config": formatting.list_facts(run.config),
+        "environment": formatting.list_facts(run.environment),
     }
 
 
@@ -198,8 +202,8 @@ def _view_scores(index: int, item: ScoreSet) -> dict[str, Any]:
         "name": item.name,
         "anchor": f"scores-{index}",
         "scores": scores,
-        "model": _facts(scores["model"]),
-        "data": _facts(scores["data"]),
+        "model": formatting.list_facts(scores["model"]),
+        "data": formatting.list_facts(scores["data"]),
         "classes": [(name, f"rgb{space.colours[j]}") for j, name in enumerate(space.classes)],
         "class_bars": figures.draw_class_bars(item) if has_classes else "",
         "tissue_bars": figures.draw_tissue_bars(item),
@@ -283,35 +287,3 @@ def _view_rotations(item: RotationSet) -> dict[str, Any]:
         ],
         "tables": tables,
     }
-
-
-def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Key and value rows of a nested record; empty values are left out."""
-    facts = []
-    for key, value in flatten(record).items():
-        if isinstance(value, list | tuple):
-            value = ", ".join(str(part) for part in value)
-        if value not in (None, ""):
-            facts.append((key, str(value)))
-    return facts
-
-
-def _score(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _count(value: int | None) -> str:
-    """Thousands apart by a thin space."""
-    return "–" if value is None else f"{value:,}".replace(",", "\u2009")
-
-
-def _heat(percent: float | None) -> str:
-    """Background of a confusion cell: white at 0, blue at 100 %."""
-    share = 0.0 if percent is None else percent / 100
-    red, green, blue = (round(255 + share * (end - 255)) for end in (8, 81, 156))
-    return f"rgb({red},{green},{blue})"
-
-
-def _ink(percent: float | None) -> str:
-    """Text colour that can be read on `_heat`."""
-    return "#fff" if percent is not None and percent > 45 else "#111"

@@ -75,20 +75,20 @@ def preview_data(path: Path) -> DataPreview:
 
 def _row(
     name: str,
-    own: NDArray[np.bool_],
+    chosen: NDArray[np.bool_],
     nuclei: NDArray[np.int64],
     by_class: NDArray[np.int64],
     folds: NDArray[np.int64],
     fold_numbers: list[int],
 ) -> dict[str, Any]:
-    counts = by_class[own].sum(0)
+    counts = by_class[chosen].sum(0)
     return {
         "name": name,
-        "tiles": int(own.sum()),
-        "per_fold": [int((folds[own] == fold).sum()) for fold in fold_numbers],
-        "nuclei": int(nuclei[own].sum()),
+        "tiles": int(chosen.sum()),
+        "per_fold": [int((folds[chosen] == fold).sum()) for fold in fold_numbers],
+        "nuclei": int(nuclei[chosen].sum()),
         "counts": counts.tolist(),
-        "unknown": int(nuclei[own].sum() - counts.sum()),
+        "unknown": int(nuclei[chosen].sum() - counts.sum()),
     }
 
 
