@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,6 +11,8 @@ from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 STAGE_CHANNELS = (256, 512, 1024, 2048)
 """Channels of layer1 to layer4 of ResNet-50, -101 and -152."""
@@ -48,6 +51,8 @@ def torchvision_state(weights: Any, trunk: str) -> dict[str, Tensor]:
         ValueError: neither has it, or the cached file is damaged; says where to put the file.
     """
     file = Path(torch.hub.get_dir()) / "checkpoints" / str(weights.url).rsplit("/", 1)[-1]
+    if not file.is_file():
+        logger.info("fetching %s once, to %s; --no-pretrained does without", weights.url, file)
     try:
         state: dict[str, Tensor] = weights.get_state_dict(
             progress=False, check_hash=True, map_location="cpu", weights_only=True
