@@ -26,9 +26,9 @@ def find_classes(
     the files that ship with the package.
 
     Args:
-        directory: with the index.csv that lists the data set.
-        folder: of the data set.
-        dataset: its name.
+        directory: folder with the index.csv that lists the data set.
+        folder: folder of the data set.
+        dataset: name of the data set.
         given: files that were named with --classes.
 
     Raises:
@@ -68,7 +68,7 @@ def open_classes(name: str) -> ClassesFile:
 
 
 def choose_label_space(name: str, files: Sequence[ClassesFile]) -> LabelSpace:
-    """The label space of a name: one of PanNuke's classes, or the own one of a data set read.
+    """The label space of a name: one made of PanNuke's classes, or that of a data set that is read.
 
     Args:
         name: a key of `LABEL_SPACES`, or the name of one of `files`.
@@ -81,9 +81,9 @@ def choose_label_space(name: str, files: Sequence[ClassesFile]) -> LabelSpace:
         return LABEL_SPACES[name]
     spaces = {file.name: file.label_space for file in files if file.name == name}
     if not spaces:
-        own = sorted({file.name for file in files if any(row.number for row in file.classes)})
+        named = sorted({file.name for file in files if any(row.number for row in file.classes)})
         raise ValueError(
-            f"--label-space {name!r}: choose from {[*LABEL_SPACES, *own]}; the classes of "
+            f"--label-space {name!r}: choose from {[*LABEL_SPACES, *named]}; the classes of "
             f"a data set of your own are called by the `name` in its {FILE_NAME}"
         )
     return spaces[name]

@@ -47,8 +47,8 @@ class SourceClass:
     """One row of a classes file.
 
     Attributes:
-        number: in images of types; 0 stands for nuclei without a class.
-        name: in points and outlines.
+        number: what the class is called in images of types; 0 stands for nuclei without a class.
+        name: what it is called in points and outlines.
         colour: RGB (0..255), None where the file states none.
         candidates: PanNuke's classes that such a nucleus may be, empty when it may be any; None
             where the file does not say.
@@ -67,12 +67,12 @@ class ClassesFile:
     """A classes file; see the module's text for its keys.
 
     Attributes:
-        path: the file.
-        name: of the label space that its classes make.
+        path: path of the file.
+        name: name of the label space that its classes make.
         datasets: the data sets it speaks of, empty for all.
         mpp: microns per pixel of images for which the index states none; None where not given.
         mpp_note: where `mpp` comes from.
-        organ: of images for which the index states none.
+        organ: organ of the images for which the index states none.
         split: "check" for data that are never trained on, else empty.
         classes: its rows, in order.
     """
@@ -119,10 +119,10 @@ class ClassesFile:
         """Candidate set of a nucleus.
 
         Args:
-            number: its class in this file.
+            number: number of its class in this file.
             space: the label space wanted. In the file's own each class is one class; the sets of
                 others come from `candidates`; in the space of another data set nothing is known.
-            organ: of its image.
+            organ: organ of its image.
 
         Raises:
             ValueError: the file does not list the number, or not what it means in `space`.

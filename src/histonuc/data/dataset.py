@@ -119,11 +119,11 @@ class TileDataset(Dataset[dict[str, Any]]):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the cache, which does not travel."""
+        """Leave out the cache, which cannot be pickled."""
         return {name: value for name, value in self.__dict__.items() if name != "_order"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """With a new cache."""
+        """Take everything over and make a new cache."""
         self.__dict__.update(state)
         self._order = lru_cache(maxsize=2)(self._make_order)
 
@@ -168,7 +168,7 @@ def balanced_order(
     share^-r × the source's weight, with replacement.
 
     Args:
-        store: for tissues, sources and class counts.
+        store: store of the tiles, which has their tissues, sources and class counts.
         tiles: numbers of the tiles.
         crops: crops that cover each tile once.
         num_samples: length of the result.

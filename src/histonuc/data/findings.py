@@ -41,7 +41,7 @@ OFFICIAL_COUNTS = {
         images_with=(1459, 1411, 2111, 97, 506),
     ),
 }
-"""Of the three official folds, as CellViT publishes them (configs/datasets/PanNuke)."""
+"""Counts of the three official folds, as CellViT publishes them (configs/datasets/PanNuke)."""
 
 OFFICIAL_TISSUE_IMAGES = {
     **{"Breast": 2351, "Colon": 1440, "Adrenal_gland": 437, "Esophagus": 424, "Bile-duct": 420},
@@ -123,7 +123,9 @@ def _differences(tally: FoldTally, official: OfficialCounts) -> list[str]:
         if official.nuclei[j] != tally.visible[j]:
             pairs.append((f"{name} nuclei", int(tally.nuclei[j]), official.nuclei[j]))
         pairs.append((f"images with {name}", int(tally.images_with[j]), official.images_with[j]))
-    return [f"{name} {own:,} (official {known:,})" for name, own, known in pairs if own != known]
+    return [
+        f"{name} {found:,} (official {known:,})" for name, found, known in pairs if found != known
+    ]
 
 
 def _compare_tissues(tallies: Sequence[FoldTally]) -> str:

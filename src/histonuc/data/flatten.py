@@ -144,18 +144,18 @@ def find_covered(
         types: (n + 1,) class + 1 by instance id.
         channel_types: (C,) class + 1 by official channel; overlaps of further channels, which are
             background, are passed over.
-        width: of the tile in pixels.
+        width: width of the tile in pixels.
     """
     y, x, channel, value = overlaps[overlaps[:, 2] < len(channel_types)].astype(np.int64).T
     if len(y) == 0:
         return None
     official = zip(channels.tolist(), original_ids.tolist(), strict=True)
-    id_of = {key: i for i, key in enumerate(official) if i > 0}
+    ids = {key: i for i, key in enumerate(official) if i > 0}
     keys = list(zip(channel.tolist(), value.tolist(), strict=True))
-    hidden = sorted(set(keys) - set(id_of))
-    id_of |= {key: len(types) + i for i, key in enumerate(hidden)}
+    hidden = sorted(set(keys) - set(ids))
+    ids |= {key: len(types) + i for i, key in enumerate(hidden)}
     return CoveredPixels(
         pixel=y * width + x,
-        nucleus=np.array([id_of[key] for key in keys], np.int64),
+        nucleus=np.array([ids[key] for key in keys], np.int64),
         types=np.append(types, [channel_types[key[0]] for key in hidden]).astype(np.int32),
     )

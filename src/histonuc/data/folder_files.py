@@ -57,7 +57,7 @@ class FolderFiles:
         Args:
             kind: folder, such as "images".
             row: the image.
-            suffixes: in small letters.
+            suffixes: suffixes that the file may have, in small letters.
 
         Raises:
             ValueError: several files could be meant.
@@ -120,9 +120,9 @@ def read_label_image(
     A nucleus's class number is the most frequent one of its pixels.
 
     Args:
-        files: of the folder.
+        files: files of the folder.
         row: the image.
-        shape: its height and width.
+        shape: height and width of the image.
         count_parts: each 4-connected part of equal values is a nucleus, as in a mask without ids.
 
     Raises:
@@ -215,7 +215,8 @@ def _decode(
         file: image.
         shape: height and width that it must have; no other is decoded, whatever the header says.
         rule: why it must, and what to do where it has not.
-        as_rgb: as uint8 (H, W, 3); otherwise as they are, and only where every value is kept.
+        as_rgb: whether to return uint8 (H, W, 3); otherwise the pixels come as they are, from
+            formats that keep every value.
     """
     with reading(file, "image"), warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)

@@ -28,13 +28,13 @@ class IndexRow:
         directory: folder that holds the index.
         dataset: name of the data set, which is that of its folder.
         name: name of the image's files, without suffix.
-        height: pixels.
-        width: pixels.
+        height: height in pixels.
+        width: width in pixels.
         nuclei: number of nuclei as stated; None where the index does not state it.
-        organ: as written.
-        patient: empty when not known.
+        organ: organ as written.
+        patient: name of the patient; empty when not known.
         mpp: microns per pixel, NaN when not stated.
-        split: as written; empty when not stated.
+        split: split as written; empty when not stated.
         others: values of all other columns, as written.
         where: file and line, for errors.
     """

@@ -48,7 +48,7 @@ def read_labels(
     """Labels of one image, from ``instances`` (a label image or GeoJSON) or ``points``.
 
     Args:
-        files: of the folder.
+        files: files of the folder.
         row: the image.
         classes: what numbers and names mean; None where nothing says it.
         count_parts: each 4-connected part of a label image is a nucleus.

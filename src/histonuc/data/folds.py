@@ -79,7 +79,7 @@ def _balance(rows: Sequence[IndexRow], folds: Sequence[int], seed: int) -> list[
 def _by_split(rows: Sequence[IndexRow], num_folds: int, seed: int) -> list[int]:
     words = [_read_split(row) for row in rows]
     if any(isinstance(word, int) for word in words):
-        return [_number_of(row, word, num_folds) for row, word in zip(rows, words, strict=True)]
+        return [_read_number(row, word, num_folds) for row, word in zip(rows, words, strict=True)]
     last = [word for word in ("validation", "test") if word in words]
     first = num_folds - len(last)  # folds that are left for training
     needed = len(last) + ("train" in words)
@@ -110,7 +110,7 @@ def _read_split(row: IndexRow) -> str | int:
     return word
 
 
-def _number_of(row: IndexRow, split: str | int, num_folds: int) -> int:
+def _read_number(row: IndexRow, split: str | int, num_folds: int) -> int:
     if split == CHECK:
         return CHECK_FOLD
     if not isinstance(split, int):

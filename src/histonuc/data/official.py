@@ -135,8 +135,8 @@ def _fold_number(path: Path, raw: Path) -> int:
             f"{path} names the folds {sorted(named)}: which one is it? Rename a folder"
         )
     if not named:  # RAW itself may be the fold's folder
-        own = _FOLD.fullmatch(raw.resolve().name)
-        named = {int(own[1]) if own else 1}
+        match = _FOLD.fullmatch(raw.resolve().name)
+        named = {int(match[1]) if match else 1}
     return named.pop()
 
 

@@ -60,7 +60,7 @@ class PrepareReport:
     findings: Sequence[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
-        """For people."""
+        """What was counted and found, as lines for people."""
         lines: list[str] = []
         for table in self.tables:
             lines += [*table.lines(), ""]
@@ -69,7 +69,7 @@ class PrepareReport:
         return [*lines, f"wrote {self.out}"]
 
     def to_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """The same as a JSON-able dict for programs."""
         return {
             "out": self.out,
             "tables": {table.title: table.to_dict() for table in self.tables},

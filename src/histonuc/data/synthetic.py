@@ -162,7 +162,7 @@ def write_synthetic(
     Args:
         out: folder for ``Fold 1/images/fold1/images.npy``, ``types.npy``,
             ``Fold 1/masks/fold1/masks.npy``, ...
-        tiles: in all folds together.
+        tiles: number of tiles in all folds together.
         seed: tile ``i`` of a seed is the same whatever the number of tiles.
         folds: number of folds.
         tile_px: side of a tile.
@@ -176,15 +176,15 @@ def write_synthetic(
         raise ValueError(f"--tile-px: expected 64 or more, got {tile_px}")
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} is not empty: choose another --out")
-    tissues = [_tissue_of(seed, tile) for tile in range(tiles)]
+    tissues = [_draw_tissue(seed, tile) for tile in range(tiles)]
     with replacing_folder(out) as draft:
         for fold in range(1, folds + 1):
-            own = [tile for tile in range(tiles) if tile % folds == fold - 1]
-            own.sort(key=lambda tile: (tissues[tile], tile))
-            _write_fold(draft, fold, own, tissues, seed, tile_px)
+            chosen = [tile for tile in range(tiles) if tile % folds == fold - 1]
+            chosen.sort(key=lambda tile: (tissues[tile], tile))
+            _write_fold(draft, fold, chosen, tissues, seed, tile_px)
 
 
-def _tissue_of(seed: int, tile: int) -> str:
+def _draw_tissue(seed: int, tile: int) -> str:
     """Half by the official numbers, half equally, so that small sets hold every tissue."""
     rng = np.random.default_rng((seed, 0, tile))
     if tile < len(TISSUES):

@@ -178,9 +178,9 @@ class TileCanvas:
         area = int(shape.sum())
         if area < 25 or (self._any[patch] & shape).sum() > 0.15 * area:
             return False
-        own = shape & (self.masks[kind][patch] == 0)  # within a class the earlier nucleus keeps
+        free = shape & (self.masks[kind][patch] == 0)  # within a class the earlier nucleus keeps
         self._count += 1
-        self.masks[kind][patch][own] = self._count
+        self.masks[kind][patch][free] = self._count
         self._any[patch] |= shape
         self._stain(kind, patch, shape, side)
         return True

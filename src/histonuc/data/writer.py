@@ -54,7 +54,7 @@ class TileRecord:
         name: name of the tile in its source.
         tissue: official spelling where it is one of the nineteen.
         source: name of the data set.
-        patient: empty when not known.
+        patient: name of the patient; empty when not known.
         mpp: microns per pixel, NaN when not known.
     """
 
