@@ -17,7 +17,7 @@ from histonuc import cli
 from histonuc.data.pannuke import prepare_pannuke
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
-from histonuc.evaluation.glossary import COMPARE, SCORES
+from histonuc.evaluation.glossary import COMPARE, SCORES, glossary_rows
 from histonuc.evaluation.table_files import Column, Table, to_csv, to_latex
 
 
@@ -154,3 +154,8 @@ def test_names_are_escaped_in_latex_and_missing_values_shown() -> None:
         r"\end{tabular}",
     ]
     assert to_csv(table) == "class,pq_mean,pq_sd,hidden\nA_b & 5 %,0.5,0.25,1\nC,0.5,,2\nD,,,3\n"
+
+
+def test_the_docs_have_every_score_with_its_formula_and_place() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert "\n".join(glossary_rows()) in page, "print the rows of glossary_rows() into the page"

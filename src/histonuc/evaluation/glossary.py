@@ -137,6 +137,56 @@ CROSSVAL_CLASS = ("pq", "pq_pooled", "dice")
 """Scores of each class that `histonuc crossval` prints."""
 CROSSVAL_TISSUE = ("bpq", "mpq", "foreground_dice")
 """Scores of each tissue that `histonuc crossval` prints."""
+REPORT_SUMMARY = (
+    "bpq",
+    "mpq",
+    "dq_pooled",
+    "sq_pooled",
+    "dice",
+    "iou",
+    "bce",
+    "pixel_accuracy",
+)
+"""Overall scores in the report's first table."""
+REPORT_OVERALL = (
+    "bpq",
+    "mpq",
+    "bpq_strict",
+    "mpq_strict",
+    "bpq_images",
+    "mpq_images",
+    "bpq_pooled",
+    "mpq_pooled",
+    "dq_pooled",
+    "sq_pooled",
+    "aji",
+    "aji_plus",
+    "dice_ensemble",
+    "f1",
+    "f1_images",
+    "f1_centroid",
+    "foreground_dice",
+    "foreground_dice_images",
+    "hausdorff_um",
+    "count_mae",
+    "count_r2",
+)
+"""Overall scores in the report's table of a score folder."""
+REPORT_CLASS = (
+    "pq",
+    "pq_pooled",
+    "dq_pooled",
+    "sq_pooled",
+    "dice",
+    "iou",
+    "bce",
+    "pixel_recall",
+    "pixel_precision",
+    "pixel_accuracy",
+)
+"""Scores in the report's table of classes."""
+REPORT = frozenset((*REPORT_SUMMARY, *REPORT_OVERALL, *REPORT_CLASS))
+"""All scores that the report shows."""
 
 
 def name_score(key: str) -> str:
@@ -146,3 +196,24 @@ def name_score(key: str) -> str:
     ('PQ', 'pooled PQ', 'nucleus Dice')
     """
     return SCORES[key].name
+
+
+def glossary_rows() -> list[str]:
+    """The reference of every score as rows of a Markdown table, for the docs.
+
+    >>> glossary_rows()[2]
+    '| bPQ | `bpq` | PQ of an image, classes ignored; mean over the images of a tissue with true \
+nuclei, then over tissues | evaluate, compare, crossval, report |'
+    """
+    shown = {
+        "evaluate": {*sum(EVALUATE, ()), *EVALUATE_CLASS},
+        "compare": {*COMPARE, *COMPARE_CLASS},
+        "crossval": {*CROSSVAL, *CROSSVAL_CLASS, *CROSSVAL_TISSUE},
+        "report": REPORT,
+    }
+    rows = ["| score | key | formula | printed by |", "|---|---|---|---|"]
+    for key, score in SCORES.items():
+        places = ", ".join(name for name, keys in shown.items() if key in keys) or "files only"
+        formula = score.formula.replace("|", "\\|")
+        rows.append(f"| {score.name} | `{key}` | {formula} | {places} |")
+    return rows

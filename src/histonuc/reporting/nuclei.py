@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histonuc.evaluation.glossary import name_score
+from histonuc.evaluation.glossary import REPORT_OVERALL, name_score
 from histonuc.reporting.figures import OKABE_ITO, draw_figure
 from histonuc.reporting.inputs import ScoreSet
 
@@ -15,30 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_HEADLINES = (
-    "bpq",
-    "mpq",
-    "bpq_strict",
-    "mpq_strict",
-    "bpq_images",
-    "mpq_images",
-    "bpq_pooled",
-    "mpq_pooled",
-    "dq_pooled",
-    "sq_pooled",
-    "aji",
-    "aji_plus",
-    "dice_ensemble",
-    "f1",
-    "f1_images",
-    "f1_centroid",
-    "foreground_dice",
-    "foreground_dice_images",
-    "hausdorff_um",
-    "count_mae",
-    "count_r2",
-)
-"""Overall scores in the report's table."""
 _ERRORS = {
     "found": OKABE_ITO[2],
     "misclassified": OKABE_ITO[4],
@@ -54,7 +30,7 @@ def headlines(scores: Mapping[str, Any]) -> list[tuple[str, float, tuple[float, 
     overall, intervals = scores["overall"], scores["intervals"]
     return [
         (name_score(key), overall[key], tuple(intervals[key]) if intervals.get(key) else None)
-        for key in _HEADLINES
+        for key in REPORT_OVERALL
         if overall.get(key) is not None
     ]
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from histonuc._version import __version__
 from histonuc.evaluation import Panel
-from histonuc.evaluation.glossary import CROSSVAL, name_score
+from histonuc.evaluation.glossary import CROSSVAL, REPORT_SUMMARY, name_score
 from histonuc.evaluation.rotations import SHOWN_BY, spread_text
 from histonuc.extras import require
 from histonuc.files import reading, write_text
@@ -31,8 +31,6 @@ from histonuc.taxonomy import LabelSpace
 
 _TEMPLATE = "report.html.j2"
 
-SUMMARY_SCORES = ("bpq", "mpq", "dq_pooled", "sq_pooled", "dice", "iou", "bce", "pixel_accuracy")
-"""Overall scores in the report's first table."""
 _LOWER_IS_BETTER = {"bce"}
 
 
@@ -79,7 +77,7 @@ def report(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         summary=_summarise(loaded, score_sets),
-        summary_columns={key: name_score(key) for key in SUMMARY_SCORES},
+        summary_columns={key: name_score(key) for key in REPORT_SUMMARY},
         data=preview_data(Path(data)) if data is not None else None,
         runs=[_view_run(run) for run in loaded],
         score_sets=[_view_scores(index, item) for index, item in enumerate(score_sets)],
@@ -120,7 +118,7 @@ def _summarise(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> list[dict
         for run in runs
         if run.name not in scored
     ]
-    for key in SUMMARY_SCORES:
+    for key in REPORT_SUMMARY:
         values = [row["values"].get(key) for row in rows]
         numbers = [value for value in values if value is not None]
         best = (min if key in _LOWER_IS_BETTER else max)(numbers) if len(numbers) > 1 else None
@@ -143,7 +141,7 @@ def _summary_row(item: ScoreSet, run: Run | None) -> dict[str, Any]:
         "epochs": facts.get("epochs"),
         "tiles": item.scores["num_tiles"],
         "nuclei": item.scores["num_nuclei"],
-        "values": {key: item.scores["overall"][key] for key in SUMMARY_SCORES},
+        "values": {key: item.scores["overall"][key] for key in REPORT_SUMMARY},
     }
 
 
