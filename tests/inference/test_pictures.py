@@ -4,17 +4,12 @@ import pytest
 from PIL import Image
 
 from histonuc.exports import write_table
-from histonuc.inference.pictures import (
-    densest_window,
-    density_map,
-    draw_nuclei,
-    with_legend,
-    write_density,
-    write_detail,
-    write_pictures,
-)
+from histonuc.inference.density import density_map, write_class_densities, write_density
+from histonuc.inference.legend import with_legend
+from histonuc.inference.pictures import densest_window, draw_nuclei, write_detail, write_pictures
 from histonuc.inference.progress import Tally
 from histonuc.inference.tiles import Box
+from histonuc.inference.tissue import TissueMask
 from histonuc.nuclei import Nuclei
 from histonuc.slides import PlainImage, RegionError
 from histonuc.taxonomy import PANNUKE
@@ -113,7 +108,7 @@ def test_pictures_are_written_also_without_nuclei(tmp_path):
     slide = PlainImage(np.full((300, 3000, 3), 240, np.uint8), 0.25)
     for nuclei in (squares([(100, 100), (120, 180)]), squares([])):
         table, tally = written(nuclei, tmp_path)
-        write_pictures(slide, table, tally, tmp_path, "slide")
+        write_pictures(slide, table, all_tissue(slide.size), tally, tmp_path, "slide")
         with Image.open(tmp_path / "density.jpg") as density:
             assert density.width == 2400
         with Image.open(tmp_path / "overview.jpg") as overview:
@@ -134,31 +129,86 @@ def test_damage_in_the_detail_costs_only_the_picture(tmp_path):
         assert detail.width == 1200
 
 
-def test_density_is_nuclei_a_mm2_where_they_are(tmp_path):
-    grid = np.stack(np.meshgrid(np.arange(5, 2000, 40), np.arange(5, 4000, 40)), -1).reshape(-1, 2)
+def all_tissue(size):
+    return TissueMask(mask=np.ones((64, 64), bool), size=size)
+
+
+def tally_of(nuclei):
     tally = Tally(label_space=PANNUKE, mpp=0.25)
-    tally.add_nuclei(squares(grid))  # the left half of a slide: one in 10 µm x 10 µm
-    found = density_map(tally, (4000, 4000), (400, 400))
+    tally.add_nuclei(nuclei)
+    return tally
+
+
+GRID = np.stack(np.meshgrid(np.arange(5, 2000, 40), np.arange(5, 4000, 40)), -1).reshape(-1, 2)
+"""One nucleus in 10 µm x 10 µm of the left half of a slide of 4000 x 4000 px."""
+
+
+def test_density_is_nuclei_a_mm2_where_they_are(tmp_path):
+    tally, size = tally_of(squares(GRID)), (4000, 4000)
+    found = density_map(tally.centroid, 0.25, all_tissue(size), (400, 400))
     assert found[:, :100].mean() == pytest.approx(10_000, rel=0.02)
     assert found[:, 350:].max() < 1
-    assert found.sum() * (10 * 0.25e-3) ** 2 == pytest.approx(len(grid), rel=0.01)
-    assert density_map(Tally(label_space=PANNUKE, mpp=0.25), (40, 30), (8, 6)).max() == 0
+    assert found.sum() * (10 * 0.25e-3) ** 2 == pytest.approx(len(GRID), rel=0.01)
+    nothing = np.zeros((0, 2), np.float32)
+    assert density_map(nothing, 0.25, all_tissue((40, 30)), (8, 6)).max() == 0
     slide = PlainImage(np.full((4000, 4000, 3), 255, np.uint8))
-    write_density(slide.thumbnail(2400), slide.size, tally, tmp_path / "density.jpg", "half")
-    picture = np.asarray(Image.open(tmp_path / "density.jpg"))
-    left, right = picture[1000, 500], picture[1000, 2300]
-    assert left.min() < 100
-    assert right.min() > 240
+    picture = slide.thumbnail(2400)
+    write_density(picture, all_tissue(size), tally, tmp_path / "density.jpg", "half")
+    drawn = np.asarray(Image.open(tmp_path / "density.jpg"))
+    assert drawn[1000, 500].min() < 100
+    assert drawn[1000, 2300].min() > 240
+
+
+def test_density_neither_bleeds_over_glass_nor_fades_at_the_border_of_tissue(tmp_path):
+    mask = np.zeros((64, 64), bool)
+    mask[:, :32] = True
+    tissue, tally = TissueMask(mask=mask, size=(4000, 4000)), tally_of(squares(GRID))
+    found = density_map(tally.centroid, 0.25, tissue, (400, 400))
+    assert not found[:, 201:].any()
+    # Averaged over the glass as well, it would be half of that at the border.
+    assert found[:, :199] == pytest.approx(10_000, rel=0.1)
+    glass = np.full((400, 400, 3), 240, np.uint8)
+    write_density(glass, tissue, tally, tmp_path / "density.jpg", "half")
+    drawn = np.asarray(Image.open(tmp_path / "density.jpg"), int)[:400]
+    assert np.abs(drawn[:, 208:] - 240).max() < 12  # but for JPEG
+    assert np.abs(drawn[:, :192] - 240).max(-1).min() > 40
+
+
+def test_each_class_has_a_density_of_its_own(tmp_path):
+    left, right = GRID[GRID[:, 0] < 1000], GRID + np.array([2000, 0])
+    nuclei = Nuclei.concat([squares(left, class_index=1), squares(right, class_index=2)])
+    picture = np.full((400, 400, 3), 255, np.uint8)
+    path = tmp_path / "classes.jpg"
+    write_class_densities(picture, all_tissue((4000, 4000)), tally_of(nuclei), path, "two")
+    drawn = np.asarray(Image.open(path), int)
+    width = drawn.shape[1] // 2  # a panel, wider than its picture of 200 px for the legend
+    is_coloured = (np.abs(drawn - 255).max(-1) > 40)[:200]
+    first, second = is_coloured[:, :200], is_coloured[:, width : width + 200]
+    assert first[50:150, :40].all()
+    assert not first[:, 120:].any()
+    assert second[50:150, 120:].all()
+    assert not second[:, :80].any()
+
+
+@pytest.mark.parametrize("side", [256, 512, 513])
+def test_a_tile_gets_one_picture(tmp_path, side):
+    slide = PlainImage(np.full((side, side, 3), 240, np.uint8), 0.25)
+    table, tally = written(squares([(100, 100), (120, 180)]), tmp_path)
+    (tmp_path / "detail.jpg").write_text("of an earlier result")
+    write_pictures(slide, table, all_tissue(slide.size), tally, tmp_path, "tile")
+    pictures = sorted(path.name for path in tmp_path.glob("*.jpg"))
+    one = ["overview.jpg"]
+    assert pictures == (one if side <= 512 else ["density.jpg", "detail.jpg", *one])
+    with Image.open(tmp_path / "overview.jpg") as overview:
+        assert overview.width == (1200 if side <= 512 else side)
 
 
 @pytest.mark.parametrize("size", [(3000, 4100), (20_000, 16_000)])
 def test_density_is_that_of_a_gaussian_over_single_nuclei(size):
     rng = np.random.default_rng(0)
     centroid = (rng.beta(2, 4, (3000, 2)) * size).astype(np.float32)
-    tally = Tally(label_space=PANNUKE, mpp=0.25)
-    tally.add_nuclei(squares(centroid))
     width, height = size[0] // 10, size[1] // 10
-    found = density_map(tally, size, (width, height))
+    found = density_map(centroid, 0.25, all_tissue(size), (width, height))
     count = np.zeros((height, width), np.float32)
     column, row = (centroid / 10).astype(int).T
     np.add.at(count, (row, column), 1)

@@ -31,6 +31,7 @@ FILES = {
     "overview.jpg",
     "detail.jpg",
     "density.jpg",
+    "density_by_class.jpg",
     "summary.json",
 }
 
@@ -336,7 +337,8 @@ def test_blank_images_give_valid_empty_results(model, tmp_path):
     assert item.density_per_mm2 is None
     assert model.num_images == 0
     assert len(read_table(tmp_path / "out" / "blank" / "nuclei.parquet")) == 0
-    assert {path.name for path in (tmp_path / "out" / "blank").iterdir()} == FILES
+    found = {path.name for path in (tmp_path / "out" / "blank").iterdir()}
+    assert found == FILES - {"detail.jpg", "density.jpg", "density_by_class.jpg"}  # it is small
 
 
 def test_tiny_images_work(model, tmp_path):

@@ -37,6 +37,9 @@ RESULT_FORMAT = 10
 """Raised when the files of a result or of its parts change: older ones are then made anew."""
 GEOJSON_FILE = "nuclei.geojson"
 OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE = "overview.jpg", "detail.jpg", "density.jpg"
+CLASS_DENSITY_FILE = "density_by_class.jpg"
+PICTURES = (OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE, CLASS_DENSITY_FILE)
+"""Files of the pictures, as far as a result has them."""
 PARTS_FOLDER = "parts"
 """Folder of the parts inside a result's folder; gone when the result is complete."""
 RUN_FILE = "run.json"

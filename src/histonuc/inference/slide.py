@@ -101,7 +101,9 @@ def predict_slide(
         warnings += _damage_warnings(plan, tally)
         warnings += judge_scale(slide, plan, model, tally, is_probed=bool(probes))
         with clock.stage("write"):
-            write_pictures(slide, folder.table, tally, folder.path, readable(source.name))
+            write_pictures(
+                slide, folder.table, plan.tissue, tally, folder.path, readable(source.name)
+            )
     check_unchanged(source, key)
     result = _measure(slide, scale, plan, tally)(
         source=readable(str(source)),

@@ -12,7 +12,7 @@ from typing import Any
 from histonuc.exports.cohort import COHORT_CSV, COHORT_PARQUET
 from histonuc.exports.summary import SUMMARY_FILE
 from histonuc.files import one_line
-from histonuc.inference.results import DENSITY_FILE, DETAIL_FILE, OVERVIEW_FILE, ResultFolder
+from histonuc.inference.results import PICTURES, ResultFolder
 from histonuc.plain_text import readable
 from histonuc.slides import KNOWN_SUFFIXES, check_regular, is_slide_folder, series_uid
 
@@ -248,8 +248,7 @@ def _is_input(file: Path) -> bool:
         return False
     if file.exists() and not (file.is_file() or file.is_dir()):
         return False  # a pipe or a device: reading it may never end
-    pictures = (OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE)
-    is_result = file.name in pictures and ResultFolder(file.parent).table.is_file()
+    is_result = file.name in PICTURES and ResultFolder(file.parent).table.is_file()
     return not is_result
 
 
