@@ -35,6 +35,29 @@ class ClassResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RegionResult:
+    """What was found in one drawn region.
+
+    Attributes:
+        name: its name, unique on the slide.
+        class_name: its class; empty where it has none.
+        area_mm2: area of the part of it that lies in the slide, without what ignored regions take.
+        analysed_mm2: the same without what could not be read or is out of focus.
+        num_nuclei: number of nuclei, those of regions inside this one included.
+        density_per_mm2: nuclei a mm² of ``analysed_mm2``; None where that is 0.
+        num_by_class: number of nuclei by name of the class.
+    """
+
+    name: str
+    class_name: str
+    area_mm2: float
+    analysed_mm2: float
+    num_nuclei: int
+    density_per_mm2: float | None
+    num_by_class: dict[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SkippedRegion:
     """A part of the slide that could not be read.
 
@@ -78,6 +101,7 @@ class SlideResult:
             ``left_out_mm2``; None where there is none.
         density_per_image_mm2: nuclei a mm² of the whole image, glass included.
         classes: the same by name of the class.
+        regions: the same by drawn region, which may overlap; empty where none were asked for.
         tiles_resumed: number of tiles that an earlier, interrupted run had analysed.
         geojson_bytes: size of ``nuclei.geojson``; None where it was not wanted.
         geojson_origin_px: level-0 pixel (x, y) that positions in ``nuclei.geojson`` are measured
@@ -115,6 +139,7 @@ class SlideResult:
     density_per_mm2: float | None
     density_per_image_mm2: float
     classes: dict[str, ClassResult]
+    regions: tuple[RegionResult, ...]
     tiles_resumed: int
     geojson_bytes: int | None
     geojson_origin_px: tuple[int, int]
@@ -159,6 +184,7 @@ class SlideResult:
         values["classes"] = {
             name: ClassResult(**found) for name, found in values["classes"].items()
         }
+        values["regions"] = tuple(RegionResult(**found) for found in values["regions"])
         values["skipped_regions"] = tuple(
             SkippedRegion(box_xyxy=tuple(region["box_xyxy"]), reason=region["reason"])
             for region in values["skipped_regions"]

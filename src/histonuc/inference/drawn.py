@@ -2,166 +2,143 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.files import find_named, reading
-from histonuc.inference.tissue import THUMBNAIL_PX, TissueMask
+from histonuc.exports.summary import RegionResult
+from histonuc.inference.tiles import Box
+from histonuc.inference.tissue import TissueMask
+from histonuc.nuclei import Nuclei
 
 if TYPE_CHECKING:
     import shapely
 
-SUFFIXES = (".geojson", ".json", ".png")
-_SAME_SHAPE = 0.02
-"""A mask's sides may differ in proportion from the slide's by this much: it was rounded."""
+REGION, REGION_CLASS = "region", "region_class"
+"""Columns of the table of nuclei that say which region a nucleus lies in."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Region:
+    """One region that somebody drew.
+
+    Attributes:
+        name: its name; unique in the file.
+        class_name: its class; empty where it has none.
+        area: polygons in level-0 pixels: the part of it that lies in the slide and that no ignored
+            region takes away.
+    """
+
+    name: str
+    class_name: str
+    area: shapely.Geometry
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Regions:
     """Where to analyse, instead of all tissue.
 
     Attributes:
-        area: all regions in one geometry, in level-0 pixels; None where a picture was given.
-        tissue: the same as a mask; a superset of `area`, by less than a pixel of the mask.
-        note: which shapes of the file are no regions; empty when all are.
+        named: the regions, which may overlap and lie in each other, in the order of the file; none
+            where a picture was given.
+        tissue: all of them as a mask; a superset, by less than a pixel of the mask.
+        warnings: sentences about shapes of the file that are no regions.
     """
 
-    area: shapely.Geometry | None
+    named: tuple[Region, ...]
     tissue: TissueMask
-    note: str = ""
+    warnings: tuple[str, ...] = ()
 
-    def hold(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of the points (n, 2), in level-0 pixels, lie in a region: bool (n,)."""
-        if self.area is not None:
-            import shapely
+    def pair(self, points: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Which points lie in which of the `named` regions.
 
-            return np.asarray(shapely.contains_xy(self.area, points), bool).reshape(len(points))
-        return self.tissue.hold(points)
+        Args:
+            points: (n, 2), (x, y) in level-0 pixels.
 
+        Returns:
+            The indices of a point and of a region that holds it, for each such pair.
+        """
+        import shapely
 
-def find_regions(path: Path, source: Path) -> Path:
-    """The file of regions for an input: `path` itself, or in that folder the one of its name.
+        pairs = self._tree.query(shapely.points(points), predicate="within")
+        return pairs[0], pairs[1]
 
-    Raises:
-        ValueError: there is none.
-    """
-    if path.is_file():
-        return path
-    if (found := find_named(path, source.stem, SUFFIXES)) is not None:
-        return found
-    raise ValueError(
-        f"no regions for {source.name} at {path}: expected a file, or a folder with "
-        f"{source.stem}.geojson or {source.stem}.png"
-    )
+    @cached_property
+    def _tree(self) -> shapely.STRtree:
+        import shapely
 
+        return shapely.STRtree([region.area for region in self.named])
 
-def read_regions(path: Path, size: tuple[int, int]) -> Regions:
-    """Read regions from GeoJSON polygons (level-0 pixels, as QuPath exports them) or a mask.
+    def select(self, nuclei: Nuclei) -> Nuclei:
+        """The nuclei whose centroids lie in a region.
 
-    GeoJSON may be features, in a collection or a list or alone, or a bare geometry.
-
-    Shapes outside the slide or without an area are left out, with a note.
-
-    Args:
-        path: ``*.geojson`` or ``*.json``; or ``*.png``, a picture of the whole slide at any size
-            that is not black in the regions, nor wholly transparent: 0 and labels of 8 or 16 bits,
-            black and white, or colours. Suffixes may be in capitals.
-        size: width and height of the slide in level-0 pixels.
-
-    Raises:
-        ValueError: no such content, no region inside the slide, or a mask of another shape.
-    """
-    is_mask = path.suffix.lower() == ".png"
-    with reading(path, "PNG" if is_mask else "GeoJSON of polygons"):
-        regions = _read_mask(path, size) if is_mask else _read_geojson(path, size)
-    if not regions.tissue.mask.any():
-        raise ValueError(
-            f"{path} has no region inside the slide's {size[0]} x {size[1]} pixels: "
-            "expected coordinates in level-0 pixels"
-        )
-    return regions
+        Those of named regions get its name and class as texts `REGION` and `REGION_CLASS`: of
+        regions that lie in each other the innermost, which is the one of the smallest area.
+        """
+        if not self.named:
+            return nuclei.select(self.tissue.contains(nuclei.centroid))
+        point, region = self.pair(nuclei.centroid)
+        rank = np.empty(len(self.named), np.intp)
+        by_area = np.argsort([one.area.area for one in self.named], kind="stable")
+        rank[by_area] = np.arange(len(by_area))
+        innermost = np.full(len(nuclei), len(by_area))
+        np.minimum.at(innermost, point, rank[region])
+        inside = innermost < len(by_area)
+        chosen = [self.named[i] for i in by_area[innermost[inside]]]
+        texts = {
+            REGION: np.array([one.name for one in chosen], np.str_),
+            REGION_CLASS: np.array([one.class_name for one in chosen], np.str_),
+        }
+        return replace(nuclei.select(inside), texts=texts)
 
 
-def _read_mask(path: Path, size: tuple[int, int]) -> Regions:
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise ValueError(f"{path} is damaged or no PNG")
-    height, width = picture.shape[:2]
-    if abs(math.log(width / height * size[1] / size[0])) > _SAME_SHAPE:
-        raise ValueError(
-            f"{path} is {width} x {height} pixels, expected the proportions of the slide's "
-            f"{size[0]} x {size[1]}"
-        )
-    # Not turned into grey: that drops small labels of 16 bits and dark colours.
-    inside = np.atleast_3d(picture) != 0
-    colours, opacity = inside[..., :3], inside[..., 3:]
-    return Regions(None, TissueMask(colours.any(-1) & opacity.all(-1), size))
-
-
-def _read_geojson(path: Path, size: tuple[int, int]) -> Regions:
-    import shapely
-
-    content = json.loads(path.read_text(encoding="utf-8-sig"))
-    shapes = [
-        shapely.make_valid(shapely.from_geojson(json.dumps(one))) for one in _geometries(content)
-    ]
-    inside = shapely.intersection(shapes, shapely.box(0, 0, *size))
-    area = shapely.union_all(inside)
-    scale = min(1.0, THUMBNAIL_PX / max(size))
-    shape = max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
-    factor = np.array([shape[1] / size[0], shape[0] / size[1]])
-    mask = np.zeros(shape, np.uint8)
-    parts = shapely.get_parts(area).tolist()
-    polygons = [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
-    for polygon in polygons:
-        rings = [
-            np.round(shapely.get_coordinates(ring) * factor - 0.5).astype(np.int32)
-            for ring in (polygon.exterior, *polygon.interiors)
-        ]
-        part = np.zeros(shape, np.uint8)
-        cv2.fillPoly(part, rings, 1)
-        cv2.polylines(part, rings, isClosed=True, color=1, thickness=2)
-        mask |= part
-    covered = shapely.union_all(polygons)
-    shapely.prepare(covered)
-    note = _left_out(path, shapely.area(shapes) > 0, shapely.area(inside) > 0)
-    return Regions(covered, TissueMask(mask.astype(bool), size, covered.area), note)
-
-
-def _geometries(content: Any) -> list[Any]:
-    """The geometries of a GeoJSON collection, feature or geometry, or of a bare list of them.
-
-    >>> point = {"type": "Point", "coordinates": [1, 2]}
-    >>> features = [{"geometry": point}, {"geometry": None}]
-    >>> _geometries({"features": features}) == _geometries([point]) == [point]
-    True
-    """
-    if isinstance(content, list):
-        return [geometry for part in content for geometry in _geometries(part)]
-    if "features" in content:
-        return _geometries(content["features"])
-    geometry = content.get("geometry", content)
-    return [] if geometry is None else [geometry]  # a feature may have no place
-
-
-def _left_out(path: Path, has_area: NDArray[np.bool_], is_inside: NDArray[np.bool_]) -> str:
-    """How many shapes are no regions: a slip in the drawing, or the file of another slide.
+class RegionTally:
+    """Counts the nuclei of every named region as they come.
 
     Args:
-        path: the file.
-        has_area: bool (n,), for each shape whether it has one: points and lines have none.
-        is_inside: bool (n,), whether any of its area lies inside the slide.
+        regions: the regions.
+        classes: names of the classes.
     """
-    counts = {
-        "without an area": (~has_area).sum(),
-        "outside the slide": (has_area & ~is_inside).sum(),
-    }
-    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
-    return f"{path}: of {len(has_area)} shapes left out: {reasons}" if reasons else ""
+
+    def __init__(self, regions: Regions, classes: Sequence[str]) -> None:
+        self._regions, self._classes = regions, classes
+        self._counts = np.zeros((len(regions.named), len(classes)), np.int64)
+
+    def add_nuclei(self, nuclei: Nuclei) -> None:
+        """Count some more nuclei, each in every region that it lies in."""
+        point, region = self._regions.pair(nuclei.centroid)
+        np.add.at(self._counts, (region, nuclei.class_index[point]), 1)
+
+    def measure(
+        self, mpp_xy: tuple[float, float], left_out: Sequence[Box]
+    ) -> tuple[RegionResult, ...]:
+        """Counts, areas and densities of the regions, in the order of the file.
+
+        Args:
+            mpp_xy: microns per level-0 pixel along x and y.
+            left_out: boxes in level-0 pixels in which no nucleus was looked for.
+        """
+        import shapely
+
+        missing = shapely.union_all([shapely.box(*box) for box in left_out])
+        pixel_mm2 = math.prod(mpp_xy) / 1e6
+        results = []
+        for region, counts in zip(self._regions.named, self._counts.tolist(), strict=True):
+            analysed_mm2 = shapely.difference(region.area, missing).area * pixel_mm2
+            results.append(
+                RegionResult(
+                    name=region.name,
+                    class_name=region.class_name,
+                    area_mm2=region.area.area * pixel_mm2,
+                    analysed_mm2=analysed_mm2,
+                    num_nuclei=sum(counts),
+                    density_per_mm2=sum(counts) / analysed_mm2 if analysed_mm2 > 0 else None,
+                    num_by_class=dict(zip(self._classes, counts, strict=True)),
+                )
+            )
+        return tuple(results)

@@ -43,11 +43,13 @@ class PredictOptions:
     icc: bool = False
     """Turn colours into sRGB by the profile inside each file; the models saw none turned."""
     regions: Path | None = None
-    """Analyse these instead of all tissue: GeoJSON polygons in level-0 pixels or a PNG mask of the
-    slide; or a folder with one NAME.geojson or NAME.png for each input."""
+    """Analyse these instead of all tissue: GeoJSON polygons in level-0 pixels, as QuPath exports
+    annotations, or a PNG mask of the slide; or a folder with one NAME.geojson or NAME.png for each
+    input."""
     frame: Literal["qupath", "slide"] = "qupath"
-    """Measure positions in GeoJSON from the corner of the part that was scanned, as QuPath does, or
-    from that of the whole slide, as the table does; they differ on few slides."""
+    """Measure positions in GeoJSON, of regions and of nuclei, from the corner of the part that was
+    scanned, as QuPath does, or from that of the whole slide, as the table does; they differ on few
+    slides."""
     cluster: str = ""
     """A Dask scheduler's address, or local:4 for four processes of this machine."""
     geojson: bool = True

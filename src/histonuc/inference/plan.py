@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from histonuc.inference.drawn import Regions, find_regions, read_regions
+from histonuc.inference.drawn import Regions
+from histonuc.inference.drawn_reader import find_regions, read_regions
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.tiles import Box, Grid, Tile, View, make_grid
 from histonuc.inference.tissue import TissueMask, find_tissue
@@ -90,7 +91,8 @@ def plan_slide(
     """
     regions = None
     if options.regions is not None:
-        regions = read_regions(find_regions(options.regions, source), slide.size)
+        origin = slide.bounds_xyxy[:2] if options.frame == "qupath" else (0, 0)
+        regions = read_regions(find_regions(options.regions, source), slide.size, origin)
     return make_plan(
         slide,
         mpp_xy=mpp_xy,
@@ -130,7 +132,7 @@ def make_plan(
     )
     wanted = (tile for tile in grid if (tissue.mask.any() if small else tissue.touches(tile.core)))
     width, height = grid.window_size
-    warnings = [regions.note] if regions is not None and regions.note else []
+    warnings = list(regions.warnings) if regions is not None else []
     if not tissue.mask.any():
         warnings.append("no stained tissue found: nothing was analysed")
     return Plan(

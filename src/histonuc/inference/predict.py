@@ -14,7 +14,7 @@ from histonuc.exports.cohort import write_cohort
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult
 from histonuc.files import failure_lines, file_sha256, log_failure, seal, write_json
 from histonuc.inference.cluster import connect
-from histonuc.inference.drawn import find_regions
+from histonuc.inference.drawn_reader import find_regions
 from histonuc.inference.options import DEFAULTS, PredictOptions
 from histonuc.inference.progress import open_meter
 from histonuc.inference.results import RESULT_FORMAT, ResultFolder

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.exports.summary import ClassResult, FlaggedRegion, SkippedRegion
+from histonuc.inference.drawn import RegionTally
 from histonuc.inference.features import FEATURES
 from histonuc.inference.tiles import TileResult
 from histonuc.nuclei import Nuclei
@@ -79,6 +80,7 @@ class Tally:
     Attributes:
         label_space: classes of the nuclei.
         mpp: microns per level-0 pixel.
+        by_region: counts the nuclei of drawn regions; None without any.
         skipped: cores of the tiles that could not be read.
         flagged: cores of the tiles whose image is unlike H&E.
         tiles_resumed: number of tiles that an earlier, interrupted run had analysed.
@@ -86,6 +88,7 @@ class Tally:
 
     label_space: LabelSpace
     mpp: float
+    by_region: RegionTally | None = None
     skipped: list[SkippedRegion] = field(default_factory=list)
     flagged: list[FlaggedRegion] = field(default_factory=list)
     tiles_resumed: int = 0
@@ -95,6 +98,8 @@ class Tally:
 
     def add_nuclei(self, nuclei: Nuclei) -> None:
         """Count some more nuclei."""
+        if self.by_region is not None:
+            self.by_region.add_nuclei(nuclei)
         self._centroid.append(nuclei.centroid.astype(np.float32))
         self._class_index.append(nuclei.class_index.astype(np.int8))
         self._area_px.append(nuclei.area_px.astype(np.float32))

@@ -7,6 +7,8 @@ either right or done again. ``run.json`` beside the parts says what they are par
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 import shutil
@@ -24,7 +26,13 @@ from histonuc.exports import TABLE_FILE
 from histonuc.exports.formats import Frame
 from histonuc.exports.geojson import open_geojson, write_geojson
 from histonuc.exports.source import open_source, split_batches
-from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, write_summary
+from histonuc.exports.summary import (
+    SUMMARY_FILE,
+    RegionResult,
+    SlideResult,
+    read_summary,
+    write_summary,
+)
 from histonuc.exports.table import open_table
 from histonuc.files import reading, remove_drafts, replacing, write_text
 from histonuc.inference.features import FEATURES
@@ -33,9 +41,9 @@ from histonuc.nuclei import Nuclei
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 10
+RESULT_FORMAT = 11
 """Raised when the files of a result or of its parts change: older ones are then made anew."""
-GEOJSON_FILE = "nuclei.geojson"
+GEOJSON_FILE, REGIONS_FILE = "nuclei.geojson", "regions.csv"
 OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE = "overview.jpg", "detail.jpg", "density.jpg"
 CLASS_DENSITY_FILE = "density_by_class.jpg"
 PICTURES = (OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE, CLASS_DENSITY_FILE)
@@ -136,7 +144,7 @@ class ResultFolder:
                 )
             self.remove_parts()
             write_text(folder / RUN_FILE, json.dumps(wanted, indent=2) + "\n")
-        for name in (SUMMARY_FILE, GEOJSON_FILE):
+        for name in (SUMMARY_FILE, GEOJSON_FILE, REGIONS_FILE):
             (self.path / name).unlink(missing_ok=True)
         remove_drafts(self.path)
         return tuple(warnings)
@@ -177,6 +185,8 @@ class ResultFolder:
 
     def finish(self, result: SlideResult) -> None:
         """Write the record of the result; only then nothing of its parts is needed any more."""
+        if result.regions:
+            write_text(self.path / REGIONS_FILE, _regions_csv(result.regions))
         write_summary(result, self.path)
         self.remove_parts()
 
@@ -289,3 +299,26 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _regions_csv(regions: Sequence[RegionResult]) -> str:
+    """The drawn regions as CSV, one row a region; ``docs/reference/columns.md`` has the columns."""
+    stream = io.StringIO()
+    classes = list(regions[0].num_by_class)
+    writer = csv.writer(stream, lineterminator="\n")
+    header = ["region", "region_class", "area_mm2", "analysed_mm2", "num_nuclei", "density_per_mm2"]
+    writer.writerow(
+        header
+        + [f"num_{name}" for name in classes]
+        + [f"density_{name}_per_mm2" for name in classes]
+    )
+    for region in regions:
+        counts, analysed = [region.num_by_class[name] for name in classes], region.analysed_mm2
+        writer.writerow(
+            [
+                *(region.name, region.class_name, region.area_mm2, analysed),
+                *(region.num_nuclei, region.density_per_mm2, *counts),
+                *(count / analysed if analysed > 0 else None for count in counts),
+            ]
+        )
+    return stream.getvalue()

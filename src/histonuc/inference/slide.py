@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from histonuc._version import __version__, library_versions
 from histonuc.exports.summary import SlideResult
 from histonuc.inference.cluster import analyse_on_cluster
+from histonuc.inference.drawn import RegionTally
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.pictures import write_pictures
 from histonuc.inference.pipeline import Parts, analyse_and_store, can_read
@@ -85,6 +86,8 @@ def predict_slide(
         warnings += folder.begin({**key, "mpp_xy": plan.mpp_xy, "version": __version__})
         meter.start(readable(source.name), len(plan.tiles))
         tally = Tally(label_space=model.spec.label_space, mpp=plan.mpp)
+        if plan.regions is not None:
+            tally.by_region = RegionTally(plan.regions, model.spec.label_space.classes)
         if client is None:
             analysed = partial(
                 analyse_and_store, slide, source, folder, model, plan, options.batch_size, clock
@@ -94,8 +97,9 @@ def predict_slide(
                 analyse_on_cluster, client, source, folder, options, plan, tally.empty, clock
             )
         facts = _table_facts(slide, source, plan, model)
+        empty = tally.empty if plan.regions is None else plan.regions.select(tally.empty)
         with folder.open_outputs(
-            tally.empty, facts, geojson=options.geojson, frame=options.frame
+            empty, facts, geojson=options.geojson, frame=options.frame
         ) as append:
             join_parts(plan, folder, analysed, append, tally, meter, clock)
         warnings += _damage_warnings(plan, tally)
@@ -219,7 +223,7 @@ def join_parts(
         with clock.stage("stitch"):
             nuclei = seams.add(results, next_top)
             if plan.regions is not None:
-                nuclei = nuclei.select(plan.regions.hold(nuclei.centroid))
+                nuclei = plan.regions.select(nuclei)
             nuclei = nuclei.select(~plan.tissue.under_ink(nuclei.centroid))
         with clock.stage("write"):
             append(nuclei)
@@ -284,6 +288,7 @@ def _measure(slide: Slide, scale: Scale, plan: Plan, tally: Tally) -> partial[Sl
         density_per_mm2=len(tally) / analysed_mm2 if analysed_mm2 > 0 else None,
         density_per_image_mm2=len(tally) / image_mm2,
         classes=tally.measure_classes(analysed_mm2, image_mm2),
+        regions=tally.by_region.measure(plan.mpp_xy, left_out) if tally.by_region else (),
         tiles_resumed=tally.tiles_resumed,
         bounds_xyxy=slide.bounds_xyxy,
         levels_px=tuple(slide.levels),

@@ -68,7 +68,7 @@ class TissueMask:
         """Which of the points (n, 2), in level-0 pixels, ink covers: bool (n,)."""
         return np.zeros(len(points), bool) if self.ink is None else self._at(self.ink, points)
 
-    def hold(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def contains(self, points: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Which of the points (n, 2), in level-0 pixels, lie in the mask: bool (n,)."""
         return self._at(self.mask, points)
 
