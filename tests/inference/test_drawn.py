@@ -12,7 +12,7 @@ import pytest
 import shapely
 
 from histonuc.exports.table import read_table
-from histonuc.inference.drawn import find_regions, read_regions
+from histonuc.inference.drawn_reader import find_regions, read_regions
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.predict import predict
 
@@ -86,11 +86,18 @@ def test_what_is_no_region_is_refused(image, tmp_path, pixel_model):
     write(outside, [[[900, 900], [950, 900], [950, 950], [900, 900]]])
     cv2.imwrite(str(tmp_path / "tall.png"), np.ones((400, 100), np.uint8))
     (tmp_path / "text.png").write_text("no picture")
+    ignored = {
+        "type": "Feature",
+        "geometry": json.loads(shapely.to_geojson(shapely.box(0, 0, 9, 9))),
+    }
+    ignored["properties"] = {"classification": {"name": "Ignore*"}}
+    (tmp_path / "ignored.geojson").write_text(json.dumps(ignored))
     for name, reason in (
         ("broken.geojson", "no GeoJSON of polygons"),
         ("outside.geojson", "no region inside"),
         ("tall.png", "proportions"),
         ("text.png", "no PNG"),
+        ("ignored.geojson", "not all of a class that is ignored"),
     ):
         with pytest.raises(ValueError, match=reason):
             read_regions(tmp_path / name, SIZE)
@@ -122,9 +129,10 @@ def test_shapes_that_are_left_out_are_told(tmp_path):
     features = [{"geometry": json.loads(shapely.to_geojson(one))} for one in geometries]
     path.write_text(json.dumps({"features": features}))
     regions = read_regions(path, SIZE)
-    assert regions.note == f"{path}: of 8 shapes left out: 2 without an area, 2 outside the slide"
-    assert regions.hold(np.array([[600.0, 20], [10.0, 40]])).tolist() == [True, False]
-    assert read_regions(write(tmp_path / "good.geojson", [TRIANGLE]), SIZE).note == ""
+    (warning,) = regions.warnings
+    assert warning == f"{path}: of 8 shapes left out: 2 without an area, 2 outside the slide"
+    assert regions.pair(np.array([[600.0, 20], [10.0, 40]]))[0].tolist() == [0]
+    assert read_regions(write(tmp_path / "good.geojson", [TRIANGLE]), SIZE).warnings == ()
 
 
 def rgba(colours, opacity):
@@ -190,7 +198,7 @@ def test_geojson_without_a_collection(tmp_path, wrap, kind):
         "list of geometries": [geometry],
     }[wrap]
     (tmp_path / "a.json").write_text(json.dumps(content))
-    assert read_regions(tmp_path / "a.json", SIZE).area.area == pytest.approx(shape.area)
+    assert read_regions(tmp_path / "a.json", SIZE).tissue.area_px == pytest.approx(shape.area)
 
 
 def test_overlapping_and_thin_regions(tmp_path):
@@ -199,8 +207,5 @@ def test_overlapping_and_thin_regions(tmp_path):
     regions = read_regions(write(tmp_path / "two.geojson", [square], [square], [thin]), SIZE)
     assert regions.tissue.fraction == pytest.approx((190**2 + 0.4 * 500) / (700 * 500))
     assert regions.tissue.mask[:, 400].all()
-    assert regions.hold(np.array([[100.0, 100.0], [400.2, 250.0], [500, 250]])).tolist() == [
-        True,
-        True,
-        False,
-    ]
+    point, region = regions.pair(np.array([[100.0, 100.0], [400.2, 250.0], [500, 250]]))
+    assert sorted(zip(point.tolist(), region.tolist(), strict=True)) == [(0, 0), (0, 1), (1, 2)]
