@@ -87,7 +87,7 @@ def test_each_region_has_a_row_of_the_csv(tmp_path: Path) -> None:
         assert int(row["num_nuclei"]) == (nuclei.texts["region"] == row["region"]).sum() > 0
         by_class = [int(row[f"num_{name}"]) for name in nuclei.label_space.classes]
         assert sum(by_class) == int(row["num_nuclei"])
-    assert cli.run(line + ["--overwrite"]) == 0
+    assert cli.run([*line, "--overwrite"]) == 0
     assert not (tmp_path / "out/tile/regions.csv").exists()
 
 
