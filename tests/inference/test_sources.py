@@ -182,3 +182,18 @@ def test_an_unfinished_folder_is_free_or_at_least_no_crash(tmp_path, summary):
         assert names([source], tmp_path / "out") == ["x"]
     (folder / "nuclei.parquet").unlink()
     assert names([source], tmp_path / "out") == ["x"]
+
+
+def test_linked_folders_are_searched_once(tmp_path):
+    (tmp_path / "arch").mkdir()
+    (tmp_path / "in/sub").mkdir(parents=True)
+    for name in ("arch/a.png", "in/b.png", "in/sub/c.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "in/more").symlink_to("../arch")
+    (tmp_path / "in/again").symlink_to("../arch")
+    (tmp_path / "in/up").symlink_to("..")  # leads back to all of them
+    (tmp_path / "in/a-sub").symlink_to("sub")
+    found, missing = find_inputs([tmp_path / "in"])
+    names = [str(path.relative_to(tmp_path)) for path in found]
+    assert sorted(names) == ["in/again/a.png", "in/b.png", "in/sub/c.png"]
+    assert not missing

@@ -179,14 +179,28 @@ def content_sha256(source: Path) -> str:
     return digest.hexdigest()
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Inputs in a folder and its folders, but for those that are one slide themselves."""
+def _walk(folder: Path, seen: set[tuple[int, int]] | None = None) -> Iterator[Path]:
+    """Inputs in a folder and its folders, but for those that are one slide themselves.
+
+    Links to folders are followed. A link may lead back up or to a folder that is searched anyway:
+    every folder is searched once.
+    """
+    seen = set() if seen is None else seen
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    linked = []
     for entry in sorted(folder.iterdir()):
         if entry.is_dir() and not is_slide_folder(entry):
-            if not entry.is_symlink():  # it may lead back up
-                yield from _walk(entry)
+            if entry.is_symlink():
+                linked.append(entry)
+            else:
+                yield from _walk(entry, seen)
         elif _is_input(entry):
             yield entry
+    for entry in linked:  # last: a folder is named by the path without a link where there is one
+        yield from _walk(entry, seen)
 
 
 def _one_a_series(files: Iterator[Path]) -> Iterator[Path]:
