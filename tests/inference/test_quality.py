@@ -96,3 +96,17 @@ def test_a_prediction_says_what_is_odd(tmp_path, kind):
     (item,) = predict([tmp_path / "odd.png"], tmp_path / "out", PredictOptions(mpp=0.25)).items
     assert {region.flag for region in item.flagged_regions} == {kind}
     assert any(REASONS[kind] in note for note in item.warnings)
+
+
+def test_a_coarse_slide_is_not_called_blurred_and_a_blurred_one_is(shared_data):
+    files = sorted(shared_data.glob("*/images/*"))[::24]
+
+    def as_seen(path, sigma_px):
+        """A tile of 0.25 mpp as a slide of 1 mpp shows it, enlarged again for the network."""
+        picture = cv2.GaussianBlur(read(path), (0, 0), sigma_px) if sigma_px else read(path)
+        coarse = cv2.resize(picture, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        return cv2.resize(coarse, picture.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+
+    assert np.mean([flag_image(as_seen(path, 0)) == "blurred" for path in files]) > 0.9
+    assert not any(flag_image(as_seen(path, 0), 4.0) == "blurred" for path in files)
+    assert np.mean([flag_image(as_seen(path, 12), 4.0) == "blurred" for path in files]) > 0.6

@@ -203,7 +203,8 @@ def _analyse_batch(
         nuclei, flag = empty, DEFOCUSED if item.status == "out of focus" else ""
         with clock.stage("decode"):
             if item.status == "found":
-                nuclei, flag = _decode(model, next(maps), item, plan), flag_image(item.image)
+                nuclei = _decode(model, next(maps), item, plan)
+                flag = flag_image(item.image, plan.mpp / model.spec.mpp)
             # A band of half the margin: two tiles disagree less about one centroid.
             claimed, owned = claim_nuclei(nuclei, item.tile.core, plan.margin_px / 2)
         results.append(

@@ -48,8 +48,16 @@ ENOUGH_PX = 256
 _DENSITY = -np.log10((np.arange(256, dtype=np.float32) + 1) / 256)
 
 
-def flag_image(image: NDArray[np.uint8]) -> str:
-    """The first of `REASONS` that applies to an RGB image uint8 (H, W, 3); empty when none does.
+def flag_image(image: NDArray[np.uint8], enlarged: float = 1.0) -> str:
+    """The first of `REASONS` that applies to an image; empty when none does.
+
+    An image of a coarse slide that was enlarged for the network is soft without being out of focus.
+    Its sharpness is measured in the slide's own pixels. That it is too coarse for the model is said
+    once for the slide, see `scale.resolve_scale`.
+
+    Args:
+        image: RGB uint8 (H, W, 3), what the network sees.
+        enlarged: how many pixels of it lie along one pixel of the slide; 1 or less for none.
 
     >>> flag_image(np.zeros((64, 64, 3), np.uint8))
     'dark'
@@ -77,7 +85,7 @@ def flag_image(image: NDArray[np.uint8]) -> str:
         return "brown"
     if (green >= np.maximum(red, blue)).mean() < MIN_GREEN:
         return "colours"
-    return "blurred" if _sharpness(image) < MIN_SHARPNESS else ""
+    return "blurred" if _sharpness(_shrink(image, enlarged)) < MIN_SHARPNESS else ""
 
 
 def is_defocused(image: NDArray[np.uint8], mpp: float, slide_mpp: float) -> bool:
@@ -88,12 +96,18 @@ def is_defocused(image: NDArray[np.uint8], mpp: float, slide_mpp: float) -> bool
         mpp: microns per pixel of it.
         slide_mpp: microns per pixel of what it was made of, which may be coarser.
     """
-    shrink = max(1.0, 1 / mpp)
-    width, height = (round(side / shrink) for side in image.shape[1::-1])
-    if slide_mpp > MAX_SHARP_MPP or min(width, height) < MIN_SHARP_PX:
+    small = _shrink(image, 1 / mpp)
+    if slide_mpp > MAX_SHARP_MPP or min(small.shape[:2]) < MIN_SHARP_PX:
         return False
-    small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return _sharpness(np.asarray(small, np.uint8), MIN_CONTRAST) < MIN_SHARPNESS_1_UM
+    return _sharpness(small, MIN_CONTRAST) < MIN_SHARPNESS_1_UM
+
+
+def _shrink(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """The image with so many times fewer pixels a side, each a mean; itself up to a factor of 1."""
+    if factor <= 1:
+        return image
+    size = tuple(max(1, round(side / factor)) for side in image.shape[1::-1])
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _sharpness(image: NDArray[np.uint8], min_contrast: float = 0.0) -> float:
