@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -38,12 +39,13 @@ def demo(slide: Path | None = None, *, out: Path = Path("demo-out")) -> Outcome:
     """Predict on a real slide with the shipped model, then say what to open.
 
     Args:
-        slide: Your own slide; a small public one is fetched when not given.
+        slide: Your own slide; a small public one is fetched when not given, and put into the folder
+            of the results.
         out: Folder for the results.
     """
-    from histonuc.demo_slide import demo_slide
+    from histonuc.demo_slide import put_demo_slide
 
-    path = slide or demo_slide()
+    path = slide or put_demo_slide(out)
     outcome = predict((path,), out=out)
     if outcome.exit_code:
         return outcome
@@ -51,8 +53,15 @@ def demo(slide: Path | None = None, *, out: Path = Path("demo-out")) -> Outcome:
     lines = [
         *outcome.lines,
         "",
-        f"look at   {folder}/overview.jpg and {folder}/detail.jpg",
-        f"in QuPath open {path}, then drag {folder}/nuclei.geojson onto it",
-        f"table     {folder}/nuclei.parquet",
+        f"pictures:  {folder}/overview.jpg and {folder}/detail.jpg",
+        f"in QuPath: open {path}, then drag {folder}/nuclei.geojson onto it",
+        f"table:     {folder}/nuclei.parquet",
+        f"your own:  {_program()} predict YOUR_SLIDE.svs --out OUT",
     ]
     return Outcome(lines=lines, data=outcome.data, exit_code=outcome.exit_code)
+
+
+def _program() -> str:
+    """What to type to run this program: its path, or its name where Python runs it otherwise."""
+    path = Path(sys.argv[0])
+    return str(path) if path.stem == "histonuc" else "histonuc"
