@@ -28,6 +28,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     rng = np.random.default_rng(0)
     write_slide(folder / "slide.svs", rng)
+    (folder / "regions.geojson").write_text(
+        '{"type": "Polygon", "coordinates": [[[0, 0], [400, 0], [400, 400], [0, 400], [0, 0]]]}'
+    )
     for name in ("slides/a.svs", "slides/b.svs"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(folder / "slide.svs", folder / name)

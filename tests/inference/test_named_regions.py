@@ -85,7 +85,7 @@ def test_each_region_has_a_row_of_the_csv(tmp_path: Path) -> None:
     nuclei = read_table(tmp_path / "out/tile/nuclei.parquet")
     for row in rows:
         assert int(row["num_nuclei"]) == (nuclei.texts["region"] == row["region"]).sum() > 0
-        by_class = [int(row[f"num_{name}"]) for name in nuclei.label_space.classes]
+        by_class = [int(row[f"num_nuclei_{name}"]) for name in nuclei.label_space.classes]
         assert sum(by_class) == int(row["num_nuclei"])
     assert cli.run([*line, "--overwrite"]) == 0
     assert not (tmp_path / "out/tile/regions.csv").exists()

@@ -1,4 +1,4 @@
-"""The table of a batch, one row a slide: `summary.csv` and `summary.parquet` beside the results."""
+"""Tables of results: one row a slide of a batch, and one row a drawn region of a slide."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histonuc.exports.summary import ClassResult, SlideResult
+from histonuc.exports.summary import ClassResult, RegionResult, SlideResult
 from histonuc.files import replacing
 
 if TYPE_CHECKING:
@@ -72,6 +72,40 @@ def to_cohort_table(results: Sequence[SlideResult]) -> pa.Table:
     add("num_warnings", [len(result.warnings) for result in results], count)
     add("warnings", [" | ".join(result.warnings) for result in results], text)
     return pa.table(columns)
+
+
+def write_regions(regions: Sequence[RegionResult], path: Path) -> None:
+    """Write the drawn regions of a slide as CSV, one row a region; it appears whole or not at all.
+
+    Args:
+        regions: one or more, of one slide.
+        path: file to write.
+
+    Raises:
+        OSError: the disk is full or gone.
+    """
+    import pyarrow as pa
+    import pyarrow.csv
+
+    rows = []
+    for region in regions:
+        row: dict[str, Any] = {
+            "region": region.name,
+            "region_class": region.class_name,
+            "num_nuclei": region.num_nuclei,
+            "density_per_mm2": region.density_per_mm2,
+            "area_mm2": region.area_mm2,
+            "analysed_mm2": region.analysed_mm2,
+        }
+        for label, count in region.num_by_class.items():
+            row[f"num_nuclei_{label}"] = count
+            row[f"share_{label}"] = count / region.num_nuclei if region.num_nuclei else None
+            row[f"density_per_mm2_{label}"] = (
+                count / region.analysed_mm2 if region.analysed_mm2 > 0 else None
+            )
+        rows.append(row)
+    with replacing(path) as draft:
+        pyarrow.csv.write_csv(pa.Table.from_pylist(rows), draft)
 
 
 _CLASS_COLUMNS = {

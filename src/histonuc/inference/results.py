@@ -7,8 +7,6 @@ either right or done again. ``run.json`` beside the parts says what they are par
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import logging
 import shutil
@@ -23,16 +21,11 @@ from typing import Any, cast
 import numpy as np
 
 from histonuc.exports import TABLE_FILE
+from histonuc.exports.cohort import write_regions
 from histonuc.exports.formats import Frame
 from histonuc.exports.geojson import open_geojson, write_geojson
 from histonuc.exports.source import open_source, split_batches
-from histonuc.exports.summary import (
-    SUMMARY_FILE,
-    RegionResult,
-    SlideResult,
-    read_summary,
-    write_summary,
-)
+from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, write_summary
 from histonuc.exports.table import open_table
 from histonuc.files import reading, remove_drafts, replacing, write_text
 from histonuc.inference.features import FEATURES
@@ -186,7 +179,7 @@ class ResultFolder:
     def finish(self, result: SlideResult) -> None:
         """Write the record of the result; only then nothing of its parts is needed any more."""
         if result.regions:
-            write_text(self.path / REGIONS_FILE, _regions_csv(result.regions))
+            write_regions(result.regions, self.path / REGIONS_FILE)
         write_summary(result, self.path)
         self.remove_parts()
 
@@ -299,26 +292,3 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _regions_csv(regions: Sequence[RegionResult]) -> str:
-    """The drawn regions as CSV, one row a region; ``docs/reference/columns.md`` has the columns."""
-    stream = io.StringIO()
-    classes = list(regions[0].num_by_class)
-    writer = csv.writer(stream, lineterminator="\n")
-    header = ["region", "region_class", "area_mm2", "analysed_mm2", "num_nuclei", "density_per_mm2"]
-    writer.writerow(
-        header
-        + [f"num_{name}" for name in classes]
-        + [f"density_{name}_per_mm2" for name in classes]
-    )
-    for region in regions:
-        counts, analysed = [region.num_by_class[name] for name in classes], region.analysed_mm2
-        writer.writerow(
-            [
-                *(region.name, region.class_name, region.area_mm2, analysed),
-                *(region.num_nuclei, region.density_per_mm2, *counts),
-                *(count / analysed if analysed > 0 else None for count in counts),
-            ]
-        )
-    return stream.getvalue()
