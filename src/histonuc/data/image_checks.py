@@ -51,10 +51,11 @@ class StainTally:
             instances: (H, W), 0 = background.
         """
         inside = instances > 0
-        beside = ~inside & (image.min(-1) < _GLASS)
+        glass = cv2.inRange(image, (_GLASS, _GLASS, _GLASS), (255, 255, 255)) > 0
+        beside = ~(inside | glass)
         if min(np.count_nonzero(inside), np.count_nonzero(beside)) < _ENOUGH_PX:
             return
-        density = _OPTICAL_DENSITY[image]
+        density = cv2.LUT(image, _OPTICAL_DENSITY)
         nuclei, tissue = (cv2.mean(density, mask.view(np.uint8))[:3] for mask in (inside, beside))
         self.images += 1
         self.darker += sum(nuclei) > sum(tissue)
@@ -119,7 +120,7 @@ class CopyTally:
         """
         place = (source, fold)
         self._sizes.update((source, _fold_name(place)))
-        if (image != image[0, 0]).any():
+        if (image[0] != image[0, 0]).any() or (image != image[0, 0]).any():
             self._images.setdefault(_digest(image), {})[place] = name
         if instances.max(initial=0) >= _TELLING_NUCLEI:
             self._outlines.setdefault(_digest(instances), {})[place] = name

@@ -74,9 +74,12 @@ def count_parts(instances: NDArray[np.int32]) -> NDArray[np.int64]:
     [2, 1]
     """
     count, part = _label_parts(instances)
+    num = int(instances.max(initial=0))
+    if count - 1 == num:
+        return np.ones(num, np.int64)
     nucleus_of_part = np.zeros(count, np.int64)
     nucleus_of_part[part] = instances
-    return np.bincount(nucleus_of_part[1:], minlength=int(instances.max(initial=0)) + 1)[1:]
+    return np.bincount(nucleus_of_part[1:], minlength=num + 1)[1:]
 
 
 def number_parts(instances: NDArray[np.int32]) -> NDArray[np.int32]:
