@@ -48,7 +48,7 @@ class ScoredClasses:
         """Scored class + 1 where there was the class + 1 of the predictions; 0 stays 0.
 
         Args:
-            types: of any shape.
+            types: class + 1 of the predictions, an array of any shape.
         """
         place = np.zeros(len(self.order) + 1, np.int32)
         place[1 + np.array(self.order)] = np.arange(1, len(self.order) + 1)

@@ -70,8 +70,8 @@ def compare(folders: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
     """Compare every later model with the first; JSON-able.
 
     Args:
-        folders: of `histonuc evaluate` or `histonuc crossval`, two or more.
-        seed: of the bootstrap and the test.
+        folders: two or more folders of `histonuc evaluate` or `histonuc crossval`.
+        seed: seed of the bootstrap and of the test.
 
     Raises:
         ValueError: fewer than two folders, folders without scores, or scores of other tiles.

@@ -138,7 +138,7 @@ def summarise_tile(truth: TileTruth, counts: GroupCounts) -> TileScore:
 
     Args:
         truth: what is true of it.
-        counts: of this one tile.
+        counts: what was counted on this one tile.
     """
     nuclei, paired = counts.panoptic, counts.detection.by_distance[1:, 1:]
     aji, aji_plus, dice_ensemble = counts.aggregate.images.tolist()

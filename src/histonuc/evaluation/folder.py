@@ -107,8 +107,8 @@ def read_head(folder: Path, names: Iterable[str]) -> dict[str, Any]:
     """Content of ``scores.json``, if it and the files beside it are as they were written.
 
     Args:
-        folder: of the scores.
-        names: of the files beside it that are going to be read.
+        folder: folder of the scores.
+        names: names of the files beside scores.json that are going to be read.
 
     Raises:
         ValueError: a file is missing, damaged, changed or of another format.
@@ -154,7 +154,7 @@ def load_scores(folder: str | Path) -> tuple[Evaluation, dict[str, Any]]:
     """Read what `write_scores` wrote: the evaluation, exactly, and the content of scores.json.
 
     Raises:
-        ValueError: as `read_head`.
+        ValueError: a file is missing, damaged, changed or of another format.
     """
     folder = Path(folder)
     scores = read_head(folder, (COUNTS_FILE, TILES_FILE, PANELS_FILE))

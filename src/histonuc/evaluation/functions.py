@@ -96,9 +96,9 @@ def evaluate_arrays(
 
     Args:
         truth: N label images, as one array (N, H, W) or each of a size of its own.
-        predictions: as many, of the same sizes.
+        predictions: as many label images, of the same sizes.
         truth_types: N images with the class of each pixel; classes are left out without them.
-        prediction_types: the same of the predictions.
+        prediction_types: N images with the predicted class of each pixel.
         classes: names of the classes 1, 2 and so on; needed where there are types.
         tissues: tissue of each image; one and the same when empty. bPQ and mPQ are means over
             tissues.

@@ -172,9 +172,9 @@ def _find_intervals(
     """Intervals of each tissue in alphabetical order, of the mean over tissues, of all images.
 
     Args:
-        sums: of N single images.
-        tissues: of the images (N,).
-        seed: of the draws.
+        sums: sums of N single images.
+        tissues: tissues of the images (N,).
+        seed: seed of the draws.
     """
     found, group = np.unique(tissues, return_inverse=True)
     rng = np.random.default_rng(seed)

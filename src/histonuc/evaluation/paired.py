@@ -51,7 +51,7 @@ class PairedStatistics:
         first, second: the two models' means over the images where both have the score.
         difference: second minus first.
         low, high: ends of the 95 % bootstrap interval of the difference; NaN for a single image.
-        p_value: of the sign-flip test, in (0, 1].
+        p_value: p value of the sign-flip test, in (0, 1].
         num_images: images where both have the score.
         num_one_sided: images left out because only one model has it.
     """
@@ -82,7 +82,7 @@ def compare_paired(
         second: the other's, rows in the same order.
         strata: stratum of each image.
         num_resamples: bootstrap samples, and sign flips.
-        seed: of both.
+        seed: seed of the bootstrap and of the sign flips.
     """
     assert first.shape == second.shape
     assert len(strata) == len(first)

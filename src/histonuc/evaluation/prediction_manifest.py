@@ -102,7 +102,7 @@ def find_rows(manifest: Manifest, path: Path, store: Store, tiles: Sequence[int]
     """Where the predictions of tiles stand in the manifest.
 
     Args:
-        manifest: of the predictions.
+        manifest: what the predictions say about themselves.
         path: where they are, for the error.
         store: whose tiles they are of.
         tiles: rows of the store.

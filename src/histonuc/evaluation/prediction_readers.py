@@ -219,9 +219,9 @@ def paint_contours(
     """Label image (H, W) of contours; the i-th nucleus has the label i + 1 and covers the others.
 
     Args:
-        nuclei: of each its contours, points (k, 2) as (x, y), as OpenCV traces them: through the
-            centres of a nucleus's outermost pixels, where whole numbers are pixel centres. The
-            first is its outline; further ones are its other parts and its holes.
+        nuclei: for each nucleus its contours, points (k, 2) as (x, y), as OpenCV traces them:
+            through the centres of a nucleus's outermost pixels, where whole numbers are pixel
+            centres. The first is its outline; further ones are its other parts and its holes.
         shape: height and width.
     """
     labels = np.zeros(shape, np.int32)

@@ -33,8 +33,8 @@ class Column:
     """A column of a table.
 
     Attributes:
-        key: its name in CSV.
-        name: its heading in LaTeX.
+        key: name of the column in CSV.
+        name: heading of the column in LaTeX.
         parts: what a cell consists of, as suffixes of `key` in CSV: one value ``("",)``, a mean
             with its spread ``("_mean", "_sd")``, or a value with its interval
             ``("", "_low", "_high")``.
@@ -54,7 +54,7 @@ class Table:
     """A table of scores.
 
     Attributes:
-        name: of its files, without suffix.
+        name: name of the table's files, without suffix.
         columns: the first of them holds what a row is of.
         rows: for each row a cell a column; a cell is a tuple with one value a part of its column.
     """

@@ -43,8 +43,8 @@ def resample_sums(
             whatever the threads and the machine.
         groups: (N,), 0..num_groups - 1.
         num_groups: G.
-        repeats: draws.
-        rng: of the draws.
+        repeats: number of draws.
+        rng: generator of the draws.
 
     Returns:
         (G, repeats, K).

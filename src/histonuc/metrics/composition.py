@@ -60,9 +60,9 @@ def composition_counts(
 
     Args:
         truth_type: class + 1 of every true nucleus, 0 where unknown; None leaves classes out.
-        predicted_type: the same of the predicted nuclei.
-        num_truth: true nuclei.
-        num_predicted: predicted nuclei.
+        predicted_type: class + 1 of every predicted nucleus, 0 where unknown.
+        num_truth: number of true nuclei.
+        num_predicted: number of predicted nuclei.
         num_classes: C.
     """
     true, found = np.zeros((2, 1 + num_classes), np.int64)

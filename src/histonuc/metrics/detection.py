@@ -47,7 +47,7 @@ class DetectionCounts(Counts):
         by_iou: int64 (C + 2, C + 2), nuclei by true class (rows) and predicted class (columns),
             matched at IoU > 0.5. Entry 0 is none, so row 0 are the spurious and column 0 the
             missed; entry ``C + 1`` is an unknown class.
-        by_distance: the same, paired by centroid distance.
+        by_distance: int64 (C + 2, C + 2), as `by_iou`, with nuclei paired by centroid distance.
     """
 
     num_truth: NDArray[np.int64]
@@ -125,7 +125,7 @@ def detection_counts(
     Args:
         matches: binary and of each class.
         by_iou: `confuse` of the nuclei as matched by IoU.
-        by_distance: the same as paired by distance.
+        by_distance: `confuse` of the nuclei as paired by centroid distance.
     """
     size = len(matches.num_truth)
     above = matches.iou[:, None] > np.array(IOU_THRESHOLDS)

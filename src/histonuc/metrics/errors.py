@@ -58,9 +58,9 @@ def error_counts(
 
     Args:
         table: contingency of the label images.
-        matches: its matches at IoU > 0.5.
+        matches: matches of this table at IoU > 0.5.
         truth_type: class + 1 of every row of `table.truth_ids`, 0 where unknown.
-        predicted_type: the same of `table.prediction_ids`.
+        predicted_type: class + 1 of every row of `table.prediction_ids`, 0 where unknown.
         num_classes: C.
     """
     truth, prediction, overlap = table.pair_truth, table.pair_prediction, 2 * table.intersection

@@ -57,9 +57,9 @@ def hausdorff_counts(
 
     Args:
         truth: label image (H, W).
-        prediction: the same of the prediction.
-        table: their contingency.
-        matches: its matches at IoU > 0.5.
+        prediction: label image (H, W) of the prediction.
+        table: contingency table of the two.
+        matches: matches of this table at IoU > 0.5.
         mpp: microns per pixel, NaN where unknown.
     """
     distances = hausdorff_distances(truth, prediction, table, matches)

@@ -92,9 +92,9 @@ def measure_hausdorff(
 
     Args:
         truth: label image (H, W).
-        prediction: the same of the prediction.
+        prediction: label image (H, W) of the prediction.
         pair_of_truth: pair by id, -1 where the nucleus is in none.
-        pair_of_prediction: the same of the prediction.
+        pair_of_prediction: pair by id of the prediction, -1 where the nucleus is in none.
         num_pairs: pairs.
     """
     height, width = truth.shape

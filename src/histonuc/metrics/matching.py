@@ -65,7 +65,7 @@ def contingency(truth: NDArray[np.integer], prediction: NDArray[np.integer]) -> 
 
     Args:
         truth: integers (H, W), 0 = background; ids need not be consecutive.
-        prediction: the same shape.
+        prediction: integers of the same shape, 0 = background.
 
     Raises:
         ValueError: shapes differ, or an id is negative.
@@ -180,7 +180,7 @@ def match_classes(
         table: contingency of the flat label images; decides kind 0.
         truth_types: class + 1 by id (entry 0: background), 0 where unknown; without it only kind 0
             is counted.
-        prediction_types: the same of the prediction.
+        prediction_types: class + 1 by id of the prediction, 0 where unknown.
         num_classes: C.
         whole: the table after `add_covered`, which decides the classes; `table` when None.
     """

@@ -34,7 +34,7 @@ def official_counts(
     Args:
         truth: (H, W, C or more), instance ids of the classes in the first C channels, 0 where there
             is none; any number type. Further channels, the official background, are not read.
-        prediction: the same height and width.
+        prediction: array of the same height and width, with the same channels.
         num_classes: C.
 
     Raises:
@@ -59,7 +59,7 @@ def flatten_channels(
     """The official `binarize`, and what it covers.
 
     Args:
-        mask: as `official_counts` takes it.
+        mask: instance ids (H, W, C or more), as `official_counts` takes them.
         num_classes: C.
 
     Returns:

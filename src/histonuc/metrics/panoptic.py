@@ -120,7 +120,7 @@ def panoptic_counts(
 
     Args:
         truth: integers (H, W), 0 = background.
-        prediction: the same shape.
+        prediction: integers of the same shape, 0 = background.
         truth_types: class + 1 by id of `truth` (entry 0: background), 0 where unknown; without it
             only the binary score is counted.
         prediction_types: class + 1 by id of `prediction`.

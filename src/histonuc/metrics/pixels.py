@@ -196,8 +196,8 @@ def decision_counts(
     """Score one image of which only decisions are known, not the probabilities.
 
     Args:
-        instances: as `pixel_counts` takes them.
-        types: the same.
+        instances: true nuclei (H, W), 0 = background.
+        types: class + 1 by id of `instances`, 0 where unknown; None leaves classes out.
         nuclear: pixels (H, W) that are predicted to be nucleus.
         predicted: class + 1 that each pixel (H, W) is predicted to have, 0 = background; pixels of
             nuclei of unknown class are 0 too. None leaves classes out.

@@ -27,7 +27,7 @@ class Run:
         name: short, unique among the runs of the report.
         path: the folder.
         config: content of config.yaml, flattened to ``a.b`` keys.
-        environment: the same of environment.json.
+        environment: content of environment.json, flattened in the same way.
         steps: rows of metrics.jsonl with ``"event": "step"``, flattened.
         epochs: those with ``"event": "epoch"``, flattened.
     """
@@ -66,7 +66,7 @@ class RotationSet:
     """A finished folder of `histonuc crossval`.
 
     Attributes:
-        name: of the folder.
+        name: name of the folder.
         summary: content of crossval.json.
     """
 

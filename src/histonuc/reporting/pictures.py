@@ -26,7 +26,8 @@ class Picture:
     Attributes:
         identity: id of the image element, unique on the page.
         layer: tells the outlines apart where several pictures show the same image.
-    width, height: pixels.
+        width: width of the image in pixels.
+        height: height of the image in pixels.
         data_uri: the image; empty when it stands earlier on the page under the same identity.
         paths: (colour, SVG path) pairs.
         title: what it shows, for readers who cannot see it.
