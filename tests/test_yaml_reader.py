@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from histonuc import cli
 from histonuc.yaml_reader import MAX_VALUES, read_yaml
 
 BOMB = "a0: &a0 [1, 1]\n" + "".join(
@@ -62,3 +63,20 @@ def test_a_pipe_or_no_file_is_no_yaml(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
     with pytest.raises(ValueError, match="expected a file of 100 kB at most"):
         read_yaml(tmp_path / "pipe.yaml", "settings")
+
+
+@pytest.mark.parametrize("text", [BOMB, MERGES, "trunk: [1\n"])
+def test_commands_that_read_yaml_say_what_is_wrong_with_it(
+    text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "config.yaml").write_text(text)
+    (run / "metrics.jsonl").write_text('{"event": "epoch", "epoch": 1}\n')
+    for words in (
+        ["report", str(run), "--out", str(tmp_path / "report.html")],
+        ["train", "--config", str(run / "config.yaml"), "--data", "D", "--out", "R"],
+        ["crossval", "--config", str(run / "config.yaml"), "--data", "D", "--out", "R"],
+    ):
+        assert cli.run(words) == 2
+        assert "config.yaml" in capsys.readouterr().err
