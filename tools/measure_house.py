@@ -100,15 +100,18 @@ def imports(module: Module, known: set[str]) -> set[str]:
     return (found & known) - {module.name}
 
 
-def find_cycles(modules: list[Module]) -> list[int]:
-    """Sizes of the groups of modules that import each other."""
+def find_cycles(modules: list[Module]) -> list[list[str]]:
+    """The groups of modules that import each other, the largest first."""
     place = {module.name: number for number, module in enumerate(modules)}
     pairs = [(place[m.name], place[name]) for m in modules for name in imports(m, set(place))]
     rows, columns = np.array(pairs).reshape(-1, 2).T
     size = (len(modules), len(modules))
     graph = coo_array((np.ones(len(pairs)), (rows, columns)), shape=size)
     _, group = connected_components(graph, directed=True, connection="strong")
-    return sorted((n for n in np.bincount(group).tolist() if n > 1), reverse=True)
+    found = [
+        [m.name for m, own in zip(modules, group, strict=True) if own == n] for n in set(group)
+    ]
+    return sorted((names for names in found if len(names) > 1), key=len, reverse=True)
 
 
 def takes_arrays(function: Function) -> bool:
@@ -145,7 +148,7 @@ def measure(tree: Path) -> dict[str, str]:
         f"over {MOST_PARAMETERS} parameters": _named(many),
         f"over {MOST_LINES} lines": _named(long),
         "returning dict[str, Any]": str(len(dicts)),
-        "import cycles (modules in each)": f"{len(cycles)} {cycles or ''}".strip(),
+        "import cycles": "; ".join([str(len(cycles)), *map(_cycle, cycles)]),
         "file length: median": f"{statistics.median(lengths):.0f}",
         "file length: p90": str(lengths[int(0.9 * len(lengths))]),
         "file length: max": str(lengths[-1]),
@@ -159,6 +162,11 @@ def measure(tree: Path) -> dict[str, str]:
 def _named(group: list[Function]) -> str:
     names = ", ".join(sorted(function.name for function in group)[:4])
     return f"{len(group)} ({names}{', ...' if len(group) > 4 else ''})" if group else "0"
+
+
+def _cycle(names: list[str]) -> str:
+    short = ", ".join(name.removeprefix("histonuc.") for name in names[:3])
+    return f"{short}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
 def _share(part: int, whole: int) -> str:
