@@ -99,11 +99,7 @@ def read_exported(path: Path) -> Exported:
         graph = openvino_core().read_model(path)
     except RuntimeError as error:
         raise ValueError(f"{path} is damaged: {str(error).strip().splitlines()[-1]}") from None
-    info = {}
-    for key in (SPEC_KEY, MIN_SIZE_KEY):
-        place = ["framework", key] if path.suffix == ".onnx" else [key]
-        if graph.has_rt_info(place):
-            info[key] = str(graph.get_rt_info(place).value)
+    info = _read_info(graph, path)
     if SPEC_KEY not in info:
         raise ValueError(f"{path} was not written by histonuc: its metadata has no {SPEC_KEY!r}")
     smallest = info.get(MIN_SIZE_KEY, "1")
@@ -120,3 +116,13 @@ def read_exported(path: Path) -> Exported:
             f"{path} is damaged: its description asks for {channels} maps, it gives {shape}"
         )
     return Exported(graph=graph, spec=spec, min_size=int(smallest))
+
+
+def _read_info(graph: Any, path: Path) -> dict[str, str]:
+    """The texts of ours that a graph carries, by key; those that are missing are left out."""
+    info = {}
+    for key in (SPEC_KEY, MIN_SIZE_KEY):
+        place = ["framework", key] if path.suffix == ".onnx" else [key]
+        if graph.has_rt_info(place):
+            info[key] = str(graph.get_rt_info(place).value)
+    return info

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 SPEC_KEY = "histonuc"
 """Key of the JSON text of a `ModelSpec` in the metadata of every kind of model file."""
-
-
 MAX_TRUNK_NUMBER = 2048
 """Largest number among a trunk's options: a network of depth 1e9 would never be built."""
 MAX_NUMBER = 1_000_000
@@ -29,6 +27,7 @@ _MAX_TEXT = 100_000
 _MAX_ITEMS = 64
 """Most options, and most items of an option."""
 _PLAUSIBLE_MPP = (0.01, 100.0)
+"""Lowest and highest microns per pixel of a model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +43,9 @@ class ModelSpec:
         representation_options: keyword arguments of the representation.
         origins: where a trunk or representation came from that is not the package's, by kind; said
             in the error where it is missing, and nothing is ever loaded from there.
+
+    Raises:
+        ValueError: a value that nobody can build a model of, or that is no text.
     """
 
     trunk: str
