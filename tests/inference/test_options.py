@@ -61,6 +61,22 @@ def test_what_is_done_is_kept_unless_the_nuclei_would_be_others(
     assert ("finished before" in capsys.readouterr().out) == is_same
 
 
+def test_another_frame_writes_the_geojson_anew_and_nothing_else(image, capsys):
+    folder = image.parent / "out" / "blobs"
+    assert predict(image, "--frame slide") == 0
+    table = (folder / "nuclei.parquet").stat().st_mtime_ns
+    (folder / "nuclei.geojson").write_text("of another frame")
+    assert predict(image, "--frame qupath") == 0
+    assert "finished before" in capsys.readouterr().out
+    assert (folder / "nuclei.parquet").stat().st_mtime_ns == table
+    result = record(image)
+    assert result["settings"]["frame"] == "qupath"
+    assert result["geojson_bytes"] == (folder / "nuclei.geojson").stat().st_size > 1000
+    written = (folder / "nuclei.geojson").stat().st_mtime_ns
+    assert predict(image, "--frame qupath") == 0
+    assert (folder / "nuclei.geojson").stat().st_mtime_ns == written
+
+
 def test_the_summary_tells_all_options(image):
     assert predict(image, "--batch-size 2 --regions {tmp}/one.geojson") == 0
     settings = record(image)["settings"]

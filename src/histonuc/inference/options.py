@@ -95,14 +95,23 @@ class PredictOptions:
         """The options that the nuclei depend on, JSON-able, by name.
 
         The model and the regions are not among them: their contents stand for them, see
-        `histonuc.inference.predict.make_key`.
+        `histonuc.inference.predict.make_key`. The frame is, where regions are measured in it.
 
         >>> PredictOptions(batch_size=8).key() == PredictOptions().key()
         True
         >>> PredictOptions(tile_px=512).key() == PredictOptions().key()
         False
         """
-        return {name: value for name, value in self.to_dict().items() if name not in _NOT_IN_KEY}
+        left_out = _NOT_IN_KEY if self.regions is not None else _NOT_IN_KEY | {"frame"}
+        return {name: value for name, value in self.to_dict().items() if name not in left_out}
+
+    def origin_px(self, bounds_xyxy: tuple[int, int, int, int]) -> tuple[int, int]:
+        """Level-0 pixel (x, y) that positions in files from and for QuPath are measured from.
+
+        Args:
+            bounds_xyxy: of the part of the slide that the scanner visited, in level-0 pixels.
+        """
+        return bounds_xyxy[:2] if self.frame == "qupath" else (0, 0)
 
     def to_dict(self) -> dict[str, Any]:
         """All options, JSON-able, by name."""

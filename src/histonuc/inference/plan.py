@@ -91,7 +91,7 @@ def plan_slide(
     """
     regions = None
     if options.regions is not None:
-        origin = slide.bounds_xyxy[:2] if options.frame == "qupath" else (0, 0)
+        origin = options.origin_px(slide.bounds_xyxy)
         regions = read_regions(find_regions(options.regions, source), slide.size, origin)
     return make_plan(
         slide,

@@ -16,14 +16,18 @@ from histonuc.files import failure_lines, file_sha256, log_failure, seal, write_
 from histonuc.inference.cluster import connect
 from histonuc.inference.drawn_reader import find_regions
 from histonuc.inference.options import DEFAULTS, PredictOptions
+from histonuc.inference.pipeline import can_read
+from histonuc.inference.plan import plan_slide
 from histonuc.inference.progress import open_meter
 from histonuc.inference.results import RESULT_FORMAT, ResultFolder
-from histonuc.inference.slide import is_readable_again, predict_slide
+from histonuc.inference.scale import resolve_scale
+from histonuc.inference.slide import predict_slide
 from histonuc.inference.sources import find_inputs, fingerprint, name_folders
 from histonuc.models.engines import num_cores
 from histonuc.models.loading import load_model
 from histonuc.models.model import Model
 from histonuc.plain_text import readable
+from histonuc.slides import open_slide
 
 log = logging.getLogger(__name__)
 
@@ -93,18 +97,10 @@ def predict(
     """
     given, out = [paths] if isinstance(paths, str | PathLike) else paths, Path(out)
     sources, missing = find_inputs([Path(path) for path in given])
-    if options.regions is not None and not options.regions.exists():
-        raise ValueError(f"--regions {options.regions}: no such file or folder")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file: expected a folder, or a name for a new one")
+    _check_paths(options, out)
     if model is None:
-        model = load_model(
-            options.model,
-            options.device,
-            options.precision,
-            streams=num_cores(),
-            flips=options.flips,
-        )
+        wanted = options.model, options.device, options.precision
+        model = load_model(*wanted, streams=num_cores(), flips=options.flips)
     options.check_for(model.spec.mpp)
     summary = PredictSummary(out=out)
     summary.failed.extend(
@@ -118,21 +114,26 @@ def predict(
             meter.next_input()
             try:
                 key = make_key(source, options, model)
-                if options.overwrite:
-                    folder.remove_parts()
-                elif finished := _read_finished(source, folder, key, options, model):
+                result = _read_finished(source, folder, key, options, model)
+                if result is not None:
                     summary.skipped.append(readable(str(source)))
-                    summary.items.append(finished)
-                    continue
-                summary.items.append(
-                    predict_slide(source, folder, key, options, model, meter, client)
-                )
+                else:
+                    result = predict_slide(source, folder, key, options, model, meter, client)
+                summary.items.append(result)
             except Exception as error:  # whatever ails one input must not cost the others
                 summary.failed.append(
                     {"source": readable(str(source)), "error": log_failure(source, error, log)}
                 )
     _write_summary(summary)
     return summary
+
+
+def _check_paths(options: PredictOptions, out: Path) -> None:
+    """Refuse paths that no input could be predicted with, before any is touched."""
+    if options.regions is not None and not options.regions.exists():
+        raise ValueError(f"--regions {options.regions}: no such file or folder")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out {out} is a file: expected a folder, or a name for a new one")
 
 
 def make_key(source: Path, options: PredictOptions, model: Model) -> dict[str, Any]:
@@ -161,16 +162,38 @@ def _read_finished(
     model: Model,
 ) -> SlideResult | None:
     """The result of an input that is done; None where it is to be done."""
+    if options.overwrite:
+        folder.remove_parts()
+        return None
     finished = folder.read_finished(key)
     if finished is None:
         return None
-    if is_readable_again(source, finished, options, model):
+    if _is_readable_again(source, finished, options, model):
         log.warning("%s: regions that could not be read can be now: it is done again", source)
         return None
     folder.remove_parts()  # of a run that was killed at its very end
-    if options.geojson:
-        folder.mend_geojson(finished)
-    return finished
+    return folder.mend_geojson(finished, options) if options.geojson else finished
+
+
+def _is_readable_again(
+    source: Path, result: SlideResult, options: PredictOptions, model: Model
+) -> bool:
+    """Whether a region that a finished result lacks can be read now, as after an outage.
+
+    Args:
+        source: file or folder of the slide.
+        result: of the slide.
+        options: of the run.
+        model: that finds the nuclei.
+    """
+    missing = {region.box_xyxy for region in result.skipped_regions}
+    if not missing:
+        return False
+    with open_slide(source, scene=options.scene, icc=options.icc) as slide:
+        scale = resolve_scale(slide, readable(source.name), options.mpp, model)
+        plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
+        lacking = (tile for tile in plan.tiles if tile.core in missing)
+        return any(can_read(slide, plan, tile) for tile in lacking)
 
 
 def _write_summary(summary: PredictSummary) -> None:

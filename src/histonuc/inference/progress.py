@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from histonuc.exports.summary import ClassResult, FlaggedRegion, SkippedRegion
 from histonuc.inference.drawn import RegionTally
 from histonuc.inference.features import FEATURES
+from histonuc.inference.quality import REASONS
 from histonuc.inference.tiles import TileResult
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _LINE_SECONDS = 60.0
+MANY_FLAGGED = 0.1
+"""A larger share of flagged regions is worth a note."""
 
 
 @dataclass
@@ -140,6 +144,21 @@ class Tally:
     def empty(self) -> Nuclei:
         """No nuclei, with the label space, mpp and features of those that are counted."""
         return Nuclei.empty(self.label_space, self.mpp, FEATURES)
+
+    def warnings(self, num_tiles: int) -> Iterator[str]:
+        """What could not be read, and what is unlike H&E where it is more than a corner.
+
+        Args:
+            num_tiles: how many were to be analysed.
+        """
+        if self.skipped:
+            yield (
+                f"{len(self.skipped)} of {num_tiles} regions could not be read and were "
+                "skipped: their places are in summary.json under skipped_regions"
+            )
+        for flag, count in Counter(region.flag for region in self.flagged).items():
+            if count > MANY_FLAGGED * num_tiles:
+                yield f"{count} of {num_tiles} regions are {REASONS[flag]}"
 
     def measure_classes(self, analysed_mm2: float, image_mm2: float) -> dict[str, ClassResult]:
         """What was found of each class, by its name.

@@ -13,7 +13,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +29,7 @@ from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, wr
 from histonuc.exports.table import open_table
 from histonuc.files import reading, remove_drafts, replacing, write_text
 from histonuc.inference.features import FEATURES
+from histonuc.inference.options import PredictOptions
 from histonuc.inference.tiles import Box, Part, TileResult, TileStatus, View
 from histonuc.nuclei import Nuclei
 
@@ -69,13 +70,6 @@ class ResultFolder:
     def geojson(self) -> Path:
         """The nuclei for QuPath."""
         return self.path / GEOJSON_FILE
-
-    def read(self) -> SlideResult | None:
-        """The record of a finished result; None where there is none that this version reads."""
-        try:
-            return read_summary(self.path) if self.table.is_file() else None
-        except (OSError, ValueError):
-            return None
 
     def read_key(self) -> dict[str, Any] | None:
         """What the result that lies here depends on, finished or not; None where none lies here.
@@ -183,12 +177,24 @@ class ResultFolder:
         write_summary(result, self.path)
         self.remove_parts()
 
-    def mend_geojson(self, result: SlideResult) -> None:
-        """Write the GeoJSON of a finished result where it was not wanted then, removed, or cut."""
+    def mend_geojson(self, result: SlideResult, options: PredictOptions) -> SlideResult:
+        """The finished result with the GeoJSON that `options` want.
+
+        It is written anew where it was not wanted then, removed, cut, or in another frame.
+        """
         size = self.geojson.stat().st_size if self.geojson.is_file() else None
-        if size is None or result.geojson_bytes not in (None, size):
-            frame = cast(Frame, result.settings["frame"])
-            write_geojson(self.table, self.geojson, frame=frame)
+        frame = options.frame
+        if size == result.geojson_bytes is not None and result.settings["frame"] == frame:
+            return result
+        write_geojson(self.table, self.geojson, frame=frame)
+        mended = replace(
+            result,
+            geojson_bytes=self.geojson.stat().st_size,
+            geojson_origin_px=options.origin_px(result.bounds_xyxy),
+            settings=result.settings | {"geojson": True, "frame": frame},
+        )
+        write_summary(mended, self.path)
+        return mended
 
     def remove_parts(self) -> None:
         """Drop the parts, if any: the result is complete, or to be done again."""

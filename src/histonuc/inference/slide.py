@@ -7,8 +7,8 @@ them. What is in memory at a time does not grow with the slide, but for a few by
 from __future__ import annotations
 
 import math
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -22,10 +22,10 @@ from histonuc.inference.cluster import analyse_on_cluster
 from histonuc.inference.drawn import RegionTally
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.pictures import write_pictures
-from histonuc.inference.pipeline import Parts, analyse_and_store, can_read
+from histonuc.inference.pipeline import Parts, analyse_and_store
 from histonuc.inference.plan import Plan, plan_slide
 from histonuc.inference.progress import Clock, Meter, Tally
-from histonuc.inference.quality import DEFOCUSED, REASONS
+from histonuc.inference.quality import DEFOCUSED
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.scale import (
     Scale,
@@ -45,8 +45,6 @@ from histonuc.slides import Slide, open_slide
 if TYPE_CHECKING:
     from distributed import Client
 
-MANY_FLAGGED = 0.1
-"""A larger share of flagged regions is worth a note."""
 _ROWS_AHEAD = 2
 """Finished rows of tiles that may wait to be joined."""
 
@@ -85,35 +83,41 @@ def predict_slide(
             warnings += probe_scale(slide, plan, model, probes)
         warnings += folder.begin({**key, "mpp_xy": plan.mpp_xy, "version": __version__})
         meter.start(readable(source.name), len(plan.tiles))
-        tally = Tally(label_space=model.spec.label_space, mpp=plan.mpp)
-        if plan.regions is not None:
-            tally.by_region = RegionTally(plan.regions, model.spec.label_space.classes)
-        if client is None:
-            analysed = partial(
-                analyse_and_store, slide, source, folder, model, plan, options.batch_size, clock
-            )
-        else:
-            analysed = partial(
-                analyse_on_cluster, client, source, folder, options, plan, tally.empty, clock
-            )
+        tally = _start_tally(plan, model)
+        analysed = _choose_analysis(slide, source, folder, options, model, plan, clock, client)
         facts = _table_facts(slide, source, plan, model)
         empty = tally.empty if plan.regions is None else plan.regions.select(tally.empty)
-        with folder.open_outputs(
-            empty, facts, geojson=options.geojson, frame=options.frame
-        ) as append:
+        outputs = folder.open_outputs(empty, facts, geojson=options.geojson, frame=options.frame)
+        with outputs as append:
             join_parts(plan, folder, analysed, append, tally, meter, clock)
-        warnings += _damage_warnings(plan, tally)
+        warnings += tally.warnings(len(plan.tiles))
         warnings += judge_scale(slide, plan, model, tally, is_probed=bool(probes))
         with clock.stage("write"):
-            write_pictures(
-                slide, folder.table, plan.tissue, tally, folder.path, readable(source.name)
-            )
+            title = readable(source.name)
+            write_pictures(slide, folder.table, plan.tissue, tally, folder.path, title)
     check_unchanged(source, key)
-    result = _measure(slide, scale, plan, tally)(
+    measured = _measure(slide, scale, plan, tally)
+    result = _summarise(measured, source, folder, key, options, model, warnings, clock)
+    folder.finish(result)
+    return result
+
+
+def _summarise(
+    measured: partial[SlideResult],
+    source: Path,
+    folder: ResultFolder,
+    key: Mapping[str, Any],
+    options: PredictOptions,
+    model: Model,
+    warnings: Sequence[str],
+    clock: Clock,
+) -> SlideResult:
+    """The whole result: what was measured, and what is known of the run."""
+    return measured(
         source=readable(str(source)),
         folder=str(folder.path),
         geojson_bytes=folder.geojson.stat().st_size if options.geojson else None,
-        geojson_origin_px=slide.bounds_xyxy[:2] if options.frame == "qupath" else (0, 0),
+        geojson_origin_px=options.origin_px(measured.keywords["bounds_xyxy"]),
         warnings=tuple(warnings),
         seconds={name: round(value, 3) for name, value in clock.seconds.items()},
         model=model.name,
@@ -123,29 +127,31 @@ def predict_slide(
         content_sha256=content_sha256(source),
         versions=library_versions(),
     )
-    folder.finish(result)
-    return result
 
 
-def is_readable_again(
-    source: Path, result: SlideResult, options: PredictOptions, model: Model
-) -> bool:
-    """Whether a region that a finished result lacks can be read now, as after an outage.
+def _start_tally(plan: Plan, model: Model) -> Tally:
+    """A tally of nothing yet."""
+    space, regions = model.spec.label_space, plan.regions
+    by_region = None if regions is None else RegionTally(regions, space.classes)
+    return Tally(label_space=space, mpp=plan.mpp, by_region=by_region)
 
-    Args:
-        source: file or folder of the slide.
-        result: of the slide.
-        options: of the run.
-        model: that finds the nuclei.
-    """
-    missing = {region.box_xyxy for region in result.skipped_regions}
-    if not missing:
-        return False
-    with _open(source, options) as slide:
-        scale = resolve_scale(slide, readable(source.name), options.mpp, model)
-        plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
-        lacking = (tile for tile in plan.tiles if tile.core in missing)
-        return any(can_read(slide, plan, tile) for tile in lacking)
+
+def _choose_analysis(
+    slide: Slide,
+    source: Path,
+    folder: ResultFolder,
+    options: PredictOptions,
+    model: Model,
+    plan: Plan,
+    clock: Clock,
+    client: Client | None,
+) -> Callable[[Sequence[Part]], Parts]:
+    """What analyses and stores parts: this process, or the cluster of a client."""
+    if client is None:
+        batch_size = options.batch_size
+        return partial(analyse_and_store, slide, source, folder, model, plan, batch_size, clock)
+    empty = _start_tally(plan, model).empty
+    return partial(analyse_on_cluster, client, source, folder, options, plan, empty, clock)
 
 
 def _open(source: Path, options: PredictOptions) -> Slide:
@@ -249,18 +255,6 @@ def join_parts(
         raise ValueError(
             f"none of the {len(tally.skipped)} regions can be read: {tally.skipped[0].reason}"
         )
-
-
-def _damage_warnings(plan: Plan, tally: Tally) -> Iterator[str]:
-    """What could not be read, and what is unlike H&E where it is more than a corner."""
-    if tally.skipped:
-        yield (
-            f"{len(tally.skipped)} of {len(plan.tiles)} regions could not be read and were "
-            "skipped: their places are in summary.json under skipped_regions"
-        )
-    for flag, count in Counter(region.flag for region in tally.flagged).items():
-        if count > MANY_FLAGGED * len(plan.tiles):
-            yield f"{count} of {len(plan.tiles)} regions are {REASONS[flag]}"
 
 
 def _measure(slide: Slide, scale: Scale, plan: Plan, tally: Tally) -> partial[SlideResult]:
