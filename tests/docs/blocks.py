@@ -16,6 +16,7 @@ from __future__ import annotations
 import glob
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -38,7 +39,7 @@ _BLOCK = re.compile(
     r"(?P<text>.*?)^(?P=indent)```",
     re.M | re.S,
 )
-_BUDGET = {
+_TRAINING = {
     "--epochs": "1",
     "--first-cycle-epochs": "1",
     "--warmup-epochs": "0.5",
@@ -49,7 +50,8 @@ _BUDGET = {
     "--workers": "0",
     "--precision": "32",
 }
-"""What a training is cut to."""
+_BUDGETS = {"train": _TRAINING, "crossval": _TRAINING, "synth": {"--tiles": "6"}}
+"""What commands are cut to."""
 
 
 @dataclass(frozen=True)
@@ -149,24 +151,23 @@ def _run_histonuc(arguments: list[str], *, parse_only: bool) -> None:
         words = cli.read_line(expanded).words
         cli.build_app().parse_args(words, print_error=False, exit_on_error=False)
         return
-    if expanded[0] in ("train", "crossval"):
-        expanded = with_budget(expanded)
-    code = cli.run(expanded)
+    if expanded[0] in ("prepare", "synth"):  # what the tests made by that name makes room
+        shutil.rmtree(expanded[expanded.index("--out") + 1], ignore_errors=True)
+    code = cli.run(with_budget(expanded))
     assert code == 0, f"exit code {code} of histonuc {shlex.join(expanded)}"
 
 
 def with_budget(arguments: list[str]) -> list[str]:
-    """The same training command with every budget cut."""
+    """The same command with every budget cut."""
+    budget = _BUDGETS.get(arguments[0], {})
     kept: list[str] = []
-    position = 0
-    while position < len(arguments):
-        token = arguments[position]
-        if token in _BUDGET:
-            position += 2
-            continue
-        kept.append(token)
-        position += 1
-    return kept + [word for pair in _BUDGET.items() for word in pair]
+    values = iter(arguments)
+    for token in values:
+        if token in budget:
+            next(values)
+        else:
+            kept.append(token)
+    return kept + [word for pair in budget.items() for word in pair]
 
 
 def _check_extras(arguments: list[str]) -> None:

@@ -15,15 +15,19 @@ from histonuc.data.synthetic import draw_tile, write_synthetic
 
 from .blocks import PAGES, ROOT, command_lines, find_blocks, run_block, runnable, with_budget
 
-TISSUE_PX = 512
+TISSUE_PX, LABELLED_PX = 512, 128
+LABELLED = ("consep", "monuseg", "glioma", "tnbc")
+"""Data sets of the labelled images that some pages prepare."""
 
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what the pages' commands name: folds, stores, images, slides, results."""
-    folder = tmp_path_factory.mktemp("docs")
+    folder = tmp_path_factory.mktemp("docs") / "work"
+    write_labelled(folder.parent / "shared" / "data")
     write_synthetic(folder / "RAW", tiles=6, seed=0)
     (folder / "PANNUKE").symlink_to("RAW")
+    (folder / "MY_LABELS").symlink_to("../shared/data")
     for name in ("configs", "benchmarks", "tools"):
         (folder / name).symlink_to(ROOT / name)
     rng = np.random.default_rng(0)
@@ -41,7 +45,35 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert cli.run(["prepare", "pannuke", str(folder / "RAW"), "--out", str(folder / "DATA")]) == 0
     shutil.copytree(folder / "DATA", folder / "data" / "pannuke")
     assert cli.run(["predict", str(folder / "slide.svs"), "--out", str(folder / "OUT")]) == 0
-    return folder
+    shutil.copy(folder / "OUT/slide/nuclei.geojson", folder / "corrected.geojson")
+    return folder.parent
+
+
+def write_labelled(folder: Path) -> None:
+    """Labelled images in the layout of `histonuc prepare folder`, three of each data set."""
+    rng = np.random.default_rng(1)
+    rows = ["dataset,name,height,width,nuclei,organ,patient,mpp,species,labels"]
+    for dataset in LABELLED:
+        for kind in ("images", "instances", "types"):
+            (folder / dataset / kind).mkdir(parents=True)
+        for number in range(3):
+            image, masks = draw_tile(rng, "Colon", LABELLED_PX)
+            ids = masks[..., :5].max(-1)
+            found, instances = np.unique(ids, return_inverse=True)
+            types = np.where(ids > 0, 1 + masks[..., :5].argmax(-1) % 4, 0)
+            pictures = {
+                "images": image[..., ::-1],
+                "instances": instances.reshape(ids.shape).astype(np.uint16),
+                "types": types.astype(np.uint8),
+            }
+            for kind, picture in pictures.items():
+                if kind != "types" or dataset == "consep":
+                    assert cv2.imwrite(str(folder / dataset / kind / f"{number}.png"), picture)
+            rows.append(
+                f"{dataset},{number},{LABELLED_PX},{LABELLED_PX},{len(found) - 1},"
+                f"Colon,,0.25,human,exact"
+            )
+    (folder / "index.csv").write_text("\n".join(rows) + "\n")
 
 
 def write_slide(path: Path, rng: np.random.Generator) -> None:
@@ -76,6 +108,7 @@ def test_budgets_replace_what_a_page_says() -> None:
     line = with_budget(["train", "--epochs", "130", "--out", "RUN"])
     assert line[:3] == ["train", "--out", "RUN"]
     assert line[line.index("--epochs") + 1] == "1"
+    assert with_budget(["info", "RUN"]) == ["info", "RUN"]
 
 
 def test_what_is_not_run_says_why() -> None:
@@ -90,9 +123,8 @@ def test_what_is_not_run_says_why() -> None:
 def test_what_the_page_shows_works(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inputs: Path
 ) -> None:
-    shutil.copytree(inputs, tmp_path / "work", symlinks=True)
-    (tmp_path / "shared").symlink_to(ROOT.parent / "shared")
-    monkeypatch.chdir(tmp_path / "work")
+    shutil.copytree(inputs, tmp_path / "here", symlinks=True)
+    monkeypatch.chdir(tmp_path / "here" / "work")
     for block in runnable(page):
         try:
             run_block(block)
