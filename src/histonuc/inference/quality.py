@@ -1,7 +1,7 @@
 """Whether an image looks like what the models were trained on: H&E, in focus, in daylight.
 
 Cheap enough for every tile. The bounds leave every image of the training data unflagged
-(docs/how-to/run-unattended.md has the figures), so a flag means: unlike anything seen in training.
+(docs/how-to/image-quality.md has the figures), so a flag means: unlike anything seen in training.
 """
 
 from __future__ import annotations
