@@ -54,7 +54,8 @@ def write_labelled(folder: Path) -> None:
     rng = np.random.default_rng(1)
     rows = ["dataset,name,height,width,nuclei,organ,patient,mpp,species,labels"]
     for dataset in LABELLED:
-        for kind in ("images", "instances", "types"):
+        kinds = ("images", "instances", "types") if dataset == "consep" else ("images", "instances")
+        for kind in kinds:
             (folder / dataset / kind).mkdir(parents=True)
         for number in range(3):
             image, masks = draw_tile(rng, "Colon", LABELLED_PX)
@@ -66,9 +67,8 @@ def write_labelled(folder: Path) -> None:
                 "instances": instances.reshape(ids.shape).astype(np.uint16),
                 "types": types.astype(np.uint8),
             }
-            for kind, picture in pictures.items():
-                if kind != "types" or dataset == "consep":
-                    assert cv2.imwrite(str(folder / dataset / kind / f"{number}.png"), picture)
+            for kind in kinds:
+                assert cv2.imwrite(str(folder / dataset / kind / f"{number}.png"), pictures[kind])
             rows.append(
                 f"{dataset},{number},{LABELLED_PX},{LABELLED_PX},{len(found) - 1},"
                 f"Colon,,0.25,human,exact"
