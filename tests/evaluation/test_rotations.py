@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,12 @@ from histonuc.evaluation.rotations import (
     SYMMETRIC,
     read_summary,
     rotation_lines,
+    rotation_tables,
     spread,
     summarise_rotations,
     write_summary,
 )
+from histonuc.evaluation.table_files import write_tables
 
 TISSUE = {"bpq": 0.5, "mpq": None, "foreground_dice": 0.75, "dice_per_class": {"Dead": 0.25}}
 CLASS = {"pq": 0.5, "pq_pooled": 0.25, "dice": None}
@@ -85,3 +88,20 @@ def test_a_rotation_s_folder_is_inside(tmp_path) -> None:
             read_summary(tmp_path / CROSSVAL_FILE)
     write_summary({"rotations": [{"folder": "rotation-1"}]}, tmp_path)
     assert read_summary(tmp_path / CROSSVAL_FILE)["rotations"] == [{"folder": "rotation-1"}]
+
+
+def test_tables_hold_mean_and_spread(tmp_path: Path) -> None:
+    parts = [scores(0.5, Skin=TISSUE), scores(0.7, Skin=TISSUE), scores(0.9, Colon=TISSUE)]
+    write_tables(rotation_tables(summarise_rotations(OFFICIAL, parts)), tmp_path)
+    folder = tmp_path / "tables"
+    assert (folder / "overall.csv").read_text().splitlines()[:2] == [
+        "name,score,value_mean,value_sd",
+        f"bPQ,bpq,{statistics.mean([0.5, 0.7, 0.9])},{statistics.stdev([0.5, 0.7, 0.9])}",
+    ]
+    assert r"bPQ & 0.700 $\pm$ 0.200 \\" in (folder / "overall.tex").read_text()
+    header, row = (folder / "classes.csv").read_text().splitlines()
+    assert header == "class,pq_mean,pq_sd,pq_pooled_mean,pq_pooled_sd,dice_mean,dice_sd"
+    assert row == "Dead,0.5,0.0,0.25,0.0,,"
+    without = [{**part, "no_classes": "left out"} for part in parts]
+    write_tables(rotation_tables(summarise_rotations(OFFICIAL, without)), tmp_path / "b")
+    assert not (tmp_path / "b" / "tables" / "classes.csv").exists()
