@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := -c requirements.lock
+SPATIAL := tests/exports/spatial
 
-.PHONY: help demo test lint docs bench lock clean
+.PHONY: help demo test spatial lint docs bench lock clean
 
 help:
 	@echo "make demo   outline and count the nuclei of a real slide with the shipped model"
 	@echo "make test   set up and run the tests (doctests included)"
+	@echo "make spatial  set up scanpy and squidpy in .venv-spatial, where a test tries AnnData"
 	@echo "make lint   format, lint, types, import layers"
 	@echo "make docs   build the documentation strictly into site/"
 	@echo "make bench  run the benchmarks that need no data; the others say what they take"
@@ -20,6 +22,8 @@ demo: $(VENV)/.plain
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -q
+
+spatial: $(VENV)-spatial/.done
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -38,9 +42,11 @@ lock: $(VENV)/.python
 	$(PIP) install --quiet uv
 	$(BIN)/uv pip compile --universal --python-version 3.11 --all-extras --no-annotate --quiet \
 		--upgrade pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --no-annotate --quiet \
+		--upgrade $(SPATIAL)/requirements.in -o $(SPATIAL)/requirements.lock
 
 clean:
-	rm -rf $(VENV) site demo-out
+	rm -rf $(VENV) $(VENV)-spatial site demo-out
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -55,3 +61,10 @@ $(VENV)/.plain: pyproject.toml requirements.lock | $(VENV)/.python
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/.python
 	$(PIP) install --quiet $(LOCKED) -e '.[train,report,mlflow,spatial,dicom,zarr,cluster,dev]'
 	touch $@ $(VENV)/.plain
+
+# Squidpy would hold several packages of the development install at older versions.
+$(VENV)-spatial/.done: $(SPATIAL)/requirements.lock
+	$(PYTHON) -m venv $(VENV)-spatial
+	$(VENV)-spatial/bin/python -m pip --disable-pip-version-check install --quiet uv
+	$(VENV)-spatial/bin/uv pip install --quiet --python $(VENV)-spatial --no-deps -r $<
+	touch $@
