@@ -266,7 +266,9 @@ def test_other_models_settings_and_files_are_never_mixed(
         os.utime(image, ns=(1, 1))
     (item,) = predict([image], tmp_path / "out", options, model=model).items
     assert item.tiles_resumed == 0
-    named = {"model": "model_sha256", "setting": "tile_px", "file": "modified_ns"}[change]
+    named = {"model": "another model", "setting": "another --tile-px", "file": "another file"}[
+        change
+    ]
     assert any("begun anew" in note and named in note for note in item.warnings)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -121,3 +122,24 @@ class PredictOptions:
 
 DEFAULTS = PredictOptions()
 """What is meant where nothing is said."""
+
+
+def name_changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """What of a result's key differs, in the words of the user.
+
+    >>> name_changes({"tile_px": 512, "bytes": 7}, {"tile_px": 1024, "bytes": 9})
+    '--tile-px, file'
+    """
+    flags = {field.name: f"--{field.name.replace('_', '-')}" for field in fields(PredictOptions)}
+    changed = [name for name in after if before.get(name) != after[name]]
+    return ", ".join(sorted({(_WORDS | flags).get(name, name) for name in changed}))
+
+
+_WORDS = {
+    **dict.fromkeys(("source", "bytes", "modified_ns", "files_sha256"), "file"),
+    **dict.fromkeys(("format", "version"), "version of histonuc"),
+    "model_sha256": "model",
+    "mpp_xy": "scale",
+    "regions_sha256": "regions",
+}
+"""What the parts of a result's key are called that are no options."""

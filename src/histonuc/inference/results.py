@@ -29,7 +29,7 @@ from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, wr
 from histonuc.exports.table import open_table
 from histonuc.files import reading, remove_drafts, replacing, write_text
 from histonuc.inference.features import FEATURES
-from histonuc.inference.options import PredictOptions
+from histonuc.inference.options import PredictOptions, name_changes
 from histonuc.inference.tiles import Box, Part, TileResult, TileStatus, View
 from histonuc.nuclei import Nuclei
 
@@ -122,12 +122,9 @@ class ResultFolder:
             remove_drafts(folder)
         else:
             if any(folder.glob("part-*.npz")):
-                changed = sorted(
-                    name for name in wanted if (before or {}).get(name) != wanted[name]
-                )
                 warnings.append(
                     "an interrupted run of this input was begun anew: it was made with another "
-                    f"{', '.join(changed)}"
+                    f"{name_changes(before or {}, wanted)}"
                 )
             self.remove_parts()
             write_text(folder / RUN_FILE, json.dumps(wanted, indent=2) + "\n")
