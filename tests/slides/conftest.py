@@ -304,11 +304,15 @@ def write_slide(kind, folder, levels):
     return folder / kind
 
 
-def write_scn(path, corner=(1024, 768), side=512, whole=4096, mpp=0.25):
-    """A Leica SCN of a collection of `whole` pixels, scanned in a square at a corner."""
+def write_scn(path, corner=(1024, 768), side=512, whole=4096, mpp=0.25, tissue=None):
+    """A Leica SCN of a collection of `whole` pixels, scanned in a square at a corner.
+
+    `tissue`, of `side` by `side` pixels, is what the scanner saw; noise where it is not given.
+    """
     nm = round(mpp * 1000)
     rng = np.random.default_rng(0)
-    tissue = rng.normal((205, 150, 190), 12, (side, side, 3)).clip(0, 255).astype(np.uint8)
+    if tissue is None:
+        tissue = rng.normal((205, 150, 190), 12, (side, side, 3)).clip(0, 255).astype(np.uint8)
     half = np.ascontiguousarray(tissue[::2, ::2])
     macro = np.full((256, 256, 3), 240, np.uint8)
 

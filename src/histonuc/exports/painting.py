@@ -41,16 +41,16 @@ class Extents:
     y_max: NDArray[np.float64]
     num_vertices: NDArray[np.int64]
 
-    @classmethod
-    def of(cls, source: Source) -> Extents:
-        """One pass over the source."""
-        y_min, y_max = np.empty((2, source.num_nuclei))
-        num_vertices, at = np.empty(source.num_nuclei, np.int64), 0
-        for batch in source.batches():
-            rows = slice(at, at := at + len(batch.ids))
-            y_min[rows], y_max[rows] = batch.nuclei.box[:, [1, 3]].T
-            num_vertices[rows] = np.diff(batch.nuclei.offsets)
-        return cls(y_min=y_min, y_max=y_max, num_vertices=num_vertices)
+
+def measure_extents(source: Source) -> Extents:
+    """Where the nuclei of a source lie, in one pass over them."""
+    y_min, y_max = np.empty((2, source.num_nuclei))
+    num_vertices, at = np.empty(source.num_nuclei, np.int64), 0
+    for batch in source.batches():
+        rows = slice(at, at := at + len(batch.ids))
+        y_min[rows], y_max[rows] = batch.nuclei.box[:, [1, 3]].T
+        num_vertices[rows] = np.diff(batch.nuclei.offsets)
+    return Extents(y_min=y_min, y_max=y_max, num_vertices=num_vertices)
 
 
 def level_sizes(width: int, height: int) -> list[tuple[int, int]]:
@@ -118,7 +118,7 @@ def _stored_rows(
 
 def paint_rows(source: Source, size: tuple[int, int], tile_px: int) -> Iterator[NDArray[np.uint32]]:
     """Rows of tiles of the full image; see `paint_levels`."""
-    extents = Extents.of(source)
+    extents = measure_extents(source)
     num_rows = -(-size[1] // tile_px)
     canvas = np.zeros((tile_px, -(-size[0] // tile_px) * tile_px), np.uint32)
     first = 0
