@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Two cores run several test processes: more threads each would only fight.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,7 +18,13 @@ if find_spec("torch") is not None:
 
     install_import_hook(["histonuc.losses"], "beartype.beartype")
 
-settings.register_profile("histonuc", derandomize=True, deadline=None, max_examples=30)
+settings.register_profile(
+    "histonuc",
+    derandomize=True,
+    deadline=None,
+    max_examples=30,
+    suppress_health_check=[HealthCheck.too_slow],  # the machine may be busy
+)
 settings.load_profile("histonuc")
 
 
