@@ -151,8 +151,9 @@ def start_from(network: Network, other: Network) -> None:
     """Copy another model's weights: the trunk's always, the heads' where the classes are the same.
 
     Tensors whose name or shape differs, as those of a decoder of another width, stay as they are,
-    and a warning counts them. Options of the representation stay too, and a warning names those
-    that differ: a model that decodes otherwise than its start is no fair match for it.
+    and a warning counts them. Options of the representation stay too. Where the heads go on, a
+    warning names those that differ: a model that decodes otherwise than its start is no fair match
+    for it.
 
     Raises:
         ValueError: another kind of trunk, or no tensor that fits.
@@ -181,7 +182,7 @@ def start_from(network: Network, other: Network) -> None:
             len(wanted),
         )
     network.load_state_dict(fitting, strict=False)
-    if (spec.representation, spec.mpp) == (given.representation, given.mpp):
+    if same_heads and spec.mpp == given.mpp:
         _warn_of_options(network, other)
 
 
