@@ -59,7 +59,7 @@ $(VENV)/.plain: pyproject.toml requirements.lock | $(VENV)/.python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml requirements.lock | $(VENV)/.python
-	$(PIP) install --quiet $(LOCKED) -e '.[train,report,mlflow,spatial,dicom,zarr,cluster,dev]'
+	$(PIP) install --quiet $(LOCKED) -e '.[train,report,mlflow,wandb,spatial,dicom,zarr,cluster,dev]'
 	touch $@ $(VENV)/.plain
 
 # Squidpy would hold several packages of the development install at older versions.
