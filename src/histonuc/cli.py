@@ -34,7 +34,7 @@ GO_ON = {
 """How to go on after Ctrl-C, by command; the others are begun anew."""
 NOISY = (
     *("PIL", "matplotlib", "tifffile", "torch", "onnxscript", "onnx_ir", "httpx"),
-    *("distributed", "mlflow", "alembic"),
+    *("distributed", "mlflow", "alembic", "highdicom", "pydicom"),
 )
 """Loggers of libraries whose remarks are not for users; their warnings are."""
 COMMANDS = (

@@ -36,8 +36,8 @@ MAY_BE_EMPTY = (
 """A slide must have these, if empty; files of converters often lack them."""
 _LINKS = ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-_GROUPS = (0x0008, 0x0010, 0x0020)
-"""Groups of the attributes of patient, study and series."""
+_PATIENT_GROUP = 0x0010
+"""First half of the tags of all that is said of the patient."""
 _KEPT = ("LO", "LT", "PN", "SH", "ST", "UI", "UT")
 """Value representations of texts and identifiers."""
 _SHOWN = 40
@@ -78,13 +78,14 @@ def read_slide_header(path: Path) -> tuple[Dataset, tuple[str, ...]]:
 
 
 def _repair(header: Dataset) -> list[str]:
-    """Put right what is illegal among the attributes of patient, study and series, in place."""
+    """Put right, in place, what is illegal among the attributes that annotations take over."""
     from pydicom.datadict import dictionary_VR, keyword_for_tag
 
     notes = []
-    for tag in [tag for tag in header.keys() if tag.group in _GROUPS]:  # noqa: SIM118
+    for tag in list(header.keys()):
         name = keyword_for_tag(tag)
-        if not name or dictionary_VR(tag) == "SQ":
+        is_taken = name.startswith("Study") or name in (*MAY_BE_EMPTY, *_LINKS)
+        if not name or not (is_taken or tag.group == _PATIENT_GROUP) or dictionary_VR(tag) == "SQ":
             continue
         try:
             kind, value = header[tag].VR, header[tag].value
@@ -120,7 +121,7 @@ def _is_legal(kind: str, name: str, value: Any) -> bool:
         return True
     try:
         if kind not in ("SQ", "IS", "DS"):
-            validate_value(kind, value if kind == "PN" else text, config.RAISE)
+            validate_value(kind, text, config.RAISE)
         if kind == "DA":
             DA(text)
             return bool(re.fullmatch(r"\d{8}", text))
