@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from histonuc.inference.tiles import Box
-from histonuc.inference.tissue import find_tissue, ink_mask, is_blank, tissue_mask
+from histonuc.inference.ink import find_ink
+from histonuc.inference.tissue import find_tissue, is_blank, tissue_mask
 from histonuc.slides import PlainImage, open_slide
 
 from ..slides.conftest import write_pyramid
@@ -101,13 +102,13 @@ def test_no_tissue_is_taken_for_ink(shared_data):
     assert len(files) > 80
     for file in files:
         small = cv2.imread(str(file), cv2.IMREAD_REDUCED_COLOR_8)[..., ::-1]
-        assert not ink_mask(np.ascontiguousarray(small), 8).any(), file.name
+        assert not find_ink(PlainImage(small), np.ascontiguousarray(small)).any(), file.name
 
 
 @pytest.mark.parametrize(("name", "share"), [("train_2", 0.14), ("train_12", 0.04)])
 def test_real_margin_ink(shared_data, name, share):
     image = np.asarray(Image.open(shared_data / f"consep/images/{name}.jpg"))
-    assert ink_mask(image, 1).mean() == pytest.approx(share, rel=0.3)
+    assert find_ink(PlainImage(image), image).mean() == pytest.approx(share, rel=0.3)
 
 
 def test_boxes_are_asked_in_level_0_pixels():

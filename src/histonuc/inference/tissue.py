@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.inference.ink import find_ink
+
 if TYPE_CHECKING:
     from histonuc.inference.tiles import Box
     from histonuc.slides import Slide
@@ -22,9 +24,7 @@ MIN_COLOUR = 8
 """Nearly black pixels: max - min of RGB above this, in grey values."""
 MIN_DENSITY = 0.06
 """Mean optical density (log10) of the palest tissue."""
-INK_PX, INK_SCALE = 1024, 16
-"""Ink is looked for in a picture of at most so many pixels a side, each of at least so many level-0
-pixels: finer, a dark nucleus has the colour of black ink and a red blood cell that of red."""
+_DENSITY = -np.log10((np.arange(256, dtype=np.float32) + 1) / 256)
 BLANK_RANGE = 12
 """An image whose grey values, outliers aside, vary by less is blank."""
 
@@ -109,7 +109,7 @@ def find_tissue(slide: Slide) -> TissueMask:
     """
     unreadable: list[tuple[int, int, int, int]] = []
     thumbnail = slide.thumbnail(THUMBNAIL_PX, unreadable)
-    ink = ink_mask(thumbnail, max(slide.size) / max(thumbnail.shape))
+    ink = find_ink(slide, thumbnail)
     mask = tissue_mask(thumbnail) & ~ink
     for x0, y0, x1, y1 in unreadable:
         mask[y0:y1, x0:x1] = True
@@ -124,11 +124,12 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     In an image without any colour density alone decides. See `ink_mask` for other ink.
     """
     smooth = cv2.GaussianBlur(thumbnail, (0, 0), 1.0) if min(thumbnail.shape[:2]) > 8 else thumbnail
-    density = -np.log10((smooth.astype(np.float32) + 1) / 256)  # (H, W, 3)
-    red, green, blue = density[..., 0], density[..., 1], density[..., 2]
-    brightest, darkest = smooth.max(-1).astype(np.float32), smooth.min(-1).astype(np.float32)
+    channels = cv2.split(smooth)  # NumPy is slow along an axis of three
+    red, green, blue = (_DENSITY[channel] for channel in channels)
+    brightest = np.maximum.reduce(channels).astype(np.float32)
+    darkest = np.minimum.reduce(channels).astype(np.float32)
     coloured = brightest - darkest > np.maximum(MIN_SATURATION * brightest, MIN_COLOUR)
-    dense = density.mean(-1) > MIN_DENSITY
+    dense = (red + green + blue) / 3 > MIN_DENSITY
     stained = (green > 1.05 * red) & (green > 0.8 * blue)
     grey = not (brightest - darkest > 2).any()
     mask = (dense if grey else coloured & dense & stained).view(np.uint8)
@@ -136,40 +137,6 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, kernel)
     return cv2.dilate(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel), kernel).astype(bool)
-
-
-def ink_mask(thumbnail: NDArray[np.uint8], scale: float) -> NDArray[np.bool_]:
-    """Where marker or margin ink covers an RGB image (H, W, 3): bool (H, W).
-
-    The bounds are on optical densities; of 732 images of tissue, averaged over 16 pixels, only two
-    with blue and one with black margin ink lie beyond them in more than a few places.
-
-    Args:
-        thumbnail: of a slide.
-        scale: level-0 pixels per pixel of it.
-    """
-    height, width = thumbnail.shape[:2]
-    shrink = max(INK_SCALE / scale, max(height, width) / INK_PX)
-    shrink = max(1.0, min(shrink, min(height, width) / 32))
-    small = cv2.resize(
-        thumbnail, (round(width / shrink), round(height / shrink)), interpolation=cv2.INTER_AREA
-    )
-    red, green, blue = cv2.split(-np.log10((small.astype(np.float32) + 1) / 256))
-    mean = (red + green + blue) / 3
-    least = np.minimum(np.minimum(red, green), blue)
-    most = np.maximum(np.maximum(red, green), blue)
-    ink = (mean > 0.2) & (red > 1.1 * green)  # green, blue, cyan
-    ink |= (green > 0.15) & (red > 0.6 * green) & (blue < 0.28 * green)  # violet
-    ink |= (green > 0.6) & (red < 0.2 * green) & (blue > 0.4 * green)  # red
-    ink |= (green > 1.0) & (red < 0.3 * green) & (blue > 0.4 * green)  # red on tissue
-    ink |= (mean > 0.7) & (least > 0.8 * most)  # black
-    ink |= (mean > 1.0) & (least > 0.7 * most)  # black on tissue
-    # A stroke is wide, and its rim is a mixture with glass or tissue that no bound catches.
-    opened = cv2.morphologyEx(ink.view(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    radius = max(1, min(small.shape[:2]) // 256)
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    grown = cv2.dilate(opened, kernel)
-    return cv2.resize(grown, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
 def is_blank(image: NDArray[np.uint8]) -> bool:
