@@ -55,6 +55,7 @@ def to_cohort_table(results: Sequence[SlideResult]) -> pa.Table:
     add("num_nuclei", [result.num_nuclei for result in results], count)
     for name in ("density_per_mm2", "density_per_image_mm2", "tissue_mm2", "left_out_mm2"):
         add(name, [getattr(result, name) for result in results], number)
+    add("ink_mm2", [result.ink_mm2 for result in results], number)
     add("analysed_mm2", [result.analysed_mm2 for result in results], number)
     add("image_mm2", [result.image_mm2 for result in results], number)
     for label in dict.fromkeys(name for result in results for name in result.classes):

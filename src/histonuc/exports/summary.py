@@ -94,6 +94,7 @@ class SlideResult:
         image_mm2: area of the whole image.
         tissue_mm2: area of the tissue, or of the regions that were asked for.
         left_out_mm2: area of the tissue that could not be read or is out of focus.
+        ink_mm2: area of the tissue under ink, which was left out and is no part of ``tissue_mm2``.
         tiles: number of tiles that cover the slide.
         tiles_analysed: number of those that hold tissue.
         num_nuclei: number of nuclei.
@@ -133,6 +134,7 @@ class SlideResult:
     image_mm2: float
     tissue_mm2: float
     left_out_mm2: float
+    ink_mm2: float
     tiles: int
     tiles_analysed: int
     num_nuclei: int

@@ -68,6 +68,24 @@ def find_ink(slide: Slide, thumbnail: NDArray[np.uint8]) -> Mask:
     return cv2.resize(grown, (width, height), interpolation=cv2.INTER_NEAREST).astype(bool)
 
 
+def beside_tissue(ink: Mask, tissue: Mask) -> Mask:
+    """Ink under which tissue is thought to lie: what is nearest to it without ink is tissue.
+
+    Args:
+        ink: bool (H, W).
+        tissue: bool (H, W), told by colours alone; the colour under ink says nothing.
+    """
+    if not ink.any() or ink.all():
+        return ink
+    _, nearest = cv2.distanceTransformWithLabels(
+        ink.view(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
+    # Labels number the pixels without ink; each of these is nearest to itself.
+    is_tissue = np.zeros(nearest.max() + 1, bool)
+    is_tissue[nearest[~ink]] = tissue[~ink]
+    return np.asarray(is_tissue[nearest] & ink)
+
+
 def judge_colours(cells: NDArray[np.uint8]) -> tuple[Mask, Mask]:
     """Which colours are those of ink only, and which those of ink or of tissue: bool (h, w) each.
 
@@ -119,7 +137,8 @@ def _flat_in_slide(slide: Slide, doubtful: Mask) -> Mask:
     """The doubtful cells in blocks where the slide itself is flat."""
     rows, columns = doubtful.shape
     step = np.array(slide.size) / (columns, rows)
-    depth = np.asarray(cv2.distanceTransform(doubtful.view(np.uint8), cv2.DIST_C, 3), np.float32)
+    bordered = np.pad(doubtful, 1).view(np.uint8)
+    depth = np.asarray(cv2.distanceTransform(bordered, cv2.DIST_C, 3), np.float32)[1:-1, 1:-1]
     block, deepest = _deepest(depth)
     texture = np.full(deepest.shape, np.nan)
     for place in zip(*np.nonzero(deepest >= 0), strict=True):

@@ -22,13 +22,15 @@ _DARK, _GREY = (30, 30, 30), (110, 110, 110)
 _LEAST_WIDTH = 360
 
 
-def with_legend(image: RGB, space: LabelSpace, counts: Sequence[int], title: str) -> RGB:
-    """An RGB image with a strip below: title, and every class with its colour and count."""
+def with_legend(
+    image: RGB, space: LabelSpace, counts: Sequence[int], title: str, more: Sequence[Entry] = ()
+) -> RGB:
+    """An RGB image with a strip below: title, every class with its colour and count, and `more`."""
     entries = [
         (colour, f"{name}  {count:,}")
         for name, colour, count in zip(space.classes, space.colours, counts, strict=True)
     ]
-    return with_strip(image, f"{title}: {sum(counts):,} nuclei", entries)
+    return with_strip(image, f"{title}: {sum(counts):,} nuclei", [*entries, *more])
 
 
 def with_strip(image: RGB, title: str, entries: Sequence[Entry]) -> RGB:

@@ -51,6 +51,9 @@ class PredictOptions:
     """Measure positions in GeoJSON, of regions and of nuclei, from the corner of the part that was
     scanned, as QuPath does, or from that of the whole slide, as the table does; they differ on few
     slides."""
+    ink: bool = True
+    """Leave out tissue under marker ink and the dye of surgical margins. --no-ink analyses it, too:
+    for tissue that is taken for ink."""
     cluster: str = ""
     """A Dask scheduler's address, or local:4 for four processes of this machine."""
     geojson: bool = True

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from histonuc.exports.source import open_source
 from histonuc.exports.table import read_window
 from histonuc.inference.density import write_class_densities, write_density
-from histonuc.inference.legend import with_legend, write_jpeg
+from histonuc.inference.legend import Entry, with_legend, write_jpeg
 from histonuc.inference.progress import Tally
 from histonuc.inference.results import (
     CLASS_DENSITY_FILE,
@@ -31,6 +31,8 @@ SMALL_PX = 512
 DETAIL_UM = 100.0
 """Side of the detail's window: about 400 pixels at 40x."""
 DETAIL_PX = 1200
+INK_COLOUR = (190, 255, 0)
+"""Of the outlines of ink: none of a class's, and neither of H&E nor of a usual pen."""
 SMALLEST_OUTLINE_PX = 6.0
 """Nuclei that appear smaller are filled: an outline would be a blot anyway."""
 _SUBPIXEL = 4  # fractional bits of cv2's fixed-point coordinates
@@ -58,7 +60,7 @@ def write_pictures(
     image = slide.thumbnail(OVERVIEW_PX)
     if is_small:
         image = _enlarged(image, DETAIL_PX)
-    write_overview(image, slide.size, table, tally, folder / OVERVIEW_FILE, title)
+    write_overview(image, tissue, table, tally, folder / OVERVIEW_FILE, title)
     if is_small:
         return
     write_density(image, tissue, tally, folder / DENSITY_FILE, title)
@@ -78,27 +80,42 @@ def _enlarged(image: NDArray[np.uint8], side_px: int) -> NDArray[np.uint8]:
 
 def write_overview(
     image: NDArray[np.uint8],
-    size: tuple[int, int],
+    tissue: TissueMask,
     table: Path,
     tally: Tally,
     path: Path,
     title: str,
 ) -> None:
-    """The whole slide with all nuclei and a legend, as JPEG.
+    """The whole slide with all nuclei, the outlines of ink, and a legend, as JPEG.
 
     Args:
         image: the slide's thumbnail.
-        size: width and height of the slide in level-0 pixels.
+        tissue: where the slide's tissue and ink are.
         table: of the nuclei.
         tally: of the nuclei.
         path: ``*.jpg``.
         title: above the legend.
     """
-    box = Box(0, 0, *size)
+    box = Box(0, 0, *tissue.size)
     side = float(np.median(np.sqrt(tally.area_px))) if len(tally) else 0.0
     for batch in open_source(table).batches():
         image = draw_nuclei(image, batch.nuclei, box, side)
-    write_jpeg(with_legend(image, tally.label_space, tally.counts, title), path)
+    entries: list[Entry] = []
+    if tissue.ink is not None and tissue.ink.any():
+        image = draw_ink(image, tissue.ink)
+        entries.append((INK_COLOUR, "ink: left out"))
+    write_jpeg(with_legend(image, tally.label_space, tally.counts, title, entries), path)
+
+
+def draw_ink(image: NDArray[np.uint8], ink: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Outline ink, bool (h, w), on an RGB image (H, W, 3) of the same slide."""
+    size = (image.shape[1], image.shape[0])
+    mask = cv2.resize(ink.view(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    rings, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    canvas = np.ascontiguousarray(image.copy())
+    thickness = max(2, max(size) // 600)
+    cv2.polylines(canvas, rings, True, INK_COLOUR, thickness, cv2.LINE_AA)
+    return canvas
 
 
 def write_detail(slide: Slide, table: Path, tally: Tally, path: Path, title: str) -> None:

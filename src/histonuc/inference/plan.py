@@ -16,6 +16,8 @@ from histonuc.slides import Slide
 VIEW_STEP_PX = 128
 """Where only part of a window is tissue, the network's input shrinks to it in steps of this many
 pixels: few shapes, which the engine prepares for once each."""
+MUCH_INK = 0.05
+"""A larger share of the tissue under ink is worth a warning."""
 SMALL_IMAGE_PIXELS = 1 << 24
 """Plain images up to this size are analysed throughout, but for tiles that are blank."""
 
@@ -100,6 +102,7 @@ def plan_slide(
         tile_px=options.tile_px,
         margin_um=options.margin_um,
         regions=regions,
+        without_ink=options.ink,
     )
 
 
@@ -111,6 +114,7 @@ def make_plan(
     tile_px: int,
     margin_um: float,
     regions: Regions | None = None,
+    without_ink: bool = True,
 ) -> Plan:
     """Find the tissue and lay the tiles.
 
@@ -120,19 +124,21 @@ def make_plan(
         model_mpp: microns per pixel of the network's input, which are square.
         tile_px: side of the network's input.
         margin_um: halo around each core.
-        regions: taken instead of the tissue.
+        regions: taken instead of the tissue, whatever lies on them.
+        without_ink: whether to leave out tissue under ink.
     """
     scale_x, scale_y = (model_mpp / mpp for mpp in mpp_xy)  # level-0 pixels per pixel of the input
     margin_px = round(margin_um / min(mpp_xy))
     window_px = round(tile_px * scale_x), round(tile_px * scale_y)
     grid = make_grid(slide.size, window_px, margin_px)
-    tissue = find_tissue(slide) if regions is None else regions.tissue
+    tissue = find_tissue(slide, without_ink=without_ink) if regions is None else regions.tissue
     small = (
         regions is None and slide.is_plain and slide.size[0] * slide.size[1] <= SMALL_IMAGE_PIXELS
     )
     wanted = (tile for tile in grid if (tissue.mask.any() if small else tissue.touches(tile.core)))
     width, height = grid.window_size
     warnings = list(regions.warnings) if regions is not None else []
+    warnings += _ink_warnings(tissue, math.prod(mpp_xy) / 1e6)
     if not tissue.mask.any():
         warnings.append("no stained tissue found: nothing was analysed")
     return Plan(
@@ -145,4 +151,16 @@ def make_plan(
         skip_blank=small,
         regions=regions,
         warnings=tuple(warnings),
+    )
+
+
+def _ink_warnings(tissue: TissueMask, pixel_mm2: float) -> tuple[str, ...]:
+    """A sentence where ink covers more of the tissue than a little."""
+    share = tissue.ink_fraction / max(tissue.ink_fraction + tissue.fraction, 1e-9)
+    if share <= MUCH_INK:
+        return ()
+    ink_mm2 = tissue.ink_fraction * math.prod(tissue.size) * pixel_mm2
+    return (
+        f"{share:.0%} of the tissue ({ink_mm2:.3g} mm²) seems to lie under ink and was left out: "
+        "overview.jpg shows where; give --no-ink if it is no ink",
     )

@@ -35,7 +35,7 @@ from histonuc.nuclei import Nuclei
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 11
+RESULT_FORMAT = 12
 """Raised when the files of a result or of its parts change: older ones are then made anew."""
 GEOJSON_FILE, REGIONS_FILE = "nuclei.geojson", "regions.csv"
 OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE = "overview.jpg", "detail.jpg", "density.jpg"

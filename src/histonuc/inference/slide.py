@@ -276,6 +276,7 @@ def _measure(slide: Slide, scale: Scale, plan: Plan, tally: Tally) -> partial[Sl
         image_mm2=image_mm2,
         tissue_mm2=tissue_mm2,
         left_out_mm2=left_out_mm2,
+        ink_mm2=image_mm2 * plan.tissue.ink_fraction,
         tiles=len(plan.grid),
         tiles_analysed=len(plan.tiles),
         num_nuclei=len(tally),

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.inference.ink import find_ink
+from histonuc.inference.ink import beside_tissue, find_ink
 
 if TYPE_CHECKING:
     from histonuc.inference.tiles import Box
@@ -38,12 +38,14 @@ class TissueMask:
         size: width and height of the slide in level-0 pixels.
         area_px: in square level-0 pixels, where it is known better than by the mask.
         ink: bool (h, w), where a pen or margin dye covers the slide; None where not looked for.
+        ink_fraction: share of the slide that is tissue under ink, which is no part of the mask.
     """
 
     mask: NDArray[np.bool_]
     size: tuple[int, int]
     area_px: float | None = None
     ink: NDArray[np.bool_] | None = None
+    ink_fraction: float = 0.0
 
     @property
     def fraction(self) -> float:
@@ -102,18 +104,26 @@ class TissueMask:
         )
 
 
-def find_tissue(slide: Slide) -> TissueMask:
+def find_tissue(slide: Slide, *, without_ink: bool = True) -> TissueMask:
     """The tissue of an open slide.
 
     What the thumbnail could not be read of counts as tissue: it is tried again tile by tile.
+
+    Args:
+        slide: open slide.
+        without_ink: whether to leave out what lies under ink; else it is tissue, where tissue is
+            beside it.
     """
     unreadable: list[tuple[int, int, int, int]] = []
     thumbnail = slide.thumbnail(THUMBNAIL_PX, unreadable)
-    ink = find_ink(slide, thumbnail)
-    mask = tissue_mask(thumbnail) & ~ink
+    mask, ink = tissue_mask(thumbnail), find_ink(slide, thumbnail)
+    covered = beside_tissue(ink, mask)
+    mask = mask & ~ink if without_ink else mask | covered
     for x0, y0, x1, y1 in unreadable:
         mask[y0:y1, x0:x1] = True
-    return TissueMask(mask, slide.size, ink=ink)
+    if not without_ink:
+        return TissueMask(mask, slide.size)
+    return TissueMask(mask, slide.size, ink=ink, ink_fraction=float(covered.mean()))
 
 
 def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -43,6 +43,7 @@ def _result_rows(result: SlideResult) -> Iterator[tuple[str, str]]:
     scale = f"{result.mpp:.4g} microns per pixel ({result.mpp_source})"
     yield "size", f"{width:,} x {height:,} pixels, {scale}"
     left_out = f", {result.left_out_mm2:.3g} mm² left out" if result.left_out_mm2 else ""
+    left_out += f", {result.ink_mm2:.3g} mm² under ink left out" if result.ink_mm2 else ""
     counted = f"{result.num_nuclei:,} in {result.analysed_mm2:.3g} mm² of tissue{left_out}"
     yield "nuclei", counted + _density_text(result)
     classes = sorted(result.classes.items(), key=lambda one: -one[1].num_nuclei)
