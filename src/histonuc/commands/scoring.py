@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from histonuc.commands.outcome import Outcome
 from histonuc.extras import require
@@ -51,45 +52,45 @@ def evaluate(
         precision: As for `histonuc predict`.
         flips: As for `histonuc predict`.
     """
+    _refuse_mixtures(model, predictions, types, save_predictions)
+    from histonuc.data.store import Store
+    from histonuc.evaluation import TileSelection, score_files, score_model
+
+    selection = TileSelection(folds=folds, sources=sources, part=part)
+    if predictions is not None:
+        score = partial(score_files, Path(predictions), type_map=types)
+    else:
+        from histonuc.models.loading import load_model
+
+        loaded = load_model(model, device, precision, flips=flips)
+        save = (Path(save_predictions), save_as) if save_predictions else None
+        score = partial(score_model, loaded, flips=flips, save=save)
+    store = Store.open(data)
+    with _showing_progress(len(selection.find_tiles(store))) as progress:
+        _, scores = score(store, selection, Path(out), binary_only=binary_only, progress=progress)
+    return Outcome(lines=_list_written(scores, out, save_predictions), data=scores)
+
+
+def _refuse_mixtures(
+    model: str,
+    predictions: Path | None,
+    types: dict[str, str] | None,
+    save_predictions: Path | None,
+) -> None:
+    """Refuse both or neither of a model and files, and options of the one with the other."""
     if bool(model) == bool(predictions):
         raise ValueError("expected either a model or --predictions PATH to evaluate")
     if types and not predictions:
         raise ValueError("--types names the classes of --predictions; a model knows its own")
     if save_predictions and predictions:
         raise ValueError("--save-predictions saves those of a model; --predictions are files now")
-    from histonuc.data.store import Store
-    from histonuc.evaluation import TileSelection, score_files, score_lines, score_model
+
+
+def _list_written(scores: dict[str, Any], out: Path, save_predictions: Path | None) -> list[str]:
+    """The scores in short, and what was written."""
+    from histonuc.evaluation import score_lines
     from histonuc.evaluation.classes import describe_merging
 
-    selection = TileSelection(folds=folds, sources=sources, part=part)
-    if predictions is not None:
-        store = Store.open(data)
-        with _showing_progress(len(selection.find_tiles(store))) as progress:
-            _, scores = score_files(
-                Path(predictions),
-                store,
-                selection,
-                Path(out),
-                type_map=types,
-                binary_only=binary_only,
-                progress=progress,
-            )
-    else:
-        from histonuc.models.loading import load_model
-
-        loaded = load_model(model, device, precision, flips=flips)
-        store = Store.open(data)
-        with _showing_progress(len(selection.find_tiles(store))) as progress:
-            _, scores = score_model(
-                loaded,
-                store,
-                selection,
-                Path(out),
-                binary_only=binary_only,
-                flips=flips,
-                save=(Path(save_predictions), save_as) if save_predictions else None,
-                progress=progress,
-            )
     lines = score_lines(scores)
     if merged := scores["data"].get("merged_classes"):
         lines.append(
@@ -98,7 +99,7 @@ def evaluate(
     lines.append(f"wrote {out}/scores.json")
     if save_predictions:
         lines.append(f"wrote the predictions to {save_predictions}")
-    return Outcome(lines=lines, data=scores)
+    return lines
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Nuclei in the formats of other programs, and back: one module a format."""
 
+from histonuc.exports.facts import Frame
 from histonuc.exports.folder import ExportSummary, export_folder
-from histonuc.exports.formats import FORMATS, FormatName, Frame
+from histonuc.exports.formats import FORMATS, FormatName
 from histonuc.exports.source import Source, open_source
 from histonuc.exports.table import TABLE_FILE, from_table, read_table, to_table, write_table
 

@@ -10,13 +10,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+Frame = Literal["qupath", "slide"]
+"""What positions in files for QuPath are measured from: ``qupath``, the corner of the part that the
+scanner visited, which QuPath shows alone, or ``slide``, that of the whole slide, as in the table.
+They differ on few slides."""
 METADATA_KEY = b"histonuc"
 """Key of the facts in the schema metadata of a Parquet file."""
 LARGEST_PX = 2**20

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.formats import ExportRequest, FormatName, Frame, check_options
+from histonuc.exports.facts import Frame
+from histonuc.exports.formats import ExportRequest, FormatName, check_options
 from histonuc.exports.source import open_source
 from histonuc.exports.summary import SUMMARY_FILE, read_summary
 from histonuc.exports.table import TABLE_FILE

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.exports.facts import Frame
 from histonuc.extras import require
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ FormatName = Literal[
     "dicom",
 ]
 """What `histonuc export --to` takes."""
-Frame = Literal["qupath", "slide"]
-"""What positions in files for QuPath are measured from: ``qupath``, the corner of the part that the
-scanner visited, which QuPath shows alone, or ``slide``, that of the whole slide, as in the table.
-They differ on few slides."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,7 @@ from histonuc.exports.digits import (
     put_text,
     put_uuid,
 )
-from histonuc.exports.facts import to_facts
-from histonuc.exports.formats import Frame
+from histonuc.exports.facts import Frame, to_facts
 from histonuc.exports.measurements import measurement_names, measurements, written_features
 from histonuc.exports.source import Batch, Source, open_source
 from histonuc.files import replacing

@@ -64,13 +64,24 @@ def measure_features(
     counts, sums, bins = _sums(
         labels, image, density, stain_density, n, ENTROPY_BINS, ENTROPY_BINS / ENTROPY_RANGE
     )
+    values = (*_measure_shapes(counts, nuclei, mpp), *_measure_stains(counts, sums, bins, unmix))
+    return {name: value.astype(np.float32) for name, value in zip(FEATURES, values, strict=True)}
+
+
+def _measure_shapes(
+    counts: NDArray[np.int64], nuclei: Nuclei, mpp: float
+) -> tuple[NDArray[np.float64], ...]:
+    """The features of the outlines, each (n,): `FEATURES` up to the solidity.
+
+    Args:
+        counts: (n, 9), the whole sums of `_sums`.
+        nuclei: the contours.
+        mpp: microns per pixel of the image.
+    """
     (count, x2, y, xx, yy, xy2, runs, below, diagonal) = counts.T
-    (red, green, blue, stain, stain_squared, difference) = sums.T
     x, y, xy = x2 / 2 / count, y / count, xy2 / 2
     # What two neighbours share is the boundary of neither.
     sides, diagonals = 2 * runs + 2 * (count - below), 4 * count - 2 * diagonal
-    pairs = count - runs + below
-    eosin = red * unmix[0, 1] + green * unmix[1, 1] + blue * unmix[2, 1]
     # 1/12 is the variance of a pixel's own square: a single pixel has an extent.
     x_var, y_var = xx / count - x * x + 1 / 12, yy / count - y * y + 1 / 12
     covariance = xy / count - x * y
@@ -78,14 +89,10 @@ def measure_features(
     spread = np.hypot(half, covariance)
     large, small = mean + spread, np.maximum(mean - spread, 0)
     perimeter = np.pi / 8 * (sides + diagonals / np.sqrt(2))
-    share = bins / count[:, None]
-    entropy = -(share * np.log2(np.where(share > 0, share, 1))).sum(1)
     tops, bottoms = nuclei.box[:, 1].astype(np.int64), nuclei.box[:, 3].astype(np.int64)
     most = int((bottoms - tops).max(initial=0)) + 1
     hulls = _hull_areas(nuclei.points, nuclei.offsets, tops, most)
-    haematoxylin = stain / count
-    variance = np.maximum(stain_squared / count - haematoxylin**2, 0)
-    values = (
+    return (
         perimeter * mpp,
         4 * np.sqrt(large) * mpp,
         4 * np.sqrt(small) * mpp,
@@ -93,6 +100,32 @@ def measure_features(
         np.sqrt(1 - small / large),
         np.minimum(4 * np.pi * count / perimeter**2, 1),
         nuclei.area_px / hulls,
+    )
+
+
+def _measure_stains(
+    counts: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    bins: NDArray[np.int64],
+    unmix: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], ...]:
+    """The features of colour and texture, each (n,): `FEATURES` after the solidity.
+
+    Args:
+        counts: (n, 9), the whole sums of `_sums`.
+        sums: (n, 6), its sums of densities.
+        bins: (n, bins), its histogram of haematoxylin.
+        unmix: (3, 3), each stain's share in red, green and blue density, by column.
+    """
+    count, runs, below = counts[:, 0], counts[:, 6], counts[:, 7]
+    (red, green, blue, stain, stain_squared, difference) = sums.T
+    pairs = count - runs + below
+    eosin = red * unmix[0, 1] + green * unmix[1, 1] + blue * unmix[2, 1]
+    share = bins / count[:, None]
+    entropy = -(share * np.log2(np.where(share > 0, share, 1))).sum(1)
+    haematoxylin = stain / count
+    variance = np.maximum(stain_squared / count - haematoxylin**2, 0)
+    return (
         red / count,
         green / count,
         blue / count,
@@ -102,7 +135,6 @@ def measure_features(
         entropy,
         eosin / count,
     )
-    return {name: value.astype(np.float32) for name, value in zip(FEATURES, values, strict=True)}
 
 
 @compiled

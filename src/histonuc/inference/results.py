@@ -22,7 +22,7 @@ import numpy as np
 
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.cohort import write_regions
-from histonuc.exports.formats import Frame
+from histonuc.exports.facts import Frame
 from histonuc.exports.geojson import open_geojson, write_geojson
 from histonuc.exports.source import open_source, split_batches
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, write_summary

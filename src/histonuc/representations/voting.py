@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.representations.kernels import density as density_kernels
+from histonuc.representations.kernels import growth
 from histonuc.representations.kernels import voting as voting_kernels
 from histonuc.representations.kernels.regions import Runs, tidy_runs
 from histonuc.representations.maps import bands, check_finite
@@ -197,4 +198,4 @@ def _grow(labels: Ints, centres: Floats, strays: Ints, landed: _Landed) -> None:
     place = landed.landing[np.searchsorted(landed.pixels, strays)]
     aims, taken = landed.places[place], np.empty_like(strays)
     for _ in range(_GROWTH_PX):
-        voting_kernels.grow(labels, centres, strays, aims, taken)
+        growth.grow(labels, centres, strays, aims, taken)

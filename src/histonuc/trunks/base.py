@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class Trunk(nn.Module, ABC):
             arXiv 1609.05158); 1 for none.
     """
 
+    training_only: ClassVar[tuple[str, ...]] = ()
+
     def __init__(
         self,
         *,
@@ -55,7 +57,6 @@ class Trunk(nn.Module, ABC):
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
         freezable: tuple[str, ...] = (),
-        training_only: tuple[str, ...] = (),
         shuffle: int = 1,
     ) -> None:
         super().__init__()
@@ -66,7 +67,6 @@ class Trunk(nn.Module, ABC):
         self.mean = mean
         self.std = std
         self.freezable = freezable
-        self.training_only = training_only
         self.shuffle = shuffle
         self._frozen: tuple[str, ...] = ()
 

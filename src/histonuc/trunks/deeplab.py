@@ -22,6 +22,8 @@ class DeepLabV3(Trunk):
     training only. Deviations: none.
     """
 
+    training_only = ("aux",)
+
     def __init__(
         self,
         *,
@@ -49,7 +51,6 @@ class DeepLabV3(Trunk):
             freezable=tuple(
                 f"backbone.{n}" for n in ("conv1", "bn1", "layer1", "layer2", "layer3")
             ),
-            training_only=("aux",),
         )
         network = _build_torchvision(depth)
         if pretrained:
