@@ -248,11 +248,11 @@ def test_the_best_of_each_column_is_marked_and_bce_is_best_when_low(
     folders: tuple[Path, list[Path]],
 ) -> None:
     runs = load_runs(folders[1])
-    rows = page._summarise(runs, load_score_sets(runs, ()))
-    by_bce = sorted(rows, key=lambda row: row["values"]["bce"])
-    assert "bce" in by_bce[0]["best"]
-    assert "bce" not in by_bce[1]["best"]
-    assert rows[0]["epochs"] == "4"
+    table = page._summarise(runs, load_score_sets(runs, ()))
+    by_bce = sorted(range(len(table.rows)), key=lambda index: table.rows[index].values["bce"])
+    assert "bce" in table.best[by_bce[0]]
+    assert "bce" not in table.best[by_bce[1]]
+    assert table.rows[0].epochs == "4"
 
 
 def test_the_closed_form_is_what_was_logged(folders: tuple[Path, list[Path]]) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from histonuc.commands.outcome import Outcome
 from histonuc.extras import require
 
 if TYPE_CHECKING:
     from histonuc.evaluation.evaluate import Progress
+    from histonuc.evaluation.records import Scores
 
 
 def evaluate(
@@ -86,7 +87,7 @@ def _refuse_mixtures(
         raise ValueError("--save-predictions saves those of a model; --predictions are files now")
 
 
-def _list_written(scores: dict[str, Any], out: Path, save_predictions: Path | None) -> list[str]:
+def _list_written(scores: Scores, out: Path, save_predictions: Path | None) -> list[str]:
     """The scores in short, and what was written."""
     from histonuc.evaluation import score_lines
     from histonuc.evaluation.classes import describe_merging

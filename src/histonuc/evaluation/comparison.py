@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +24,7 @@ from histonuc.evaluation.paired import (
     compare_paired,
     holm,
 )
+from histonuc.evaluation.records import AdjustedP, Comparison, Difference, PairComparison
 from histonuc.evaluation.table_files import Column, Table, Value
 from histonuc.metrics.bootstrap import LEVEL
 
@@ -66,7 +66,7 @@ _COLUMNS = (
 """Of the tables of a comparison."""
 
 
-def compare(folders: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
+def compare(folders: Sequence[str | Path], *, seed: int = 0) -> Comparison:
     """Compare every later model with the first; JSON-able.
 
     Args:
@@ -93,7 +93,7 @@ def compare(folders: Sequence[str | Path], *, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def comparison_lines(result: Mapping[str, Any]) -> list[str]:
+def comparison_lines(result: Comparison) -> list[str]:
     """The tables of `compare` for people: overall scores, classes, tissues."""
     lines = [
         f"{result['num_tiles']} tiles of {result['num_tissues']} tissues, "
@@ -116,8 +116,8 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def comparison_blocks(
-    comparison: Mapping[str, Any],
-) -> Iterator[tuple[str, Mapping[str, Mapping[str, Any]]]]:
+    comparison: PairComparison,
+) -> Iterator[tuple[str, Mapping[str, Difference]]]:
     """Title and rows of each table of one comparison: overall, classes, then tissues by score."""
     names = comparison["overall"]
     yield "all tiles", {name_score(name): row for name, row in names.items()}
@@ -130,7 +130,7 @@ def comparison_blocks(
             yield f"{name_score(name)} of tissue", rows
 
 
-def comparison_tables(result: Mapping[str, Any]) -> list[Table]:
+def comparison_tables(result: Comparison) -> list[Table]:
     """All differences as tables: over all tiles, by class and by tissue.
 
     Args:
@@ -151,7 +151,7 @@ def comparison_tables(result: Mapping[str, Any]) -> list[Table]:
 
 
 def _list_cells(
-    second: str, key: str, group: str, row: Mapping[str, Any]
+    second: str, key: str, group: str, row: Difference
 ) -> tuple[tuple[Value, ...], ...]:
     """A row of a table, in the order of `_COLUMNS`."""
     return (
@@ -168,7 +168,7 @@ def _list_cells(
     )
 
 
-def _compare(first: ModelScores, second: ModelScores, seed: int) -> dict[str, Any]:
+def _compare(first: ModelScores, second: ModelScores, seed: int) -> PairComparison:
     check_same_tiles(first, second)
     shared = [name for name in first.columns if name in second.columns]
     columns = [name for name in shared if _is_scored(first, name) and _is_scored(second, name)]
@@ -215,8 +215,9 @@ def _is_scored(scores: ModelScores, name: str) -> bool:
 
 def _row(
     statistics: PairedStatistics, group: int, column: int, p_holm: float | None = None
-) -> dict[str, Any]:
+) -> Difference:
     """One score in one group; the adjusted p where there is a family to adjust for."""
+    adjusted: AdjustedP = {} if p_holm is None else {"p_holm": _number(p_holm)}
 
     def number(values: NDArray[np.float64]) -> float | None:
         return _number(values[group, column])
@@ -228,7 +229,7 @@ def _row(
         "low": number(statistics.low),
         "high": number(statistics.high),
         "p": number(statistics.p_value),
-        **({} if p_holm is None else {"p_holm": _number(p_holm)}),
+        **adjusted,
         "num_images": int(statistics.num_images[group, column]),
         "num_one_sided": int(statistics.num_one_sided[group, column]),
     }
@@ -239,7 +240,7 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _line(name: str, row: Mapping[str, Any]) -> str:
+def _line(name: str, row: Difference) -> str:
     if row["difference"] is None:
         return f"{name:<26}{'-':>8}{'-':>9}{'-':>12}{'-':>21}{'-':>9}{'-':>10}{0:>8}"
     interval = "-" if row["low"] is None else f"[{row['low']:+.4f}, {row['high']:+.4f}]"

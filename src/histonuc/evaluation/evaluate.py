@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +19,7 @@ from histonuc.evaluation.prediction_files import PredictionFiles
 from histonuc.evaluation.prediction_manifest import SaveAs
 from histonuc.evaluation.prediction_writers import save_while_scoring
 from histonuc.evaluation.predictions import Prediction, PredictMaps, predict_tiles
+from histonuc.evaluation.records import DataFacts, Scores
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.selection import TileSelection
 from histonuc.evaluation.tile_scores import TileScore, TileScores
@@ -47,7 +47,7 @@ def score_model(
     flips: bool = False,
     save: tuple[Path, SaveAs] | None = None,
     progress: Progress | None = None,
-) -> tuple[Evaluation, dict[str, Any]]:
+) -> tuple[Evaluation, Scores]:
     """Score a model on tiles of a store and write its score folder.
 
     Args:
@@ -102,7 +102,7 @@ def score_files(
     type_map: Mapping[str, str] | None = None,
     binary_only: bool = False,
     progress: Progress | None = None,
-) -> tuple[Evaluation, dict[str, Any]]:
+) -> tuple[Evaluation, Scores]:
     """As `score_model`, for predictions made elsewhere.
 
     Args:
@@ -260,13 +260,12 @@ def _refuse_none(tiles: NDArray[np.integer] | Sequence[int]) -> None:
         raise ValueError("no tiles to evaluate: `histonuc info DATA` lists its folds and sources")
 
 
-def _describe_data(
-    store: Store, selection: TileSelection, classes: ScoredClasses
-) -> dict[str, Any]:
+def _describe_data(store: Store, selection: TileSelection, classes: ScoredClasses) -> DataFacts:
     """What scores.json tells of the data beside the folds and sources."""
     merged = classes.describe_merging(store.label_space)
-    return {
-        "store": str(store.path),
-        **({"part": selection.part} if selection.part else {}),
-        **({"merged_classes": merged} if merged else {}),
-    }
+    facts: DataFacts = {"store": str(store.path)}
+    if selection.part:
+        facts["part"] = selection.part
+    if merged:
+        facts["merged_classes"] = merged
+    return facts

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -18,6 +18,7 @@ from histonuc._version import __version__
 from histonuc.evaluation.counting import GroupCounts
 from histonuc.evaluation.panels import load_panels, opening_npz, save_panels
 from histonuc.evaluation.printed import list_tables
+from histonuc.evaluation.records import DataFacts, Scores
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.table_files import write_tables
 from histonuc.evaluation.tables import score_tables
@@ -50,8 +51,8 @@ def write_scores(
     out_dir: str | Path,
     *,
     model: Mapping[str, Any] | None = None,
-    data: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
+    data: DataFacts | None = None,
+) -> Scores:
     """Write ``scores.json``, tables, the sums and the pictures into a folder.
 
     Args:
@@ -67,6 +68,7 @@ def write_scores(
     out_dir = Path(out_dir)
     folds = np.unique(evaluation.tiles.numbers["fold"]).tolist()
     sources = sorted(set(evaluation.tiles.texts["source"]))
+    tables = score_tables(evaluation)
     scores = {
         "format": _FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -78,7 +80,7 @@ def write_scores(
         },
         "model": dict(model or {}),
         "data": {**(data or {}), "folds": folds, "sources": sources},
-        **score_tables(evaluation),
+        **tables,
     }
     (out_dir / SCORES_FILE).unlink(missing_ok=True)
     with replacing(out_dir / COUNTS_FILE) as draft:
@@ -86,11 +88,11 @@ def write_scores(
     with replacing(out_dir / PANELS_FILE) as draft:
         save_panels(evaluation.panels, draft)
     write_tile_scores(evaluation.tiles, evaluation.label_space.classes, out_dir)
-    write_tables(list_tables(scores), out_dir)
+    write_tables(list_tables(tables), out_dir)
     return write_head(scores, out_dir)
 
 
-def write_head(scores: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def write_head(scores: Mapping[str, Any], folder: Path) -> Scores:
     """Write ``scores.json`` with the checksums of the files beside it and of itself.
 
     Returns:
@@ -100,10 +102,10 @@ def write_head(scores: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     sums = {file.name: file_sha256(file) for file in beside if file.is_file()}
     sealed = seal({**scores, _SUMS: sums})
     write_json(sealed, folder / SCORES_FILE)
-    return sealed
+    return cast(Scores, sealed)
 
 
-def read_head(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+def read_head(folder: Path, names: Iterable[str]) -> Scores:
     """Content of ``scores.json``, if it and the files beside it are as they were written.
 
     Args:
@@ -133,10 +135,10 @@ def read_head(folder: Path, names: Iterable[str]) -> dict[str, Any]:
                 f"{folder / name} was changed or damaged since {SCORES_FILE} was written: "
                 "run `histonuc evaluate` again"
             )
-    return scores
+    return cast(Scores, scores)  # as this version wrote it, by its format and its seal
 
 
-def read_label_space(scores: Mapping[str, Any], folder: Path) -> LabelSpace:
+def read_label_space(scores: Scores, folder: Path) -> LabelSpace:
     """The classes that were scored.
 
     Args:
@@ -150,7 +152,7 @@ def read_label_space(scores: Mapping[str, Any], folder: Path) -> LabelSpace:
         return LabelSpace.from_dict(scores["label_space"])
 
 
-def load_scores(folder: str | Path) -> tuple[Evaluation, dict[str, Any]]:
+def load_scores(folder: str | Path) -> tuple[Evaluation, Scores]:
     """Read what `write_scores` wrote: the evaluation, exactly, and the content of scores.json.
 
     Raises:

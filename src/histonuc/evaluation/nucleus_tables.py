@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from histonuc.evaluation.counting import GroupCounts
 from histonuc.evaluation.intervals import score_intervals
+from histonuc.evaluation.records import (
+    Calibration,
+    Errors,
+    FoundClassRow,
+    FoundRow,
+    NucleusRow,
+    NucleusTables,
+    Reliability,
+    ThresholdRow,
+)
 from histonuc.evaluation.results import Evaluation
 from histonuc.metrics.aggregate import AGGREGATES
 from histonuc.metrics.calibration import NUM_BINS
@@ -22,13 +31,18 @@ def number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def nucleus_row(group: GroupCounts) -> dict[str, Any]:
+def nucleus_row(group: GroupCounts) -> NucleusRow:
     """Scores of all nuclei of some tiles, classes ignored."""
     detection = group.detection
-    images, pooled = group.aggregate.images, group.aggregate.pooled
+    images = dict(zip(AGGREGATES, map(number, group.aggregate.images), strict=True))
+    pooled = dict(zip(AGGREGATES, map(number, group.aggregate.pooled), strict=True))
     return {
-        **{name: number(images[i]) for i, name in enumerate(AGGREGATES)},
-        **{f"{name}_pooled": number(pooled[i]) for i, name in enumerate(AGGREGATES)},
+        "aji": images["aji"],
+        "aji_plus": images["aji_plus"],
+        "dice_ensemble": images["dice_ensemble"],
+        "aji_pooled": pooled["aji"],
+        "aji_plus_pooled": pooled["aji_plus"],
+        "dice_ensemble_pooled": pooled["dice_ensemble"],
         **_found(group, 0),
         "precision_centroid": number(detection.centroid_precision),
         "recall_centroid": number(detection.centroid_recall),
@@ -37,19 +51,19 @@ def nucleus_row(group: GroupCounts) -> dict[str, Any]:
     }
 
 
-def class_row(group: GroupCounts, kind: int) -> dict[str, Any]:
+def class_row(group: GroupCounts, kind: int) -> FoundClassRow:
     """Scores of the nuclei of one class, ``kind`` = 1 + j."""
     return {**_found(group, kind), "errors": _errors(group, kind, kind + 1)}
 
 
-def nucleus_tables(evaluation: Evaluation) -> dict[str, Any]:
+def nucleus_tables(evaluation: Evaluation) -> NucleusTables:
     """Whole tables, by their names in scores.json."""
     total, classes = evaluation.total, evaluation.label_space.classes
     names = ["any", *([] if evaluation.no_classes else classes)]
     return {
         "thresholds": {
             "iou": list(IOU_THRESHOLDS),
-            **{name: _threshold_rows(total, kind) for kind, name in enumerate(names)},
+            **{name: _threshold_row(total, kind) for kind, name in enumerate(names)},
         },
         "confusion_nuclei": {
             "rows": ["Spurious", *classes, "Unknown"],
@@ -63,7 +77,7 @@ def nucleus_tables(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _found(group: GroupCounts, kind: int) -> dict[str, Any]:
+def _found(group: GroupCounts, kind: int) -> FoundRow:
     detection, composition = group.detection, group.composition
     return {
         "f1": number(detection.f1[kind, 0]),
@@ -75,25 +89,28 @@ def _found(group: GroupCounts, kind: int) -> dict[str, Any]:
     }
 
 
-def _threshold_rows(group: GroupCounts, kind: int) -> dict[str, Any]:
+def _threshold_row(group: GroupCounts, kind: int) -> ThresholdRow:
     detection = group.detection
     return {
-        name: _numbers(getattr(detection, name)[kind]) for name in ("f1", "precision", "recall")
+        "f1": _numbers(detection.f1[kind]),
+        "precision": _numbers(detection.precision[kind]),
+        "recall": _numbers(detection.recall[kind]),
     }
 
 
-def _errors(group: GroupCounts, start: int, stop: int) -> dict[str, dict[str, int]]:
+def _errors(group: GroupCounts, start: int, stop: int) -> Errors:
     """Kinds of the true and of the predicted nuclei of rows `start` to `stop`."""
+    truth, prediction = (
+        counts[start:stop].sum(0).tolist()
+        for counts in (group.errors.truth, group.errors.prediction)
+    )
     return {
-        side: dict(zip(kinds, counts[start:stop].sum(0).tolist(), strict=True))
-        for side, kinds, counts in (
-            ("truth", TRUTH_KINDS, group.errors.truth),
-            ("prediction", PREDICTION_KINDS, group.errors.prediction),
-        )
+        "truth": dict(zip(TRUTH_KINDS, truth, strict=True)),
+        "prediction": dict(zip(PREDICTION_KINDS, prediction, strict=True)),
     }
 
 
-def _calibration(group: GroupCounts) -> dict[str, Any]:
+def _calibration(group: GroupCounts) -> Calibration:
     counts = group.calibration
     return {
         "class": {
@@ -110,7 +127,7 @@ def _calibration(group: GroupCounts) -> dict[str, Any]:
 
 def _reliability(
     bins: tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]],
-) -> dict[str, Any]:
+) -> Reliability:
     count, confidence, accuracy = bins
     return {
         "bin_edges": [k / NUM_BINS for k in range(NUM_BINS + 1)],

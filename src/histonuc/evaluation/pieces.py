@@ -7,21 +7,19 @@ from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from histonuc.evaluation.folder import load_scores, write_scores
+from histonuc.evaluation.records import Scores
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.tile_scores import TileScores
 
-_Piece = tuple[Path, Evaluation, dict[str, Any]]
+_Piece = tuple[Path, Evaluation, Scores]
 """Folder, evaluation, and content of scores.json."""
 
 
-def merge_scores(
-    folders: Sequence[str | Path], out_dir: str | Path
-) -> tuple[Evaluation, dict[str, Any]]:
+def merge_scores(folders: Sequence[str | Path], out_dir: str | Path) -> tuple[Evaluation, Scores]:
     """Write the score folder of all tiles of several, as if they had been scored at once.
 
     Every file is the same, byte by byte, whatever the number and the order of the folders; only
@@ -48,7 +46,8 @@ def merge_scores(
     pieces.sort(key=lambda piece: int(piece[1].tiles.numbers["tile"].min()))
     merged = reduce(add, (evaluation for _, evaluation, _ in pieces))
     _, _, scores = pieces[0]
-    data = {key: value for key, value in scores["data"].items() if key != "part"}
+    data = scores["data"].copy()
+    data.pop("part", None)
     merged = replace(merged, tiles=merged.tiles.sorted_by_tile())
     return merged, write_scores(merged, out_dir, model=scores["model"], data=data)
 
@@ -68,7 +67,7 @@ def _check_alike(first: _Piece, other: _Piece) -> None:
             )
 
 
-def _model(scores: dict[str, Any]) -> dict[str, Any]:
+def _model(scores: Scores) -> dict[str, object]:
     """Facts about the model but for where its predictions lay, which each machine calls its own."""
     return {key: value for key, value in scores["model"].items() if key != "predictions"}
 

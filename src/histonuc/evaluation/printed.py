@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from histonuc.evaluation.glossary import EVALUATE, EVALUATE_CLASS, SCORES, name_score
+from histonuc.evaluation.records import Calibration, ScoreTables, find_score
 from histonuc.evaluation.table_files import Column, Table
 
 _INTERVAL = ("", "_low", "_high")
@@ -17,7 +18,7 @@ _SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
 """Tables: name of the files, what a row is, section of scores.json, scores that LaTeX has."""
 
 
-def score_lines(scores: Mapping[str, Any]) -> list[str]:
+def score_lines(scores: ScoreTables) -> list[str]:
     """The scores in short.
 
     Args:
@@ -28,7 +29,7 @@ def score_lines(scores: Mapping[str, Any]) -> list[str]:
         f"{scores['num_tiles']} tiles, {scores['num_nuclei']} nuclei, {overall['tp']} found, "
         f"{overall['fn']} missed, {overall['fp']} spurious",
         *(
-            "   ".join(f"{name_score(key)} {_format(overall[key])}" for key in keys)
+            "   ".join(f"{name_score(key)} {_format(find_score(overall, key))}" for key in keys)
             for keys in EVALUATE
         ),
         _describe_calibration(scores["calibration"]),
@@ -40,23 +41,28 @@ def score_lines(scores: Mapping[str, Any]) -> list[str]:
     header = f"{'class':<26}{'nuclei':>8}" + "".join(f"{name:>11}" for name in names)
     rows = [
         f"{name:<26}{row['num_nuclei']:>8}"
-        + "".join(f"{_format(row[key]):>11}" for key in EVALUATE_CLASS)
+        + "".join(f"{_format(find_score(row, key)):>11}" for key in EVALUATE_CLASS)
         for name, row in scores["per_class"].items()
     ]
     return [*lines, header, *rows]
 
 
-def list_tables(scores: Mapping[str, Any]) -> list[Table]:
+def list_tables(scores: ScoreTables) -> list[Table]:
     """All scores as tables: over all tiles, by class, by tissue and by data set.
 
     Args:
         scores: content of scores.json.
     """
     intervals = scores["intervals"]
+    sections: Mapping[str, Mapping[str, Mapping[str, object]]] = {
+        "per_class": scores["per_class"],
+        "per_tissue": scores["per_tissue"],
+        "per_source": scores["per_source"],
+    }
     return [
         _list_overall(scores["overall"], intervals),
         *(
-            _list_rows(name, first, scores[section], intervals[section], in_latex)
+            _list_rows(name, first, sections[section], intervals[section], in_latex)
             for name, first, section, in_latex in _SECTIONS
             if not (section == "per_class" and scores["no_classes"])
         ),
@@ -139,7 +145,7 @@ def _bound(
     return value, low, high
 
 
-def _describe_calibration(calibration: Mapping[str, Any]) -> str:
+def _describe_calibration(calibration: Calibration) -> str:
     score = f"ECE of the score {_format(calibration['score']['ece'])}"
     by_class = calibration["class"]
     if by_class["temperature"] is None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, cast
 
 from histonuc.evaluation.glossary import (
     CROSSVAL,
@@ -15,6 +15,7 @@ from histonuc.evaluation.glossary import (
     SCORES,
     name_score,
 )
+from histonuc.evaluation.records import Crossval, RotationTables, Scores, Spread
 from histonuc.evaluation.table_files import Column, Table
 from histonuc.files import check_seal, read_json, seal, write_json
 
@@ -37,7 +38,6 @@ _TABLES = (
     ("sources", "source", "per_source", CROSSVAL_TISSUE),
 )
 """Tables in CSV and LaTeX: file, what a row is, section of the summary, scores in LaTeX."""
-_SECTIONS = ("overall", "per_class", "per_tissue", "per_source")
 SHOWN_BY = (
     ("class", "per_class", CROSSVAL_CLASS),
     ("tissue", "per_tissue", CROSSVAL_TISSUE),
@@ -77,9 +77,7 @@ SYMMETRIC = (
 """Every fold is tested once, so that their tiles together are the whole data set."""
 
 
-def summarise_rotations(
-    rotations: Sequence[Rotation], scores: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def summarise_rotations(rotations: Sequence[Rotation], scores: Sequence[Scores]) -> RotationTables:
     """Mean and spread of every overall, per-class and per-tissue score.
 
     Args:
@@ -89,14 +87,25 @@ def summarise_rotations(
     Returns:
         JSON-able tables shaped as in scores.json, with ``{"mean", "sd", "values"}`` for a number.
     """
-    tables = {section: spread([content[section] for content in scores]) for section in _SECTIONS}
-    for section in ("per_tissue", "per_source"):  # the folds name them in different orders
-        tables[section] = dict(sorted(tables[section].items()))
+    by_tissue = spread([content["per_tissue"] for content in scores])
+    by_source = spread([content["per_source"] for content in scores])
     return {
-        "rotations": [{**asdict(rotation), "folder": rotation.folder} for rotation in rotations],
+        "rotations": [
+            {
+                "train": rotation.train,
+                "validate": rotation.validate,
+                "test": rotation.test,
+                "folder": rotation.folder,
+            }
+            for rotation in rotations
+        ],
         "label_space": scores[0]["label_space"],
         "no_classes": scores[0]["no_classes"],
-        **tables,
+        "overall": spread([content["overall"] for content in scores]),
+        "per_class": spread([content["per_class"] for content in scores]),
+        # The folds name tissues and sources in different orders.
+        "per_tissue": dict(sorted(by_tissue.items())),
+        "per_source": dict(sorted(by_source.items())),
         "conventions": CONVENTIONS,
     }
 
@@ -125,14 +134,14 @@ def spread(rows: Sequence[Any]) -> Any:
     }
 
 
-def write_summary(summary: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+def write_summary(summary: Crossval, folder: Path) -> Crossval:
     """Write crossval.json with its own checksum; its content."""
     sealed = seal(summary)
     write_json(sealed, folder / CROSSVAL_FILE)
-    return sealed
+    return cast(Crossval, sealed)
 
 
-def read_summary(file: Path) -> dict[str, Any]:
+def read_summary(file: Path) -> Crossval:
     """Content of a crossval.json.
 
     Raises:
@@ -144,10 +153,19 @@ def read_summary(file: Path) -> dict[str, Any]:
     for row in summary.get("rotations", ()):
         if row["folder"] == ".." or Path(row["folder"]).name != row["folder"]:
             raise ValueError(f"{file}: the folder {row['folder']!r} leads out of {file.parent}")
-    return summary
+    return cast(Crossval, summary)
 
 
-def rotation_lines(summary: Mapping[str, Any]) -> list[str]:
+def list_sections(summary: RotationTables) -> dict[str, dict[str, dict[str, Any]]]:
+    """The tables of a summary that have several rows, by the names of their sections."""
+    return {
+        "per_class": summary["per_class"],
+        "per_tissue": summary["per_tissue"],
+        "per_source": summary["per_source"],
+    }
+
+
+def rotation_lines(summary: RotationTables) -> list[str]:
     """The scores in short, for people: mean ± sd."""
     rotations = "  ".join(
         f"{row['train']}/{row['validate']}/{row['test']}" for row in summary["rotations"]
@@ -164,12 +182,12 @@ def rotation_lines(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"{title:<26}" + "".join(f"{name_score(name):>18}" for name in names))
         lines += [
             f"{key or 'unknown':<26}" + "".join(f"{spread_text(row[name]):>18}" for name in names)
-            for key, row in summary[section].items()
+            for key, row in list_sections(summary)[section].items()
         ]
     return lines
 
 
-def rotation_tables(summary: Mapping[str, Any]) -> list[Table]:
+def rotation_tables(summary: RotationTables) -> list[Table]:
     """All scores with their spread as tables: over all tiles, by class, tissue and data set.
 
     Args:
@@ -194,7 +212,7 @@ def rotation_tables(summary: Mapping[str, Any]) -> list[Table]:
     for name, first, section, in_latex in _TABLES:
         if section == "per_class" and summary["no_classes"]:
             continue
-        rows = summary[section]
+        rows = list_sections(summary)[section]
         keys = [key for key in SCORES if any(key in row for row in rows.values())]
         columns = [
             Column(key=key, name=name_score(key), parts=_SPREAD, in_latex=key in in_latex)
@@ -209,12 +227,12 @@ def rotation_tables(summary: Mapping[str, Any]) -> list[Table]:
     return tables
 
 
-def _list_spread(score: Mapping[str, Any] | None) -> tuple[float | None, float | None]:
+def _list_spread(score: Spread | None) -> tuple[float | None, float | None]:
     """Mean and standard deviation, None where not defined."""
     return (score["mean"], score["sd"]) if score else (None, None)
 
 
-def spread_text(score: Mapping[str, Any]) -> str:
+def spread_text(score: Spread) -> str:
     """Mean ± standard deviation, as far as there are such.
 
     >>> spread_text({"mean": 0.5, "sd": 0.01, "values": [0.51, 0.5, 0.49]})

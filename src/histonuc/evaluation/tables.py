@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,15 @@ from histonuc.evaluation.counting import GroupCounts
 from histonuc.evaluation.glossary import SCORES
 from histonuc.evaluation.input_checks import find_warnings
 from histonuc.evaluation.nucleus_tables import class_row, nucleus_row, nucleus_tables, number
+from histonuc.evaluation.records import (
+    ClassRow,
+    Confusion,
+    GroupRow,
+    OverallRow,
+    PixelRow,
+    PooledRow,
+    ScoreTables,
+)
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.tile_scores import TileScores
 from histonuc.metrics.counts import PAIR_UNIT, nanmean, ratio, to_fixed
@@ -55,11 +63,18 @@ def summarise(evaluation: Evaluation) -> dict[str, float | None]:
     ``pixel_accuracy``, ``bpq`` and ``mpq`` (mean over tissues of the mean over images).
     """
     overall = _overall(evaluation)
-    names = ("dice", "iou", "foreground_dice", "bce", "pixel_accuracy", "bpq", "mpq")
-    return {name: overall[name] for name in names}
+    return {
+        "dice": overall["dice"],
+        "iou": overall["iou"],
+        "foreground_dice": overall["foreground_dice"],
+        "bce": overall["bce"],
+        "pixel_accuracy": overall["pixel_accuracy"],
+        "bpq": overall["bpq"],
+        "mpq": overall["mpq"],
+    }
 
 
-def score_tables(evaluation: Evaluation) -> dict[str, Any]:
+def score_tables(evaluation: Evaluation) -> ScoreTables:
     """Every score as JSON-able tables; None where a score is not defined."""
     classes = evaluation.label_space.classes
     total = evaluation.total
@@ -84,29 +99,30 @@ def score_tables(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _overall(evaluation: Evaluation) -> dict[str, Any]:
-    tissues = list(evaluation.by_tissue().values())
-    official = {
+def _overall(evaluation: Evaluation) -> OverallRow:
+    tissues, total = list(evaluation.by_tissue().values()), evaluation.total
+    nuclei = total.panoptic
+    return {
         "bpq": number(nanmean([group.panoptic.image_pq[0] for group in tissues])),
         "mpq": number(nanmean([group.panoptic.image_mpq for group in tissues])),
         "bpq_strict": number(nanmean([group.panoptic.strict_pq[0] for group in tissues])),
         "mpq_strict": number(nanmean([group.panoptic.strict_mpq for group in tissues])),
-    }
-    return official | _group_row(evaluation.total, evaluation.tiles.image_scores())
-
-
-def _group_row(group: GroupCounts, images: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
-    """Scores of some tiles, by the counts of them all and the scores of each image."""
-    nuclei, pixels = group.panoptic, group.pixels
-    has_nuclei = nuclei.tp[1:] + nuclei.fn[1:] > 0
-    has_pixels = pixels.confusion.sum(1)[1:] > 0
-    return {
-        "num_tiles": group.num_tiles,
+        "num_tiles": total.num_tiles,
         "num_nuclei": int(nuclei.tp[0] + nuclei.fn[0]),
         "bpq_images": number(nuclei.image_pq[0]),
         "mpq_images": number(nuclei.image_mpq),
         "bpq_strict_images": number(nuclei.strict_pq[0]),
         "mpq_strict_images": number(nuclei.strict_mpq),
+        **_pooled_row(total, evaluation.tiles.image_scores()),
+    }
+
+
+def _pooled_row(group: GroupCounts, images: Mapping[str, NDArray[np.float64]]) -> PooledRow:
+    """Scores of some tiles, by the counts of them all and the scores of each image."""
+    nuclei, pixels = group.panoptic, group.pixels
+    has_nuclei = nuclei.tp[1:] + nuclei.fn[1:] > 0
+    has_pixels = pixels.confusion.sum(1)[1:] > 0
+    return {
         "bpq_pooled": number(nuclei.pq[0]),
         "mpq_pooled": number(nanmean(nuclei.pq[1:][has_nuclei])),
         "dq_pooled": number(nuclei.dq[0]),
@@ -131,32 +147,40 @@ def _group_row(group: GroupCounts, images: Mapping[str, NDArray[np.float64]]) ->
 
 def _tables(
     groups: Mapping[str, GroupCounts], tiles: TileScores, field: str, classes: tuple[str, ...]
-) -> dict[str, Any]:
+) -> dict[str, GroupRow]:
     """One row a group, its averages over images under the official names, and PQ by class."""
-    tables, images, owners = {}, tiles.image_scores(), np.array(tiles.texts[field])
-    for name, group in groups.items():
-        rows = owners == name
-        row = _group_row(group, {key: values[rows] for key, values in images.items()})
-        by_class = {cls: number(group.panoptic.image_pq[1 + j]) for j, cls in enumerate(classes)}
-        dice = {cls: number(group.pixels.dice[1 + j]) for j, cls in enumerate(classes)}
-        tables[name] = {
-            "bpq": row.pop("bpq_images"),
-            "mpq": row.pop("mpq_images"),
-            "bpq_strict": row.pop("bpq_strict_images"),
-            "mpq_strict": row.pop("mpq_strict_images"),
-            **row,
-            "pq_per_class": by_class,
-            "dice_per_class": dice,
-        }
-    return tables
+    images, owners = tiles.image_scores(), np.array(tiles.texts[field])
+    return {
+        name: _group_row(
+            group, {key: values[owners == name] for key, values in images.items()}, classes
+        )
+        for name, group in groups.items()
+    }
 
 
-def _class_rows(evaluation: Evaluation) -> dict[str, Any]:
+def _group_row(
+    group: GroupCounts, images: Mapping[str, NDArray[np.float64]], classes: tuple[str, ...]
+) -> GroupRow:
+    nuclei, pixels = group.panoptic, group.pixels
+    return {
+        "bpq": number(nuclei.image_pq[0]),
+        "mpq": number(nuclei.image_mpq),
+        "bpq_strict": number(nuclei.strict_pq[0]),
+        "mpq_strict": number(nuclei.strict_mpq),
+        "num_tiles": group.num_tiles,
+        "num_nuclei": int(nuclei.tp[0] + nuclei.fn[0]),
+        **_pooled_row(group, images),
+        "pq_per_class": {cls: number(nuclei.image_pq[1 + j]) for j, cls in enumerate(classes)},
+        "dice_per_class": {cls: number(pixels.dice[1 + j]) for j, cls in enumerate(classes)},
+    }
+
+
+def _class_rows(evaluation: Evaluation) -> dict[str, ClassRow]:
     total = evaluation.total
     return {name: _class_row(total, 1 + j) for j, name in enumerate(evaluation.label_space.classes)}
 
 
-def _class_row(group: GroupCounts, channel: int) -> dict[str, Any]:
+def _class_row(group: GroupCounts, channel: int) -> ClassRow:
     nuclei = group.panoptic
     return {
         "num_nuclei": int(nuclei.tp[channel] + nuclei.fn[channel]),
@@ -174,7 +198,7 @@ def _class_row(group: GroupCounts, channel: int) -> dict[str, Any]:
     }
 
 
-def _pixel_row(pixels: PixelCounts, channel: int) -> dict[str, Any]:
+def _pixel_row(pixels: PixelCounts, channel: int) -> PixelRow:
     return {
         "bce": number(pixels.bce[channel]),
         "dice": number(pixels.dice[channel]),
@@ -187,7 +211,7 @@ def _pixel_row(pixels: PixelCounts, channel: int) -> dict[str, Any]:
     }
 
 
-def _confusion(labels: list[str], counts: NDArray[np.int64]) -> dict[str, Any]:
+def _confusion(labels: list[str], counts: NDArray[np.int64]) -> Confusion:
     shares = ratio(100 * counts, counts.sum(1, keepdims=True))
     accuracy = ratio(np.trace(counts), counts.sum())
     return {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from histonuc.evaluation.glossary import EVALUATE_CLASS, name_score
+from histonuc.evaluation.records import find_score
 from histonuc.offline import load_matplotlib
 from histonuc.reporting.inputs import Run, ScoreSet
 
@@ -60,7 +61,10 @@ def draw_learning_curves(run: Run, closed_form: Callable[[int], float] | None) -
 def draw_class_bars(score_set: ScoreSet) -> str:
     """Nucleus and pixel scores of each class."""
     per_class = score_set.scores["per_class"]
-    values = {name_score(key): [row[key] for row in per_class.values()] for key in EVALUATE_CLASS}
+    values = {
+        name_score(key): [find_score(row, key) for row in per_class.values()]
+        for key in EVALUATE_CLASS
+    }
     return _grouped_bars(list(per_class), values, width=12.4, height=3.0)
 
 
@@ -71,7 +75,7 @@ def draw_comparison_bars(score_sets: Sequence[ScoreSet]) -> str:
         item.name: [
             item.scores["overall"]["bpq"],
             item.scores["overall"]["mpq"],
-            *(item.scores["per_class"].get(name, {}).get("pq") for name in classes),
+            *(find_score(item.scores["per_class"].get(name, {}), "pq") for name in classes),
         ]
         for item in score_sets
     }
@@ -88,17 +92,17 @@ def draw_tissue_bars(score_set: ScoreSet) -> str:
         axes = figure.subplots()
         rows = np.arange(len(names))
         for offset, key, colour in ((0.2, "bpq", OKABE_ITO[0]), (-0.2, "mpq", OKABE_ITO[4])):
-            values = [tissues[name][key] for name in names]
+            values = [find_score(tissues[name], key) for name in names]
             bars = axes.barh(
                 rows + offset,
                 _drawable(values),
                 0.38,
                 color=colour,
-                label=f"{name_score(key)}, mean {_text(overall[key])}",
+                label=f"{name_score(key)}, mean {_text(find_score(overall, key))}",
             )
             axes.bar_label(bars, [_text(value) for value in values], padding=3, fontsize=8)
-            if overall[key] is not None:
-                axes.axvline(overall[key], color=colour, linewidth=1, linestyle=":")
+            if (mean := find_score(overall, key)) is not None:
+                axes.axvline(mean, color=colour, linewidth=1, linestyle=":")
         sizes = [tissues[name]["num_tiles"] for name in names]
         axes.set_yticks(
             rows,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from histonuc.evaluation.comparison import comparison_blocks
+from histonuc.evaluation.records import Comparison, Difference, PairComparison
 from histonuc.files import replacing
 from histonuc.offline import load_matplotlib
 from histonuc.reporting.figures import OKABE_ITO, STYLE
@@ -15,14 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Rows = Mapping[str, Mapping[str, Any]]
+Rows = Mapping[str, Difference]
 """Rows of a table of compare.json by name."""
 
 _ALPHA = 0.05
 _DOTS_PER_INCH = 150
 
 
-def write_forest_plot(result: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_forest_plot(result: Comparison, folder: Path) -> list[Path]:
     """Draw a comparison as ``compare.svg`` and ``compare.png``.
 
     A dot is the difference to the first model, a line its 95 % interval. Filled dots have p < 0.05,
@@ -54,9 +55,11 @@ def write_forest_plot(result: Mapping[str, Any], folder: Path) -> list[Path]:
     return written
 
 
-def _panels(comparisons: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[str], list[Rows]]]:
+def _panels(
+    comparisons: Sequence[PairComparison],
+) -> dict[str, tuple[list[str], list[dict[str, Difference]]]]:
     """Names of the rows, and the rows of each comparison, by title; short tables go together."""
-    panels: dict[str, tuple[list[str], list[Any]]] = {}
+    panels: dict[str, tuple[list[str], list[dict[str, Difference]]]] = {}
     for number, comparison in enumerate(comparisons):
         for title, rows in comparison_blocks(comparison):
             panel = title if title.endswith("of tissue") else "all tiles, PQ of class"
@@ -75,8 +78,9 @@ def _draw_panel(axes: Axes, names: Sequence[str], series: Sequence[Rows]) -> Non
             if row is None or row["difference"] is None:
                 continue
             y = place + (number - (len(series) - 1) / 2) * step
-            sure = row.get("p_holm", row["p"]) < _ALPHA
-            if row["low"] is not None:
+            p = row.get("p_holm", row["p"])
+            sure = p is not None and p < _ALPHA
+            if row["low"] is not None and row["high"] is not None:
                 axes.hlines(y, row["low"], row["high"], color=colour, linewidth=1.4)
             axes.plot(
                 row["difference"],
@@ -93,7 +97,7 @@ def _draw_panel(axes: Axes, names: Sequence[str], series: Sequence[Rows]) -> Non
     axes.set_xlabel("difference to the first")
 
 
-def _legend(figure: Figure, comparisons: Sequence[Mapping[str, Any]]) -> None:
+def _legend(figure: Figure, comparisons: Sequence[PairComparison]) -> None:
     from matplotlib.lines import Line2D
 
     marks = [

@@ -10,6 +10,7 @@ from typing import Any
 
 from histonuc.evaluation import Panel, load_panels
 from histonuc.evaluation.folder import PANELS_FILE, SCORES_FILE, read_head, read_label_space
+from histonuc.evaluation.records import Crossval, Scores
 from histonuc.evaluation.rotations import CROSSVAL_FILE, read_summary
 from histonuc.files import read_json, reading
 from histonuc.taxonomy import LabelSpace
@@ -56,7 +57,7 @@ class ScoreSet:
     name: str
     path: Path
     run: str
-    scores: Mapping[str, Any]
+    scores: Scores
     label_space: LabelSpace
     panels: tuple[Panel, ...]
 
@@ -71,7 +72,7 @@ class RotationSet:
     """
 
     name: str
-    summary: Mapping[str, Any]
+    summary: Crossval
 
 
 def load_rotations(folders: Sequence[Path]) -> tuple[list[RotationSet], list[Path]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from histonuc.evaluation.glossary import REPORT_OVERALL, name_score
+from histonuc.evaluation.records import Calibration, Errors, ScoreTables, find_score
 from histonuc.reporting.figures import OKABE_ITO, draw_figure
 from histonuc.reporting.inputs import ScoreSet
 
@@ -25,37 +27,47 @@ _ERRORS = {
 }
 
 
-def headlines(scores: Mapping[str, Any]) -> list[tuple[str, float, tuple[float, float] | None]]:
+def headlines(scores: ScoreTables) -> list[tuple[str, float, tuple[float, float] | None]]:
     """Name, value and bootstrap interval of each overall score that there is."""
     overall, intervals = scores["overall"], scores["intervals"]
     return [
-        (name_score(key), overall[key], tuple(intervals[key]) if intervals.get(key) else None)
+        (name_score(key), value, tuple(intervals[key]) if intervals.get(key) else None)
         for key in REPORT_OVERALL
-        if overall.get(key) is not None
+        if (value := find_score(overall, key)) is not None
     ]
 
 
-def confusions(scores: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+@dataclass(frozen=True, kw_only=True)
+class ConfusionView:
+    """Nuclei by true (row) and predicted class (column), and their share of the row in percent."""
+
+    rows: list[str]
+    columns: list[str]
+    counts: list[list[int]]
+    row_percent: list[list[float]]
+
+
+def confusions(scores: ScoreTables) -> Iterator[tuple[str, ConfusionView]]:
     """Caption and matrix of nuclei paired by overlap and by centroid.
 
     Rows of classes without a nucleus, and of nuclei of unknown class, are there only if they count.
     """
     found = scores["confusion_nuclei"]
-    for key, caption in (
-        ("by_iou", "Paired by IoU > 0.5."),
-        ("by_centroid", "Paired by centroid."),
+    for matrix, caption in (
+        (found["by_iou"], "Paired by IoU > 0.5."),
+        (found["by_centroid"], "Paired by centroid."),
     ):
-        counts = np.array(found[key])
+        counts = np.array(matrix)
         rows, columns = counts.any(1), counts.any(0)
         kept = counts[rows][:, columns]
         yield (
             caption,
-            {
-                "rows": np.array(found["rows"])[rows].tolist(),
-                "columns": np.array(found["columns"])[columns].tolist(),
-                "counts": kept.tolist(),
-                "row_percent": (100 * kept / kept.sum(1, keepdims=True)).tolist(),
-            },
+            ConfusionView(
+                rows=np.array(found["rows"])[rows].tolist(),
+                columns=np.array(found["columns"])[columns].tolist(),
+                counts=kept.tolist(),
+                row_percent=(100 * kept / kept.sum(1, keepdims=True)).tolist(),
+            ),
         )
 
 
@@ -73,25 +85,26 @@ def draw_nuclei(score_set: ScoreSet) -> str:
 
 def _draw_thresholds(axes: Axes, score_set: ScoreSet) -> None:
     found, space = score_set.scores["thresholds"], score_set.label_space
+    levels = cast("list[float]", found["iou"])
     colours = dict(zip(space.classes, space.colours, strict=True))
     for name, rows in found.items():
-        if name == "iou" or all(value is None for value in rows["f1"]):
+        if isinstance(rows, list) or all(value is None for value in rows["f1"]):
             continue
         values = [np.nan if value is None else value for value in rows["f1"]]
         colour = "#000000" if name == "any" else tuple(c / 255 for c in colours[name])
-        axes.plot(found["iou"], values, "o-", markersize=3, color=colour, label=name)
+        axes.plot(levels, values, "o-", markersize=3, color=colour, label=name)
     axes.set_title("F1 by the overlap wanted", loc="left")
     axes.set_xlabel("IoU")
     axes.set_ylim(0, 1)
     _put_legend_below(axes)
 
 
-def _draw_errors(axes: Axes, errors: Mapping[str, Mapping[str, int]]) -> None:
+def _draw_errors(axes: Axes, errors: Errors) -> None:
     """Two bars, of the true and of the predicted nuclei, in shares of each."""
     labelled: set[str] = set()
-    for row, side in enumerate(("prediction", "truth")):
-        total, left = max(sum(errors[side].values()), 1), 0.0
-        for kind, count in errors[side].items():
+    for row, counts in enumerate((errors["prediction"], errors["truth"])):
+        total, left = max(sum(counts.values()), 1), 0.0
+        for kind, count in counts.items():
             share = count / total
             name = "missed or spurious" if kind in ("missed", "spurious") else kind
             label = None if name in labelled else name
@@ -109,12 +122,14 @@ def _draw_errors(axes: Axes, errors: Mapping[str, Mapping[str, int]]) -> None:
     _put_legend_below(axes)
 
 
-def _draw_calibration(axes: Axes, calibration: Mapping[str, Mapping[str, Any]]) -> None:
+def _draw_calibration(axes: Axes, calibration: Calibration) -> None:
     axes.plot([0, 1], [0, 1], ":", color="#888888", linewidth=1)
-    titles = {"class": "class probability", "score": "detection score"}
-    for (key, label), colour in zip(titles.items(), OKABE_ITO, strict=False):
-        found = calibration.get(key)
-        if not found or found["ece"] is None:
+    titled = (
+        ("class probability", calibration["class"]),
+        ("detection score", calibration["score"]),
+    )
+    for (label, found), colour in zip(titled, OKABE_ITO, strict=False):
+        if found["ece"] is None:
             continue
         points = [
             (confidence, accuracy, count)
@@ -144,7 +159,7 @@ def _put_legend_below(axes: Axes, num_columns: int = 2) -> None:
     axes.legend(fontsize=8, ncols=num_columns, loc="upper left", bbox_to_anchor=(0, -0.18))
 
 
-def error_rows(scores: Mapping[str, Any]) -> Sequence[tuple[str, int | None, int | None]]:
+def error_rows(scores: ScoreTables) -> Sequence[tuple[str, int | None, int | None]]:
     """Kind of error with its true and its predicted nuclei, None where a side has no such kind."""
     errors = scores["errors"]
     return [(kind, errors["truth"].get(kind), errors["prediction"].get(kind)) for kind in _ERRORS]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 from histonuc._version import __version__
 from histonuc.evaluation import Panel
 from histonuc.evaluation.glossary import CROSSVAL, REPORT_SUMMARY, name_score
-from histonuc.evaluation.rotations import SHOWN_BY, spread_text
+from histonuc.evaluation.records import find_score
+from histonuc.evaluation.rotations import SHOWN_BY, list_sections, spread_text
 from histonuc.extras import require
 from histonuc.files import reading, write_text
 from histonuc.reporting import figures, formatting
@@ -26,20 +26,22 @@ from histonuc.reporting.inputs import (
 from histonuc.reporting.nuclei import confusions, draw_nuclei, error_rows, headlines
 from histonuc.reporting.pictures import Picture, jpeg_uri, legend, outline_paths
 from histonuc.reporting.preview import preview_data
+from histonuc.reporting.views import (
+    ComparisonView,
+    PanelView,
+    RotationsView,
+    RotationTable,
+    RunView,
+    ScoresView,
+    SummaryRow,
+    SummaryTable,
+)
 from histonuc.schedules import CosineRestarts
 from histonuc.taxonomy import LabelSpace
 
 _TEMPLATE = "report.html.j2"
 
 _LOWER_IS_BETTER = {"bce"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PanelView:
-    """One row of pictures: image, truth, prediction."""
-
-    panel: Panel
-    pictures: tuple[Picture, Picture, Picture]
 
 
 def report(
@@ -77,7 +79,6 @@ def report(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
         summary=_summarise(loaded, score_sets),
-        summary_columns={key: name_score(key) for key in REPORT_SUMMARY},
         data=preview_data(Path(data)) if data is not None else None,
         runs=[_view_run(run) for run in loaded],
         score_sets=[_view_scores(index, item) for index, item in enumerate(score_sets)],
@@ -108,57 +109,72 @@ def _render(**context: Any) -> str:
     return environment.get_template(_TEMPLATE).render(**context)
 
 
-def _summarise(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> list[dict[str, Any]]:
+def _summarise(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> SummaryTable:
     """One row a score set, and one for each run that has no scores yet."""
     by_name = {run.name: run for run in runs}
-    rows = [_summary_row(item, by_name.get(item.run)) for item in score_sets]
+    rows = [_summarise_scores(item, by_name.get(item.run)) for item in score_sets]
     scored = {item.run for item in score_sets}
     rows += [
-        {"name": run.name, **_describe_run(run), "tiles": None, "nuclei": None, "values": {}}
+        SummaryRow(
+            name=run.name,
+            model=_name_model(run),
+            epochs=_count_epochs(run),
+            tiles=None,
+            nuclei=None,
+            values={},
+        )
         for run in runs
         if run.name not in scored
     ]
+    best: dict[str, float] = {}
     for key in REPORT_SUMMARY:
-        values = [row["values"].get(key) for row in rows]
-        numbers = [value for value in values if value is not None]
-        best = (min if key in _LOWER_IS_BETTER else max)(numbers) if len(numbers) > 1 else None
-        for row in rows:
-            row.setdefault("best", set())
-            if best is not None and row["values"].get(key) == best:
-                row["best"].add(key)
-    return rows
+        numbers = [value for row in rows if (value := row.values.get(key)) is not None]
+        if len(numbers) > 1:
+            best[key] = (min if key in _LOWER_IS_BETTER else max)(numbers)
+    return SummaryTable(
+        columns={key: name_score(key) for key in REPORT_SUMMARY},
+        rows=rows,
+        best=[
+            frozenset(key for key, value in best.items() if row.values.get(key) == value)
+            for row in rows
+        ],
+    )
 
 
-def _summary_row(item: ScoreSet, run: Run | None) -> dict[str, Any]:
+def _summarise_scores(item: ScoreSet, run: Run | None) -> SummaryRow:
     model = item.scores["model"]
-    facts = _describe_run(run) if run is not None else {}
-    trunk = facts.get("model") or " × ".join(
+    trunk = (_name_model(run) if run is not None else "") or " × ".join(
         str(model[key]) for key in ("trunk", "representation") if model.get(key)
     )
-    return {
-        "name": item.name,
-        "model": trunk or model.get("name", ""),
-        "epochs": facts.get("epochs"),
-        "tiles": item.scores["num_tiles"],
-        "nuclei": item.scores["num_nuclei"],
-        "values": {key: item.scores["overall"][key] for key in REPORT_SUMMARY},
-    }
+    return SummaryRow(
+        name=item.name,
+        model=trunk or model.get("name", ""),
+        epochs=None if run is None else _count_epochs(run),
+        tiles=item.scores["num_tiles"],
+        nuclei=item.scores["num_nuclei"],
+        values={key: find_score(item.scores["overall"], key) for key in REPORT_SUMMARY},
+    )
 
 
-def _describe_run(run: Run) -> dict[str, Any]:
-    names = [str(run.config[key]) for key in ("trunk", "representation") if key in run.config]
+def _name_model(run: Run) -> str:
+    return " × ".join(
+        str(run.config[key]) for key in ("trunk", "representation") if key in run.config
+    )
+
+
+def _count_epochs(run: Run) -> str:
     last = run.epochs[-1] if run.epochs else {}
-    return {"model": " × ".join(names), "epochs": f"{last.get('epoch', 0):g}"}
+    return f"{last.get('epoch', 0):g}"
 
 
-def _view_run(run: Run) -> dict[str, Any]:
-    return {
-        "name": run.name,
-        "path": str(run.path),
-        "curves": _draw_curves(run),
-        "config": formatting.list_facts(run.config),
-        "environment": formatting.list_facts(run.environment),
-    }
+def _view_run(run: Run) -> RunView:
+    return RunView(
+        name=run.name,
+        path=str(run.path),
+        curves=_draw_curves(run),
+        config=formatting.list_facts(run.config),
+        environment=formatting.list_facts(run.environment),
+    )
 
 
 def _draw_curves(run: Run) -> str:
@@ -191,27 +207,27 @@ def _closed_form(run: Run) -> Callable[[int], float] | None:
     return schedule.at
 
 
-def _view_scores(index: int, item: ScoreSet) -> dict[str, Any]:
+def _view_scores(index: int, item: ScoreSet) -> ScoresView:
     scores, space = item.scores, item.label_space
     has_classes = scores["no_classes"] is None
     panels = sorted(item.panels, key=lambda panel: _panel_order(panel))
     unknown = any((panel.truth_types[1:] == 0).any() for panel in panels)
-    return {
-        "name": item.name,
-        "anchor": f"scores-{index}",
-        "scores": scores,
-        "model": formatting.list_facts(scores["model"]),
-        "data": formatting.list_facts(scores["data"]),
-        "classes": [(name, f"rgb{space.colours[j]}") for j, name in enumerate(space.classes)],
-        "class_bars": figures.draw_class_bars(item) if has_classes else "",
-        "tissue_bars": figures.draw_tissue_bars(item),
-        "headlines": headlines(scores),
-        "nuclei_figure": draw_nuclei(item),
-        "confusions": list(confusions(scores)) if has_classes else [],
-        "errors": error_rows(scores),
-        "panels": [_view_panel(f"p{index}-{row}", p, space) for row, p in enumerate(panels)],
-        "legend": list(legend(space, unknown=unknown or not has_classes)),
-    }
+    return ScoresView(
+        name=item.name,
+        anchor=f"scores-{index}",
+        scores=scores,
+        model=formatting.list_facts(scores["model"]),
+        data=formatting.list_facts(scores["data"]),
+        classes=[(name, f"rgb{space.colours[j]}") for j, name in enumerate(space.classes)],
+        class_bars=figures.draw_class_bars(item) if has_classes else "",
+        tissue_bars=figures.draw_tissue_bars(item),
+        headlines=headlines(scores),
+        nuclei_figure=draw_nuclei(item),
+        confusions=list(confusions(scores)) if has_classes else [],
+        errors=error_rows(scores),
+        panels=[_view_panel(f"p{index}-{row}", p, space) for row, p in enumerate(panels)],
+        legend=list(legend(space, unknown=unknown or not has_classes)),
+    )
 
 
 def _panel_order(panel: Panel) -> tuple[int, float, str]:
@@ -248,7 +264,7 @@ def _view_panel(identity: str, panel: Panel, space: LabelSpace) -> PanelView:
     )
 
 
-def _compare(score_sets: Sequence[ScoreSet]) -> dict[str, Any] | None:
+def _compare(score_sets: Sequence[ScoreSet]) -> ComparisonView | None:
     """PQ of every class for all score sets of the same classes."""
     classed = [item for item in score_sets if item.scores["no_classes"] is None]
     if len(classed) < 2:
@@ -257,31 +273,31 @@ def _compare(score_sets: Sequence[ScoreSet]) -> dict[str, Any] | None:
     classed = [item for item in classed if item.label_space.classes == classes]
     if len(classed) < 2:
         return None
-    return {"classes": classes, "bars": figures.draw_comparison_bars(classed)}
+    return ComparisonView(bars=figures.draw_comparison_bars(classed))
 
 
-def _view_rotations(item: RotationSet) -> dict[str, Any]:
+def _view_rotations(item: RotationSet) -> RotationsView:
     """Mean ± standard deviation of the scores that `histonuc crossval` prints."""
     summary = item.summary
-    tables = [
-        {
-            "title": title,
-            "names": [name_score(name) for name in names],
-            "rows": [
+    overall = [spread_text(summary["overall"][name]) for name in CROSSVAL]
+    names = [name_score(name) for name in CROSSVAL]
+    tables = [RotationTable(title="", names=names, rows=[("all tiles", overall)])]
+    tables += [
+        RotationTable(
+            title=title,
+            names=[name_score(name) for name in names],
+            rows=[
                 (key or "unknown", [spread_text(row[name]) for name in names])
-                for key, row in summary[section].items()
+                for key, row in list_sections(summary)[section].items()
             ],
-        }
+        )
         for title, section, names in SHOWN_BY
         if not (section == "per_class" and summary["no_classes"])
     ]
-    overall = [spread_text(summary["overall"][name]) for name in CROSSVAL]
-    names = [name_score(name) for name in CROSSVAL]
-    tables.insert(0, {"title": "", "names": names, "rows": [("all tiles", overall)]})
-    return {
-        "name": item.name,
-        "rotations": [
+    return RotationsView(
+        name=item.name,
+        rotations=[
             f"{row['train']}/{row['validate']}/{row['test']}" for row in summary["rotations"]
         ],
-        "tables": tables,
-    }
+        tables=tables,
+    )

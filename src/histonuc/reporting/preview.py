@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +18,34 @@ _FEW_NUCLEI = 8
 
 
 @dataclass(frozen=True, kw_only=True)
+class TissueRow:
+    """What a store holds of one tissue.
+
+    Attributes:
+        name: of the tissue.
+        tiles: number of tiles.
+        per_fold: number of tiles of each fold.
+        nuclei: number of nuclei.
+        counts: number of nuclei of each class.
+        unknown: number of nuclei of unknown class.
+    """
+
+    name: str
+    tiles: int
+    per_fold: list[int]
+    nuclei: int
+    counts: list[int]
+    unknown: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataPreview:
     """What the report says of a store.
 
     Attributes:
         path: the store.
         classes: names of the columns of class counts.
-        rows: one dict a tissue: name, tiles, nuclei, unknown, counts, and the tiles of each fold.
+        rows: one a tissue.
         total: the sums of `rows`.
         folds: their numbers.
         pictures: (tissue, name, picture) of one or more tiles a tissue.
@@ -34,8 +54,8 @@ class DataPreview:
 
     path: str
     classes: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    total: dict[str, Any]
+    rows: list[TissueRow]
+    total: TissueRow
     folds: list[int]
     pictures: list[tuple[str, str, Picture]]
     legend: list[tuple[str, str]]
@@ -61,7 +81,7 @@ def preview_data(path: Path) -> DataPreview:
         for name in sorted(set(tissues.tolist()))
     ]
     total = _row("all", np.ones(len(tiles), bool), nuclei, by_class, folds, store.folds)
-    pictures = _draw(store, tissues, nuclei, names=[row["name"] for row in rows])
+    pictures = _draw(store, tissues, nuclei, names=[row.name for row in rows])
     return DataPreview(
         path=str(path),
         classes=store.label_space.classes,
@@ -69,7 +89,7 @@ def preview_data(path: Path) -> DataPreview:
         total=total,
         folds=store.folds,
         pictures=pictures,
-        legend=list(legend(store.label_space, unknown=total["unknown"] > 0)),
+        legend=list(legend(store.label_space, unknown=total.unknown > 0)),
     )
 
 
@@ -80,16 +100,16 @@ def _row(
     by_class: NDArray[np.int64],
     folds: NDArray[np.int64],
     fold_numbers: list[int],
-) -> dict[str, Any]:
+) -> TissueRow:
     counts = by_class[chosen].sum(0)
-    return {
-        "name": name,
-        "tiles": int(chosen.sum()),
-        "per_fold": [int((folds[chosen] == fold).sum()) for fold in fold_numbers],
-        "nuclei": int(nuclei[chosen].sum()),
-        "counts": counts.tolist(),
-        "unknown": int(nuclei[chosen].sum() - counts.sum()),
-    }
+    return TissueRow(
+        name=name,
+        tiles=int(chosen.sum()),
+        per_fold=[int((folds[chosen] == fold).sum()) for fold in fold_numbers],
+        nuclei=int(nuclei[chosen].sum()),
+        counts=counts.tolist(),
+        unknown=int(nuclei[chosen].sum() - counts.sum()),
+    )
 
 
 def _draw(

@@ -17,6 +17,7 @@ import yaml
 from histonuc.data.store import Store
 from histonuc.evaluation import TileSelection, score_lines, score_model
 from histonuc.evaluation.folder import SCORES_FILE, read_head
+from histonuc.evaluation.records import Crossval, Scores
 from histonuc.evaluation.rotations import (
     OFFICIAL,
     SCORES_FOLDER,
@@ -41,7 +42,7 @@ _ALL_ALIKE = ("epochs", "minutes", "early_stop_epochs", "validate_every")
 _ROTATED = ("folds", "val_folds")
 
 
-def crossval(config: TrainConfig, *, symmetric: bool = False) -> dict[str, Any]:
+def crossval(config: TrainConfig, *, symmetric: bool = False) -> Crossval:
     """Train and test one network on each rotation.
 
     Args:
@@ -74,7 +75,7 @@ def crossval(config: TrainConfig, *, symmetric: bool = False) -> dict[str, Any]:
     for number, rotation in enumerate(rotations, 1):
         log.info("%s (%d of %d)", rotation.folder, number, len(rotations))
         scores.append(_rotate(config, rotation))
-    summary = {
+    summary: Crossval = {
         "format": 1,
         "scheme": "symmetric" if symmetric else "official",
         **summarise_rotations(rotations, scores),
@@ -83,7 +84,7 @@ def crossval(config: TrainConfig, *, symmetric: bool = False) -> dict[str, Any]:
     return write_summary(summary, config.out)
 
 
-def _rotate(config: TrainConfig, rotation: Rotation) -> dict[str, Any]:
+def _rotate(config: TrainConfig, rotation: Rotation) -> Scores:
     """Scores of one rotation: read back, or made by finishing its training and testing it."""
     run = config.out / rotation.folder
     file = run / SCORES_FOLDER / SCORES_FILE
