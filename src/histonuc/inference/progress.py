@@ -116,21 +116,6 @@ class Tally:
             if result.flag:
                 self.flagged.append(FlaggedRegion(box_xyxy=result.tile.core, flag=result.flag))
 
-    def list_damage(self, num_tiles: int) -> Iterator[str]:
-        """What could not be read, and what is unlike H&E where it is more than a corner.
-
-        Args:
-            num_tiles: number of tiles of the slide that were to be analysed.
-        """
-        if self.skipped:
-            yield (
-                f"{len(self.skipped)} of {num_tiles} regions could not be read and were "
-                "skipped: their places are in summary.json under skipped_regions"
-            )
-        for flag, count in Counter(region.flag for region in self.flagged).items():
-            if count > MANY_FLAGGED * num_tiles:
-                yield f"{count} of {num_tiles} regions are {REASONS[flag]}"
-
     def __len__(self) -> int:
         return sum(map(len, self._class_index))
 
