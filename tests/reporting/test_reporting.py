@@ -27,6 +27,7 @@ from histonuc.inspection import describe
 from histonuc.reporting import figures, page, report
 from histonuc.reporting.inputs import load_runs, load_score_sets
 from histonuc.reporting.pictures import class_colour, outline_paths
+from histonuc.reporting.summary import summarise_runs
 from histonuc.representations.semantic import Semantic
 from histonuc.schedules import CosineRestarts
 from histonuc.taxonomy import PANNUKE
@@ -248,7 +249,7 @@ def test_the_best_of_each_column_is_marked_and_bce_is_best_when_low(
     folders: tuple[Path, list[Path]],
 ) -> None:
     runs = load_runs(folders[1])
-    table = page._summarise(runs, load_score_sets(runs, ()))
+    table = summarise_runs(runs, load_score_sets(runs, ()))
     by_bce = sorted(range(len(table.rows)), key=lambda index: table.rows[index].values["bce"])
     assert "bce" in table.best[by_bce[0]]
     assert "bce" not in table.best[by_bce[1]]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc._version import __version__
+from histonuc.evaluation.compare_records import AdjustedP, Comparison, Difference, PairComparison
 from histonuc.evaluation.glossary import COMPARE, name_score
 from histonuc.evaluation.model_scores import (
     CLASS_PREFIX,
@@ -24,7 +25,6 @@ from histonuc.evaluation.paired import (
     compare_paired,
     holm,
 )
-from histonuc.evaluation.records import AdjustedP, Comparison, Difference, PairComparison
 from histonuc.evaluation.table_files import Column, Table, Value
 from histonuc.metrics.bootstrap import LEVEL
 

@@ -1,4 +1,4 @@
-"""The fields of scores.json, compare.json and crossval.json, by name.
+"""The fields of scores.json, by name.
 
 None stands for a score that is not defined. What each score is, the glossary says.
 """
@@ -6,7 +6,7 @@ None stands for a score that is not defined. What each score is, the glossary sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 
 
 class Errors(TypedDict):
@@ -238,88 +238,6 @@ class Scores(ScoreTables):
     model: dict[str, Any]
     data: DataFacts
     files_sha256: dict[str, str]
-
-
-class AdjustedP(TypedDict):
-    """The p that is adjusted for its family, where there is one."""
-
-    p_holm: NotRequired[float | None]
-
-
-class Difference(AdjustedP):
-    """One score of two models in one group of tiles: second minus first, with its interval."""
-
-    first: float | None
-    second: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    num_images: int
-    num_one_sided: int
-
-
-class PairComparison(TypedDict):
-    """One model compared with the first: differences by score, by class, by tissue and score."""
-
-    first: str
-    second: str
-    not_compared: list[str]
-    overall: dict[str, Difference]
-    per_class: dict[str, Difference]
-    per_tissue: dict[str, dict[str, Difference]]
-
-
-class Comparison(TypedDict):
-    """The content of compare.json."""
-
-    format: int
-    versions: dict[str, str]
-    num_tiles: int
-    num_tissues: int
-    num_tissues_of_one_tile: int
-    num_resamples: int
-    confidence: float
-    seed: int
-    comparisons: list[PairComparison]
-    conventions: dict[str, str]
-
-
-class Spread(TypedDict):
-    """One score of several rotations: mean, sample standard deviation, and the values."""
-
-    mean: float | None
-    sd: float | None
-    values: list[float | None]
-
-
-class RotationFacts(TypedDict):
-    """The folds of one rotation, and the name of its run folder."""
-
-    train: int
-    validate: int
-    test: int
-    folder: str
-
-
-class RotationTables(TypedDict):
-    """Spreads shaped as in scores.json; a row holds tables of them beside its own scores."""
-
-    rotations: list[RotationFacts]
-    label_space: dict[str, object]
-    no_classes: str | None
-    overall: dict[str, Spread]
-    per_class: dict[str, dict[str, Any]]
-    per_tissue: dict[str, dict[str, Any]]
-    per_source: dict[str, dict[str, Any]]
-    conventions: dict[str, str]
-
-
-class Crossval(RotationTables):
-    """The content of crossval.json."""
-
-    format: int
-    scheme: str
 
 
 def find_score(row: Mapping[str, object], name: str) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, cast
 
+from histonuc.evaluation.crossval_records import Crossval, RotationTables, Spread
 from histonuc.evaluation.glossary import (
     CROSSVAL,
     CROSSVAL_CLASS,
@@ -15,7 +16,7 @@ from histonuc.evaluation.glossary import (
     SCORES,
     name_score,
 )
-from histonuc.evaluation.records import Crossval, RotationTables, Scores, Spread
+from histonuc.evaluation.records import Scores
 from histonuc.evaluation.table_files import Column, Table
 from histonuc.files import check_seal, read_json, seal, write_json
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 from histonuc.taxonomy import LabelSpace
 
@@ -27,18 +27,39 @@ LARGEST_PX = 2**20
 """No slide is wider or higher, in pixels: a larger size is damage, and would fill the memory."""
 
 
-def to_facts(label_space: LabelSpace, mpp: float) -> dict[str, Any]:
+class SlideFacts(TypedDict, total=False):
+    """What a file says of the slide and of the run, as far as it is known."""
+
+    source: str
+    image_size: Sequence[int]
+    mpp_xy: Sequence[float]
+    bounds_xyxy: Sequence[int]
+    model: str
+    model_sha256: str
+    version: str
+    feature_names: Sequence[str]
+    origin_px: Sequence[int]
+
+
+class Facts(SlideFacts):
+    """The same with what is always there; mpp is None where it is unknown."""
+
+    label_space: dict[str, object]
+    mpp: float | None
+
+
+def to_facts(label_space: LabelSpace, mpp: float) -> Facts:
     """Label space and microns per level-0 pixel; an unknown mpp (NaN) is None."""
     return {"label_space": label_space.to_dict(), "mpp": None if math.isnan(mpp) else mpp}
 
 
-def from_facts(facts: Mapping[str, Any]) -> tuple[LabelSpace, float]:
+def from_facts(facts: Facts) -> tuple[LabelSpace, float]:
     """Inverse of `to_facts`."""
     mpp = facts["mpp"]
     return LabelSpace.from_dict(facts["label_space"]), float("nan") if mpp is None else float(mpp)
 
 
-def schema_facts(schema: pa.Schema) -> dict[str, Any]:
+def schema_facts(schema: pa.Schema) -> Facts:
     """The facts in the schema metadata of a table of nuclei.
 
     Raises:
@@ -50,7 +71,7 @@ def schema_facts(schema: pa.Schema) -> dict[str, Any]:
     return check_facts(json.loads(metadata[METADATA_KEY]))
 
 
-def check_facts(facts: Any) -> dict[str, Any]:
+def check_facts(facts: Any) -> Facts:
     """The same facts.
 
     Raises:
@@ -76,11 +97,12 @@ def check_facts(facts: Any) -> dict[str, Any]:
         )
     if not isinstance(facts.get("source", ""), str):
         raise ValueError(f"expected the name of a slide in source, got {_shown(facts['source'])}")
-    from_facts(facts)
-    return facts
+    checked = cast(Facts, facts)
+    from_facts(checked)
+    return checked
 
 
-def mpp_xy(facts: Mapping[str, Any]) -> tuple[float, float]:
+def mpp_xy(facts: Facts) -> tuple[float, float]:
     """Microns per level-0 pixel along x and y: ``mpp`` where nothing else is known, or NaN."""
     mpp = float("nan") if facts["mpp"] is None else facts["mpp"]
     x, y = facts.get("mpp_xy", (mpp, mpp))

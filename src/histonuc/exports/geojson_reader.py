@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.facts import check_facts
+from histonuc.exports.facts import Facts, SlideFacts, check_facts
 from histonuc.exports.measurements import (
     AREA_PX,
     CENTROID_PX,
@@ -75,7 +75,7 @@ def read_geojson(
             facts, features = _head_and_features(stream)
             space = choose_space(label_space, facts, path)
             known = written_names(known_classes(space, facts, class_map))
-            shift = np.array(origin or (facts or {}).get("origin_px", (0, 0)), np.float64)
+            shift = np.array(origin or (facts or SlideFacts()).get("origin_px", (0, 0)), np.float64)
             outlines = [_read_feature(feature, space, known, shift) for feature in features]
         return to_nuclei(
             outlines,
@@ -83,7 +83,7 @@ def read_geojson(
             class_map=class_map,
             mpp=choose_mpp(mpp, facts),
             origin=path.name,
-            feature_names=(facts or {}).get("feature_names", ()),
+            feature_names=(facts or SlideFacts()).get("feature_names", ()),
         )
 
 
@@ -110,7 +110,7 @@ def _open_text(path: Path) -> Iterator[IO[str]]:
 
 def _head_and_features(
     stream: IO[str],
-) -> tuple[dict[str, Any] | None, Iterator[dict[str, Any]]]:
+) -> tuple[Facts | None, Iterator[dict[str, Any]]]:
     """What histonuc says before the features, if it wrote the file, and the features."""
     text = stream.read(_CHUNK)
     if text.lstrip().startswith("["):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.facts import from_facts
+from histonuc.exports.facts import Facts, from_facts
 from histonuc.exports.rings import make_clockwise, make_simple, open_ring, ring_moments
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import LabelSpace
@@ -147,7 +147,7 @@ def to_class_name(value: Any) -> str:
 
 
 def known_classes(
-    space: LabelSpace, facts: Mapping[str, Any] | None, class_map: Mapping[str, str] | None
+    space: LabelSpace, facts: Facts | None, class_map: Mapping[str, str] | None
 ) -> set[str]:
     """Classes whose probabilities a file may hold: those wanted, the file's own and those mapped.
 
@@ -160,9 +160,7 @@ def known_classes(
     return {*space.classes, *written, *(class_map or ())}
 
 
-def choose_space(
-    given: LabelSpace | None, facts: Mapping[str, Any] | None, path: Path
-) -> LabelSpace:
+def choose_space(given: LabelSpace | None, facts: Facts | None, path: Path) -> LabelSpace:
     """The label space given, else the one that histonuc wrote into the file.
 
     Raises:
@@ -178,7 +176,7 @@ def choose_space(
     return from_facts(facts)[0]
 
 
-def choose_mpp(given: float | None, facts: Mapping[str, Any] | None) -> float:
+def choose_mpp(given: float | None, facts: Facts | None) -> float:
     """The mpp given, else the file's own, else NaN."""
     if given is not None:
         return given

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.facts import from_facts, mpp_xy, schema_facts, to_facts
+from histonuc.exports.facts import Facts, SlideFacts, from_facts, mpp_xy, schema_facts, to_facts
 from histonuc.exports.table import feature_names, from_table, plain_table, text_names
 from histonuc.files import reading
 from histonuc.nuclei import Nuclei
@@ -61,7 +61,7 @@ class Source:
     mpp: float
     extra_names: tuple[str, ...]
     text_names: tuple[str, ...]
-    facts: dict[str, Any]
+    facts: Facts
     read: Callable[[int], Iterator[Batch]]
 
     def batches(self, rows: int = BATCH) -> Iterator[Batch]:
@@ -76,7 +76,7 @@ class Source:
             extra=np.zeros((0, len(self.extra_names))),
         )
 
-    def with_facts(self, facts: Mapping[str, Any]) -> Source:
+    def with_facts(self, facts: SlideFacts) -> Source:
         """The same nuclei of a result that says more of itself."""
         return replace(self, facts={**facts, **self.facts})
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.facts import METADATA_KEY, from_facts, mpp_xy, schema_facts, to_facts
+from histonuc.exports.facts import (
+    METADATA_KEY,
+    Facts,
+    SlideFacts,
+    from_facts,
+    mpp_xy,
+    schema_facts,
+    to_facts,
+)
 from histonuc.exports.wkb import GEO_KEY, GEOMETRY, geo_metadata, wkb_column, wkb_polygons
 from histonuc.files import reading, replacing
 from histonuc.nuclei import Nuclei
@@ -32,9 +40,7 @@ _NUMBERS = ("id", "class_index", "score", "x", "y", "x_um", "y_um", *BOX, "area_
 _TEXTS = ("slide", "class")
 
 
-def to_table(
-    nuclei: Nuclei, metadata: Mapping[str, Any] | None = None, *, first_id: int = 1
-) -> pa.Table:
+def to_table(nuclei: Nuclei, metadata: SlideFacts | None = None, *, first_id: int = 1) -> pa.Table:
     """One row a nucleus; ``docs/reference/columns.md`` describes the columns.
 
     Args:
@@ -42,13 +48,13 @@ def to_table(
         metadata: JSON-able facts for the schema (name of the slide, image size, model, version).
         first_id: of the first row.
     """
-    facts = dict(metadata or {}) | to_facts(nuclei.label_space, nuclei.mpp)
+    facts: Facts = {**(metadata or SlideFacts()), **to_facts(nuclei.label_space, nuclei.mpp)}
     ids = np.arange(first_id, first_id + len(nuclei), dtype=np.uint32)
     table = plain_table(nuclei, ids, facts).append_column(GEOMETRY, wkb_column(nuclei))
     return table.replace_schema_metadata({METADATA_KEY: json.dumps(facts), GEO_KEY: geo_metadata()})
 
 
-def plain_table(nuclei: Nuclei, ids: NDArray[np.uint32], facts: Mapping[str, Any]) -> pa.Table:
+def plain_table(nuclei: Nuclei, ids: NDArray[np.uint32], facts: Facts) -> pa.Table:
     """The columns of `to_table` but the outlines.
 
     Args:
@@ -147,7 +153,7 @@ def read_texts(table: pa.Table, names: Sequence[str]) -> dict[str, NDArray[np.st
     }
 
 
-def write_table(nuclei: Nuclei, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+def write_table(nuclei: Nuclei, path: Path, metadata: SlideFacts | None = None) -> None:
     """Write Parquet; the file appears whole or not at all."""
     import pyarrow.parquet as pq
 
@@ -166,7 +172,7 @@ def _encoding(schema: pa.Schema) -> dict[str, Any]:
 
 @contextmanager
 def open_table(
-    path: Path, empty: Nuclei, metadata: Mapping[str, Any] | None = None
+    path: Path, empty: Nuclei, metadata: SlideFacts | None = None
 ) -> Iterator[Callable[[Nuclei], None]]:
     """A function that appends nuclei to a table; the file appears when the block ends well.
 

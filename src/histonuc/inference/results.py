@@ -22,7 +22,7 @@ import numpy as np
 
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.cohort import write_regions
-from histonuc.exports.facts import Frame
+from histonuc.exports.facts import Frame, SlideFacts
 from histonuc.exports.geojson import open_geojson, write_geojson
 from histonuc.exports.source import open_source, split_batches
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, write_summary
@@ -137,7 +137,7 @@ class ResultFolder:
     def open_outputs(
         self,
         empty: Nuclei,
-        facts: Mapping[str, Any],
+        facts: SlideFacts,
         *,
         geojson: bool,
         frame: Frame = "qupath",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histonuc._version import __version__, library_versions
+from histonuc.exports.facts import SlideFacts
 from histonuc.exports.summary import SlideResult
 from histonuc.inference.cluster import analyse_on_cluster
 from histonuc.inference.drawn import RegionTally
@@ -158,7 +159,7 @@ def _open(source: Path, options: PredictOptions) -> Slide:
     return open_slide(source, scene=options.scene, icc=options.icc)
 
 
-def _table_facts(slide: Slide, source: Path, plan: Plan, model: Model) -> dict[str, Any]:
+def _table_facts(slide: Slide, source: Path, plan: Plan, model: Model) -> SlideFacts:
     """What the table of nuclei says of itself."""
     return {
         "source": readable(source.name),

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histonuc.evaluation.compare_records import Comparison, Difference, PairComparison
 from histonuc.evaluation.comparison import comparison_blocks
-from histonuc.evaluation.records import Comparison, Difference, PairComparison
 from histonuc.files import replacing
 from histonuc.offline import load_matplotlib
 from histonuc.reporting.figures import OKABE_ITO, STYLE

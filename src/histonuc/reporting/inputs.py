@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.evaluation import Panel, load_panels
+from histonuc.evaluation.crossval_records import Crossval
 from histonuc.evaluation.folder import PANELS_FILE, SCORES_FILE, read_head, read_label_space
-from histonuc.evaluation.records import Crossval, Scores
+from histonuc.evaluation.records import Scores
 from histonuc.evaluation.rotations import CROSSVAL_FILE, read_summary
 from histonuc.files import read_json, reading
 from histonuc.taxonomy import LabelSpace

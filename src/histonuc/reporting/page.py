@@ -9,8 +9,7 @@ from typing import Any
 
 from histonuc._version import __version__
 from histonuc.evaluation import Panel
-from histonuc.evaluation.glossary import CROSSVAL, REPORT_SUMMARY, name_score
-from histonuc.evaluation.records import find_score
+from histonuc.evaluation.glossary import CROSSVAL, name_score
 from histonuc.evaluation.rotations import SHOWN_BY, list_sections, spread_text
 from histonuc.extras import require
 from histonuc.files import reading, write_text
@@ -26,6 +25,7 @@ from histonuc.reporting.inputs import (
 from histonuc.reporting.nuclei import confusions, draw_nuclei, error_rows, headlines
 from histonuc.reporting.pictures import Picture, jpeg_uri, legend, outline_paths
 from histonuc.reporting.preview import preview_data
+from histonuc.reporting.summary import summarise_runs
 from histonuc.reporting.views import (
     ComparisonView,
     PanelView,
@@ -33,15 +33,11 @@ from histonuc.reporting.views import (
     RotationTable,
     RunView,
     ScoresView,
-    SummaryRow,
-    SummaryTable,
 )
 from histonuc.schedules import CosineRestarts
 from histonuc.taxonomy import LabelSpace
 
 _TEMPLATE = "report.html.j2"
-
-_LOWER_IS_BETTER = {"bce"}
 
 
 def report(
@@ -78,7 +74,7 @@ def report(
         title=", ".join(run.name for run in loaded) or "scores",
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,
-        summary=_summarise(loaded, score_sets),
+        summary=summarise_runs(loaded, score_sets),
         data=preview_data(Path(data)) if data is not None else None,
         runs=[_view_run(run) for run in loaded],
         score_sets=[_view_scores(index, item) for index, item in enumerate(score_sets)],
@@ -107,64 +103,6 @@ def _render(**context: Any) -> str:
         "heat": formatting.choose_heat,
     }
     return environment.get_template(_TEMPLATE).render(**context)
-
-
-def _summarise(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> SummaryTable:
-    """One row a score set, and one for each run that has no scores yet."""
-    by_name = {run.name: run for run in runs}
-    rows = [_summarise_scores(item, by_name.get(item.run)) for item in score_sets]
-    scored = {item.run for item in score_sets}
-    rows += [
-        SummaryRow(
-            name=run.name,
-            model=_name_model(run),
-            epochs=_count_epochs(run),
-            tiles=None,
-            nuclei=None,
-            values={},
-        )
-        for run in runs
-        if run.name not in scored
-    ]
-    best: dict[str, float] = {}
-    for key in REPORT_SUMMARY:
-        numbers = [value for row in rows if (value := row.values.get(key)) is not None]
-        if len(numbers) > 1:
-            best[key] = (min if key in _LOWER_IS_BETTER else max)(numbers)
-    return SummaryTable(
-        columns={key: name_score(key) for key in REPORT_SUMMARY},
-        rows=rows,
-        best=[
-            frozenset(key for key, value in best.items() if row.values.get(key) == value)
-            for row in rows
-        ],
-    )
-
-
-def _summarise_scores(item: ScoreSet, run: Run | None) -> SummaryRow:
-    model = item.scores["model"]
-    trunk = (_name_model(run) if run is not None else "") or " × ".join(
-        str(model[key]) for key in ("trunk", "representation") if model.get(key)
-    )
-    return SummaryRow(
-        name=item.name,
-        model=trunk or model.get("name", ""),
-        epochs=None if run is None else _count_epochs(run),
-        tiles=item.scores["num_tiles"],
-        nuclei=item.scores["num_nuclei"],
-        values={key: find_score(item.scores["overall"], key) for key in REPORT_SUMMARY},
-    )
-
-
-def _name_model(run: Run) -> str:
-    return " × ".join(
-        str(run.config[key]) for key in ("trunk", "representation") if key in run.config
-    )
-
-
-def _count_epochs(run: Run) -> str:
-    last = run.epochs[-1] if run.epochs else {}
-    return f"{last.get('epoch', 0):g}"
 
 
 def _view_run(run: Run) -> RunView:

@@ -16,8 +16,9 @@ import yaml
 
 from histonuc.data.store import Store
 from histonuc.evaluation import TileSelection, score_lines, score_model
+from histonuc.evaluation.crossval_records import Crossval
 from histonuc.evaluation.folder import SCORES_FILE, read_head
-from histonuc.evaluation.records import Crossval, Scores
+from histonuc.evaluation.records import Scores
 from histonuc.evaluation.rotations import (
     OFFICIAL,
     SCORES_FOLDER,
