@@ -205,8 +205,8 @@ class StoreWriter:
         self._flush_overlaps()
         self._overlap_file.close()
         self._write_table("tiles", self._tiles, TILE_COLUMNS)
-        self._write_table("nuclei", _joined(self._nuclei), NUCLEUS_COLUMNS)
-        self._write_table("points", _joined(self._points), POINT_COLUMNS)
+        self._write_table("nuclei", _join_columns(self._nuclei), NUCLEUS_COLUMNS)
+        self._write_table("points", _join_columns(self._points), POINT_COLUMNS)
         tables = sorted(self._temporary.glob("*.parquet"))
         description = {
             "format": FORMAT,
@@ -229,7 +229,9 @@ class StoreWriter:
         pq.write_table(make_table(columns, schema), self._temporary / f"{name}.parquet")
 
 
-def _joined(columns: Mapping[str, list[NDArray[Any]]]) -> dict[str, Any]:
+def _join_columns(
+    columns: Mapping[str, list[NDArray[Any]]],
+) -> dict[str, NDArray[Any] | tuple[()]]:
     return {name: np.concatenate(parts) if parts else () for name, parts in columns.items()}
 
 

@@ -159,15 +159,21 @@ def write_table(nuclei: Nuclei, path: Path, metadata: SlideFacts | None = None) 
 
     table = to_table(nuclei, metadata)
     with replacing(path) as partial:
-        pq.write_table(table, partial, row_group_size=ROWS, **_encoding(table.schema))
+        pq.write_table(
+            table,
+            partial,
+            row_group_size=ROWS,
+            **_ENCODING,
+            use_dictionary=_list_repeated(table.schema),
+        )
 
 
-def _encoding(schema: pa.Schema) -> dict[str, Any]:
-    """Options of the Parquet writer: values that occur again and again are written once.
+def _list_repeated(schema: pa.Schema) -> list[str]:
+    """Names of the columns whose values occur again and again, and are written once.
 
     Dictionaries of measurements hold each value once: twice the time, and larger files.
     """
-    return _ENCODING | {"use_dictionary": [*_TEXTS, *text_names(schema)]}
+    return [*_TEXTS, *text_names(schema)]
 
 
 @contextmanager
@@ -189,7 +195,9 @@ def open_table(
     schema = to_table(empty, metadata).schema
     with (
         replacing(path) as partial,
-        pq.ParquetWriter(partial, schema, **_encoding(schema)) as writer,
+        pq.ParquetWriter(
+            partial, schema, **_ENCODING, use_dictionary=_list_repeated(schema)
+        ) as writer,
     ):
 
         def append(nuclei: Nuclei) -> None:

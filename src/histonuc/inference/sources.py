@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from histonuc.exports.cohort import COHORT_CSV, COHORT_PARQUET
 from histonuc.exports.summary import SUMMARY_FILE
@@ -93,13 +93,25 @@ def name_folders(sources: Sequence[Path], out: Path) -> list[ResultFolder]:
     return folders
 
 
-def fingerprint(source: Path) -> dict[str, Any]:
+class Fingerprint(TypedDict):
+    """What tells a source file from others: its path, its size, and when it was changed.
+
+    The checksum is there where further files belong to the slide.
+    """
+
+    source: str
+    bytes: int
+    modified_ns: int
+    files_sha256: NotRequired[str]
+
+
+def fingerprint(source: Path) -> Fingerprint:
     """What tells a source file from others and from its own later versions.
 
     Where further files belong to the slide, a checksum of their names, sizes and times is added.
     """
     stat = source.stat()
-    facts: dict[str, Any] = {
+    facts: Fingerprint = {
         "source": readable(str(source.resolve())),
         "bytes": stat.st_size,
         "modified_ns": stat.st_mtime_ns,
@@ -281,6 +293,6 @@ def _is_of_another(folder: Path, source: Path) -> bool:
         now = fingerprint(source)
     except OSError:  # gone: that is told when its turn comes
         return False
-    same_place = before.get("source") == now.pop("source")
-    same_file = all(before.get(fact) == now[fact] for fact in now)
+    same_place = before.get("source") == now["source"]
+    same_file = all(before.get(fact) == value for fact, value in now.items() if fact != "source")
     return not (same_place or same_file)

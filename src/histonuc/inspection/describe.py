@@ -136,7 +136,7 @@ def _model_file(path: Path) -> Description:
     return plain_description({"kind": "model file", "size_mb": size_mb, **facts})
 
 
-def _spec_facts(spec: ModelSpec) -> dict[str, Any]:
+def _spec_facts(spec: ModelSpec) -> dict[str, str | float]:
     return {
         "trunk": spec.trunk,
         "representation": spec.representation,

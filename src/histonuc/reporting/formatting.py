@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from histonuc.reporting.inputs import flatten
+from histonuc.yaml_reader import flatten
 
 
 def list_facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:

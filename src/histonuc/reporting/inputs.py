@@ -15,7 +15,7 @@ from histonuc.evaluation.records import Scores
 from histonuc.evaluation.rotations import CROSSVAL_FILE, read_summary
 from histonuc.files import read_json, reading
 from histonuc.taxonomy import LabelSpace
-from histonuc.yaml_reader import read_yaml
+from histonuc.yaml_reader import flatten, read_yaml
 
 _LAST_STEP = 10**9
 """Beyond it a log is damaged: ticks and curves would take memory for every step."""
@@ -125,21 +125,6 @@ def load_score_sets(runs: Sequence[Run], extra: Sequence[Path]) -> list[ScoreSet
     return [
         _load_scores(folder, name, run) for name, (run, folder) in zip(labels, found, strict=True)
     ]
-
-
-def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dicts as one, keys joined by dots.
-
-    >>> flatten({"a": 1, "b": {"c": 2}})
-    {'a': 1, 'b.c': 2}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def _load_run(folder: Path, name: str) -> Run:

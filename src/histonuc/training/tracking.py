@@ -17,6 +17,7 @@ from histonuc.extras import require
 from histonuc.files import one_line
 from histonuc.offline import load_mlflow, load_wandb
 from histonuc.training.config import TrainConfig
+from histonuc.yaml_reader import flatten
 
 log = logging.getLogger(__name__)
 
@@ -119,21 +120,6 @@ def name_numbers(event: str, values: Mapping[str, Any]) -> dict[str, float]:
     return named
 
 
-def flatten_settings(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names.
-
-    >>> flatten_settings({"trunk": "unet", "augment": {"blur": 0.5}, "trunk_options": {}})
-    {'trunk': 'unet', 'augment.blur': 0.5}
-    """
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= flatten_settings(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
-
-
 class _TensorBoard:
     name = "--tensorboard"
 
@@ -173,7 +159,7 @@ class _MLflow:
     def __init__(self, config: TrainConfig) -> None:
         self._mlflow = _connect_mlflow(config.mlflow)
         self._mlflow.start_run(run_name=config.out.name)
-        self._mlflow.log_params(flatten_settings(config.to_dict()))
+        self._mlflow.log_params(flatten(config.to_dict()))
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
         self._mlflow.log_metrics(dict(numbers), step=step)
