@@ -101,9 +101,9 @@ def _overlap_sums(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Σ p·t, Σ p, Σ t over valid pixels, each (B, K)."""
     p = _widen(logits).softmax(1)
-    keep = _valid_like(valid, p)
-    t = targets.to(p.dtype) * keep
-    p = p * keep
+    known = _valid_like(valid, p)
+    t = targets.to(p.dtype) * known
+    p = p * known
     return (p * t).sum((2, 3)), p.sum((2, 3)), t.sum((2, 3))
 
 
@@ -185,10 +185,10 @@ def candidate_cross_entropy(
     """
     log_p = _widen(logits).log_softmax(1)
     per_pixel = -log_p.masked_fill(~allowed, -torch.inf).logsumexp(1)
-    keep = torch.ones_like(per_pixel) if valid is None else valid.to(per_pixel.dtype)
+    known = torch.ones_like(per_pixel) if valid is None else valid.to(per_pixel.dtype)
     # 0 * inf is nan where nothing is allowed (ignored pixels): replace, do not multiply.
-    per_pixel = torch.where(keep > 0, per_pixel, torch.zeros_like(per_pixel))
-    per_image = per_pixel.sum((1, 2)) / keep.sum((1, 2)).clamp(min=1)
+    per_pixel = torch.where(known > 0, per_pixel, torch.zeros_like(per_pixel))
+    per_image = per_pixel.sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
     return per_image if reduction == "none" else per_image.mean()
 
 
@@ -260,8 +260,8 @@ def binary_dice_loss(
     valid: Bool[Tensor, "b h w"],
 ) -> Tensor:
     """Soft Dice of one map, 1 - (2 Σpt + s) / (Σp + Σt + s), averaged over images that have it."""
-    keep = valid.float()
-    p, t = _widen(logits).sigmoid() * keep, targets.float() * keep
+    known = valid.float()
+    p, t = _widen(logits).sigmoid() * known, targets.float() * known
     both, p_sum, t_sum = (p * t).sum((1, 2)), p.sum((1, 2)), t.sum((1, 2))
     loss = 1 - (2 * both + SMOOTH) / (p_sum + t_sum + SMOOTH)
     counted = (t_sum > 0).float()
@@ -282,7 +282,7 @@ def candidate_class_loss(
     Args:
         logits: one channel a class.
         candidates: bit j set where the pixel may be of class j.
-        weight: of each pixel.
+        weight: how much each pixel counts.
         class_weights: one a class; a set's weight is the least of its classes', as it does not say
             that the nucleus is of the rare one.
     """

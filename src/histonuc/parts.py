@@ -75,8 +75,8 @@ def find_part(kind: Kind, name: str, shipped: Mapping[str, Builder], origin: str
     """The builder of a part: the package's, a plugin's, or that of an installed package.
 
     Args:
-        kind: of the part.
-        name: of the part.
+        kind: whether it is a trunk, a representation or a loss.
+        name: its name, as the user or the model gives it.
         shipped: the package's builders by name; no other part takes their names.
         origin: where the part came from when the model was made, of `find_origin`; for the error.
 

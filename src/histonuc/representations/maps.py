@@ -97,7 +97,7 @@ def check_options(representation: DataclassInstance, num_weights: int, order: st
     Args:
         representation: a frozen dataclass with the field `class_weights`, and `temperature`.
         num_weights: number of class weights that it wants, where there are any.
-        order: of the weights, for the error: " (background first)".
+        order: the order of the weights, said in the error: " (background first)".
 
     Raises:
         ValueError: with the first wrong option.

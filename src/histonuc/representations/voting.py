@@ -132,7 +132,7 @@ def _find_centres(
     votes = landed.votes
     density = np.zeros(cells, np.float32)
     density_kernels.count(votes, landed.number, scale, density)
-    maxima, num = _cut(_blurred(density, blur_px / CELL_PX), prominence)
+    maxima, num = _find_maxima(_blurred(density, blur_px / CELL_PX), prominence)
     sums = np.zeros((num + 1, 3))
     density_kernels.add_votes(votes, landed.number, maxima, scale, sums)
     sums = sums[1:][sums[1:, 2] >= least]
@@ -151,14 +151,14 @@ def _blurred(density: Floats, sigma: float) -> Floats:
     return np.asarray(blurred, np.float32)
 
 
-def _cut(density: Floats, prominence: float) -> tuple[Ints, int]:
+def _find_maxima(density: Floats, prominence: float) -> tuple[Ints, int]:
     """Maximum (1..k) of each cell of the density, in a frame of zeros, and k."""
     keys = np.empty(density.size, np.uint64)
     keys = keys[: density_kernels.rank_cells(density.ravel().view(np.uint32), _LEAST_BITS, keys)]
     keys.sort()
     owner = np.zeros((density.shape[0] + 2, density.shape[1] + 2), np.int32)
     parent, peak = np.zeros(len(keys) + 1, np.int32), np.zeros(len(keys) + 1, np.float32)
-    return owner, density_kernels.cut(density, keys, prominence, owner, parent, peak)
+    return owner, density_kernels.find_maxima(density, keys, prominence, owner, parent, peak)
 
 
 def _nearest(points: Floats, centres: Floats, shape: tuple[int, int]) -> Ints:

@@ -52,8 +52,8 @@ class TrainState:
         progress: counters.
         model: raw weights and buffers.
         ema: moving average of them; empty when there is none.
-        optimizer: the optimiser's own state.
-        scaler: the loss scaler's, in fp16; else empty.
+        optimizer: the state of the optimiser, such as its moments.
+        scaler: the state of the loss scaler in fp16; else empty.
 
     Random numbers need none: crops and dropout are functions of seed, step and process.
     """

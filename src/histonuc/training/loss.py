@@ -29,7 +29,7 @@ def find_loss(name: str, origin: str = "") -> Loss:
     """The loss `name`, of the package or of one's own.
 
     Args:
-        name: of the loss.
+        name: name of the loss, as the user gave it.
         origin: where it came from when the run was begun; for the error.
 
     Raises:

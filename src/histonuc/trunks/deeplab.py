@@ -36,7 +36,7 @@ class DeepLabV3(Trunk):
 
         Args:
             pretrained: load torchvision's weights.
-            depth: of the ResNet, 50 or 101.
+            depth: depth of the ResNet, 50 or 101.
             weights: ``coco`` (everything) or ``imagenet`` (the ResNet only).
             freeze_backbone_except_layer4: train layer4 and the heads only, as the seed did; the
                 frozen layers' batch statistics stay as they are.

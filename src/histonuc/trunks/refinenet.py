@@ -41,7 +41,7 @@ class RefineNet(Trunk):
 
         Args:
             pretrained: load torchvision's ImageNet weights into the ResNet.
-            depth: of the ResNet: 50, 101 or 152.
+            depth: depth of the ResNet: 50, 101 or 152.
             light: the light-weight variant.
             width: channels of blocks 3 to 1; block 4 has twice as many.
             pools: steps of chained residual pooling (figure 3 draws 2; the released models have 4).
@@ -89,7 +89,7 @@ class RefineBlock(nn.Module):
         """Build the block.
 
         Args:
-            channels: of its inputs, finest first; each next input is at half the resolution.
+            channels: channels of its inputs, finest first; each is at half the resolution before.
             light: leave out the residual units, 1x1 convolutions.
             pools: steps of chained residual pooling.
         """

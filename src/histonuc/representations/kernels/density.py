@@ -56,7 +56,7 @@ def rank_cells(bits: NDArray[np.uint32], least: int, keys: NDArray[np.uint64]) -
 
 
 @compiled_kernel
-def cut(
+def find_maxima(
     density: Floats,
     keys: NDArray[np.uint64],
     prominence: float,
@@ -120,7 +120,7 @@ def add_votes(
 ) -> None:
     """Add to `sums` (k + 1, 3) the y, the x and the number of the votes for each maximum.
 
-    `maxima` has a frame, as `cut` leaves it.
+    `maxima` has a frame, as `find_maxima` leaves it.
     """
     height, width = maxima.shape
     for index in range(len(votes)):

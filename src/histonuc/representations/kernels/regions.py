@@ -170,7 +170,7 @@ def _drop(
         value: see there.
         area: zeros by run, written.
         largest: zeros by label, written: area of its largest piece.
-        kept: by run, written: root + 1 of those that stay, 0 of all others.
+        kept: (r,), written for each run: root + 1 of those that stay, 0 of all others.
         least: smallest nucleus.
 
     Returns:
@@ -248,7 +248,7 @@ def _paint(
 ) -> tuple[int, int]:
     """Number the nuclei in the order they come, and write the numbers into their pixels and holes.
 
-    A piece is its own owner, a hole what encloses it, and other background nobody's.
+    A piece owns itself, a hole belongs to what encloses it, and other background to nobody.
 
     Returns:
         How many nuclei there are, whose labels are in `origin`; how many pixels are in `lost`.

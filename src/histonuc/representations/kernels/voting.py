@@ -179,8 +179,8 @@ def find_nearest(
         last[row + 1, column + 1] = index + 1
     num = len(centres)
     for index in range(num + len(points)):  # one loop: `_search` is compiled once for both
-        own = np.int64(index + 1 if index < num else 0)
-        if own:
+        asking = np.int64(index + 1 if index < num else 0)
+        if asking:
             y, x, row, column = centres[index, 0], centres[index, 1], 0, 0
         else:
             y, x = points[index - num, 0], points[index - num, 1]
@@ -191,9 +191,9 @@ def find_nearest(
                 if down * down + right * right < safe[guess]:
                     nearest[index - num] = guess
                     continue
-        found, away = _search(y, x, centres, last, before, bucket_px, own)
-        if own:
-            safe[own] = (away if found and away < bucket_px**2 else bucket_px**2) / 4
+        found, away = _search(y, x, centres, last, before, bucket_px, asking)
+        if asking:
+            safe[asking] = (away if found and away < bucket_px**2 else bucket_px**2) / 4
         else:
             guesses[row, column] = found
             nearest[index - num] = found
@@ -216,9 +216,9 @@ def split(
     Args:
         pixels: `land`'s, and so are `landing` and `first`.
         landing: number of the place by nuclear pixel.
-        owners: by place.
-        first: by row.
-        width: of the image.
+        owners: (k,), the owner of each place.
+        first: (H + 1,), see `land`.
+        width: W, the image's width in pixels.
         start: see `Runs`, and so are `end`, `value` and `begin`, which are written.
         end: see there.
         value: see there.
