@@ -16,7 +16,7 @@ from histonuc.exports.geoparquet import read_geoparquet, write_geoparquet
 from histonuc.exports.hovernet_json import read_hovernet_json
 from histonuc.exports.label_image import read_label_image
 from histonuc.exports.ome_tiff import write_ome_tiff
-from histonuc.inference.drawn import read_regions
+from histonuc.inference.drawn_reader import read_regions
 from histonuc.nuclei import Nuclei
 from histonuc.taxonomy import PANNUKE
 

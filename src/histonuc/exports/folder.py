@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,18 +94,13 @@ def export_folder(
     for folder in folders:
         table = folder / TABLE_FILE
         try:
-            source, picture = open_source(table), None
+            request = ExportRequest(centroids=centroids, frame=frame, slide=slide)
             notes: list[str] = []
             if chosen.shows_slide and read_picture is not None:
                 picture, notes = _find_picture(folder, slide, read_picture)
-            request = ExportRequest(
-                centroids=centroids,
-                frame=frame,
-                slide=slide,
-                sample=folder.resolve().name,
-                picture=picture,
-            )
-            notes += chosen.write(source, folder / file, request)
+                request = replace(request, picture=picture)
+            request = replace(request, sample=folder.resolve().name)
+            notes += chosen.write(open_source(table), folder / file, request)
             summary.written.append(folder / file)
             summary.notes.extend(f"{folder / file}: {note}" for note in notes)
         except Exception as error:  # whatever ails one result must not cost the others

@@ -76,19 +76,7 @@ def to_nuclei(
     classes = class_indices(
         [outline.class_name for outline in outlines], label_space, class_map, origin
     )
-    rings = [open_ring(outline.ring) for outline in outlines]
-    if short := sum(len(ring) < 3 for ring in rings):
-        raise ValueError(
-            f"{origin}: {short} objects have no outline (points or lines): "
-            "expected polygons; was it exported with --centroids?"
-        )
-    points = np.concatenate([np.zeros((0, 2)), *rings])
-    if not (np.abs(points) < FARTHEST_PX).all():
-        raise ValueError(f"{origin}: an outline with a point that is no position in a slide")
-    points, offsets = make_simple(points, np.cumsum([0, *map(len, rings)]).astype(np.int64))
-    if flat := int((np.diff(offsets) == 0).sum()):
-        raise ValueError(f"{origin}: {flat} outlines have no area")
-    points = make_clockwise(points, offsets)
+    points, offsets = _join_rings([open_ring(outline.ring) for outline in outlines], origin)
     probabilities = np.array(
         [
             [to_number(o.probabilities.get(name), "probability") for name in label_space.classes]
@@ -106,6 +94,24 @@ def to_nuclei(
         mpp=mpp,
         features=_features(outlines, feature_names),
     )
+
+
+def _join_rings(
+    rings: Sequence[NDArray[np.float64]], origin: str
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Points (P, 2) and offsets (n + 1,) of open rings, made simple and clockwise."""
+    if short := sum(len(ring) < 3 for ring in rings):
+        raise ValueError(
+            f"{origin}: {short} objects have no outline (points or lines): "
+            "expected polygons; was it exported with --centroids?"
+        )
+    points = np.concatenate([np.zeros((0, 2)), *rings])
+    if not (np.abs(points) < FARTHEST_PX).all():
+        raise ValueError(f"{origin}: an outline with a point that is no position in a slide")
+    points, offsets = make_simple(points, np.cumsum([0, *map(len, rings)]).astype(np.int64))
+    if flat := int((np.diff(offsets) == 0).sum()):
+        raise ValueError(f"{origin}: {flat} outlines have no area")
+    return make_clockwise(points, offsets), offsets
 
 
 def to_number(value: Any, name: str) -> float:
