@@ -95,8 +95,10 @@ def write_regions(regions: Sequence[RegionResult], path: Path) -> None:
             "region_class": region.class_name,
             "num_nuclei": region.num_nuclei,
             "density_per_mm2": region.density_per_mm2,
+            "density_per_tissue_mm2": region.density_per_tissue_mm2,
             "area_mm2": region.area_mm2,
             "analysed_mm2": region.analysed_mm2,
+            "tissue_mm2": region.tissue_mm2,
         }
         for label, count in region.num_by_class.items():
             row[f"num_nuclei_{label}"] = count

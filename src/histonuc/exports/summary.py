@@ -42,9 +42,11 @@ class RegionResult:
         name: its name, unique on the slide.
         class_name: its class; empty where it has none.
         area_mm2: area of the part of it that lies in the slide, without what ignored regions take.
-        analysed_mm2: the same without what could not be read or is out of focus.
+        analysed_mm2: the same without what could not be read, is out of focus or lies under ink.
+        tissue_mm2: area of the tissue in that; the rest is glass, fat or lumen.
         num_nuclei: number of nuclei, those of regions inside this one included.
         density_per_mm2: nuclei a mm² of ``analysed_mm2``; None where that is 0.
+        density_per_tissue_mm2: nuclei a mm² of ``tissue_mm2``; None where that is 0.
         num_by_class: number of nuclei by name of the class.
     """
 
@@ -52,8 +54,10 @@ class RegionResult:
     class_name: str
     area_mm2: float
     analysed_mm2: float
+    tissue_mm2: float
     num_nuclei: int
     density_per_mm2: float | None
+    density_per_tissue_mm2: float | None
     num_by_class: dict[str, int]
 
 
@@ -94,7 +98,8 @@ class SlideResult:
         image_mm2: area of the whole image.
         tissue_mm2: area of the tissue, or of the regions that were asked for.
         left_out_mm2: area of the tissue that could not be read or is out of focus.
-        ink_mm2: area of the tissue under ink, which was left out and is no part of ``tissue_mm2``.
+        ink_mm2: area of the tissue, or of the regions, that lies under ink; it was left out and is
+            no part of ``tissue_mm2``.
         tiles: number of tiles that cover the slide.
         tiles_analysed: number of those that hold tissue.
         num_nuclei: number of nuclei.

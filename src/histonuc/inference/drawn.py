@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,13 +47,33 @@ class Regions:
     Attributes:
         named: the regions, which may overlap and lie in each other, in the order of the file; none
             where a picture was given.
-        tissue: all of them as a mask; a superset, by less than a pixel of the mask.
+        tissue: all of them as a mask; a superset, by less than a pixel of the mask. What lies under
+            ink is left out.
+        stained: the tissue and the ink of the whole slide; None where nobody looked.
         warnings: sentences about shapes of the file that are no regions.
     """
 
     named: tuple[Region, ...]
     tissue: TissueMask
+    stained: TissueMask | None = None
     warnings: tuple[str, ...] = ()
+
+    def on(self, stained: TissueMask) -> Regions:
+        """The same regions on a slide with this tissue, without what lies under ink."""
+        mask, fraction = self.tissue.mask, self.tissue.fraction
+        if stained.ink is None or not mask.any():
+            return replace(self, stained=stained)
+        size = mask.shape[1], mask.shape[0]
+        ink = cv2.resize(stained.ink.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        share = float(ink[mask].mean())
+        tissue = TissueMask(
+            mask & ~ink,
+            stained.size,
+            (1 - share) * fraction * math.prod(stained.size),
+            ink=stained.ink,
+            ink_fraction=share * fraction,
+        )
+        return replace(self, tissue=tissue, stained=stained)
 
     def pair(self, points: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Which points lie in which of the `named` regions.
@@ -129,16 +150,64 @@ class RegionTally:
         pixel_mm2 = math.prod(mpp_xy) / 1e6
         results = []
         for region, counts in zip(self._regions.named, self._counts.tolist(), strict=True):
-            analysed_mm2 = shapely.difference(region.area, missing).area * pixel_mm2
+            seen = shapely.difference(region.area, missing)
+            tissue, ink = self._shares(seen)
+            seen_mm2 = seen.area * pixel_mm2
+            analysed_mm2, tissue_mm2 = (1 - ink) * seen_mm2, tissue * seen_mm2
             results.append(
                 RegionResult(
                     name=region.name,
                     class_name=region.class_name,
                     area_mm2=region.area.area * pixel_mm2,
                     analysed_mm2=analysed_mm2,
+                    tissue_mm2=tissue_mm2,
                     num_nuclei=sum(counts),
                     density_per_mm2=sum(counts) / analysed_mm2 if analysed_mm2 > 0 else None,
+                    density_per_tissue_mm2=sum(counts) / tissue_mm2 if tissue_mm2 > 0 else None,
                     num_by_class=dict(zip(self._classes, counts, strict=True)),
                 )
             )
         return tuple(results)
+
+    def _shares(self, area: shapely.Geometry) -> tuple[float, float]:
+        """Shares of polygons that are tissue and that lie under ink, as far as anybody looked."""
+        stained = self._regions.stained
+        if stained is None or area.is_empty:
+            return 0.0, 0.0
+        place, inside = fill_polygons(area, stained.mask.shape, stained.size)
+        if not inside.any():
+            return 0.0, 0.0
+        tissue = float(stained.mask[place][inside].mean())
+        return tissue, 0.0 if stained.ink is None else float(stained.ink[place][inside].mean())
+
+
+def fill_polygons(
+    area: shapely.Geometry, shape: tuple[int, ...], size: tuple[int, int], *, with_rim: bool = False
+) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
+    """Polygons on a grid over the whole slide.
+
+    Args:
+        area: one polygon or several, in level-0 pixels, inside the slide.
+        shape: rows and columns of the grid.
+        size: width and height of the slide in level-0 pixels.
+        with_rim: whether to add every pixel of the grid that the polygons merely touch.
+
+    Returns:
+        Where in the grid their bounds lie, and bool (rows, columns) of that part of it.
+    """
+    import shapely
+
+    factor = np.array([shape[1] / size[0], shape[0] / size[1]])
+    least, most = np.array(area.bounds).reshape(2, 2) * factor
+    left, top = np.maximum(np.floor(least).astype(int) - 1, 0).tolist()
+    right, bottom = np.minimum(np.ceil(most).astype(int) + 1, shape[::-1]).tolist()
+    polygons = shapely.get_parts(area).tolist()
+    rings = [ring for polygon in polygons for ring in (polygon.exterior, *polygon.interiors)]
+    # OpenCV's pixels have their centres at whole numbers.
+    points = [shapely.get_coordinates(ring) * factor - (left + 0.5, top + 0.5) for ring in rings]
+    rounded = [np.round(one).astype(np.int32) for one in points]
+    grid = np.zeros((bottom - top, right - left), np.uint8)
+    cv2.fillPoly(grid, rounded, 1)
+    if with_rim:
+        cv2.polylines(grid, rounded, isClosed=True, color=1, thickness=2)
+    return (slice(top, bottom), slice(left, right)), grid.astype(bool)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import struct
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from histonuc.exports.reading import to_class_name
 from histonuc.files import find_named, reading
-from histonuc.inference.drawn import Region, Regions
+from histonuc.inference.drawn import Region, Regions, fill_polygons
 from histonuc.inference.tissue import THUMBNAIL_PX, TissueMask
 
 if TYPE_CHECKING:
@@ -22,10 +24,14 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".geojson", ".json", ".png")
 IGNORED = "ignore"
-"""Regions whose class begins with this word, in any case, are taken away from the others: QuPath's
-own class for it is ``Ignore*``."""
-MAX_BYTES = 256 << 20
-"""A larger file of regions is refused: it would take many times as much memory."""
+"""Regions whose class, or name where they have none, begins with this word, in any case, are taken
+away from the others: QuPath's own class for it is ``Ignore*``."""
+MAX_BYTES = 128 << 20
+"""A larger file of regions is refused: reading it takes ten times as much memory."""
+MAX_SHAPES = 10_000
+"""A file of more shapes is no file of regions but of nuclei."""
+MAX_MASK_PIXELS = 1 << 27
+"""A mask of more pixels is refused: a byte a pixel and channel, and as much again, adds up."""
 _SAME_SHAPE = 0.02
 """A mask's sides may differ in proportion from the slide's by this much: it was rounded."""
 
@@ -51,8 +57,8 @@ def read_regions(path: Path, size: tuple[int, int], origin: tuple[int, int] = (0
 
     GeoJSON may be features, in a collection or a list or alone, or a bare geometry. A region is
     called by its own name, else by its class, else by its number; names that occur again get a
-    number. Regions of a class that begins with "Ignore" are taken away from the others. Shapes
-    outside the slide or without an area are left out, with a warning.
+    number. Regions whose class, or name where they have none, begins with "Ignore" are taken away
+    from the others. Shapes outside the slide or without an area are left out, with a warning.
 
     Args:
         path: ``*.geojson`` or ``*.json``; or ``*.png``, a picture of the whole slide at any size
@@ -62,8 +68,8 @@ def read_regions(path: Path, size: tuple[int, int], origin: tuple[int, int] = (0
         origin: level-0 pixel (x, y) that the positions of GeoJSON are measured from.
 
     Raises:
-        ValueError: no such content, no region inside the slide, a mask of another shape, or a file
-            of more than `MAX_BYTES`.
+        ValueError: no such content, no region inside the slide, a mask of another shape, or more
+            than `MAX_BYTES`, `MAX_SHAPES` or `MAX_MASK_PIXELS`.
     """
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(
@@ -82,19 +88,36 @@ def read_regions(path: Path, size: tuple[int, int], origin: tuple[int, int] = (0
 
 
 def _read_mask(path: Path, size: tuple[int, int]) -> Regions:
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if picture is None:
-        raise ValueError(f"{path} is damaged or no PNG")
-    height, width = picture.shape[:2]
+    width, height = _png_size(path)
+    if width * height > MAX_MASK_PIXELS:
+        raise ValueError(
+            f"{path} is {width:,} x {height:,} pixels, at most "
+            f"{MAX_MASK_PIXELS:,} are read: make it smaller, a mask may have any scale"
+        )
     if abs(math.log(width / height * size[1] / size[0])) > _SAME_SHAPE:
         raise ValueError(
             f"{path} is {width} x {height} pixels, expected the proportions of the slide's "
             f"{size[0]} x {size[1]}"
         )
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if picture is None or picture.shape[:2] != (height, width):
+        raise ValueError(f"{path} is damaged or no PNG")
     # Not turned into grey: that drops small labels of 16 bits and dark colours.
     inside = np.atleast_3d(picture) != 0
     colours, opacity = inside[..., :3], inside[..., 3:]
     return Regions(named=(), tissue=TissueMask(colours.any(-1) & opacity.all(-1), size))
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    """Width and height of a PNG by its header."""
+    with path.open("rb") as stream:
+        header = stream.read(24)
+    if len(header) < 24 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise ValueError(f"{path} is damaged or no PNG")
+    width, height = struct.unpack(">II", header[16:])
+    if width == 0 or height == 0:
+        raise ValueError(f"{path} is damaged: {width} x {height} pixels")
+    return width, height
 
 
 def _read_geojson(path: Path, size: tuple[int, int], origin: tuple[int, int]) -> Regions:
@@ -102,10 +125,16 @@ def _read_geojson(path: Path, size: tuple[int, int], origin: tuple[int, int]) ->
     from shapely import affinity
 
     features = _features(json.loads(path.read_text(encoding="utf-8-sig")))
+    if len(features) > MAX_SHAPES:
+        raise ValueError(
+            f"{path} has {len(features):,} shapes, expected at most {MAX_SHAPES:,} regions: "
+            "is it a file of nuclei?"
+        )
     drawn = [shapely.from_geojson(json.dumps(feature["geometry"])) for feature in features]
     shapes = [affinity.translate(shapely.make_valid(shape), *origin) for shape in drawn]
     classes = [_class_name(feature) for feature in features]
-    ignored = np.array([name.lower().startswith(IGNORED) for name in classes], bool)
+    called = [name or _given_name(one) for name, one in zip(classes, features, strict=True)]
+    ignored = np.array([name.lower().startswith(IGNORED) for name in called], bool)
     slide = shapely.box(0, 0, *size)
     taken_away = shapely.union_all([s for s, gone in zip(shapes, ignored, strict=True) if gone])
     inside = shapely.intersection(shapes, slide)
@@ -133,27 +162,22 @@ def _polygons(area: shapely.Geometry) -> shapely.Geometry:
 
 def _rasterise(area: shapely.Geometry, size: tuple[int, int]) -> NDArray[np.bool_]:
     """Polygons as a mask of the whole slide: bool (h, w), with every pixel that they touch."""
-    import shapely
-
     scale = min(1.0, THUMBNAIL_PX / max(size))
-    shape = max(1, round(size[1] * scale)), max(1, round(size[0] * scale))
-    factor = np.array([shape[1] / size[0], shape[0] / size[1]])
-    mask = np.zeros(shape, np.uint8)
-    for polygon in (part for part in shapely.get_parts(area).tolist() if not part.is_empty):
-        rings = [
-            np.round(shapely.get_coordinates(ring) * factor - 0.5).astype(np.int32)
-            for ring in (polygon.exterior, *polygon.interiors)
-        ]
-        part = np.zeros(shape, np.uint8)
-        cv2.fillPoly(part, rings, 1)
-        cv2.polylines(part, rings, isClosed=True, color=1, thickness=2)
-        mask |= part
-    return mask.astype(bool)
+    mask = np.zeros((max(1, round(size[1] * scale)), max(1, round(size[0] * scale))), bool)
+    if not area.is_empty:
+        place, inside = fill_polygons(area, mask.shape, size, with_rim=True)
+        mask[place] = inside
+    return mask
 
 
 def _class_name(feature: Mapping[str, Any]) -> str:
     """The class of a feature; empty where it has none."""
     return to_class_name((feature.get("properties") or {}).get("classification"))
+
+
+def _given_name(feature: Mapping[str, Any]) -> str:
+    """The name that somebody gave a feature; empty where nobody did."""
+    return str((feature.get("properties") or {}).get("name") or "")
 
 
 def _unique_names(features: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> list[str]:
@@ -163,12 +187,13 @@ def _unique_names(features: Sequence[Mapping[str, Any]], classes: Sequence[str])
     ['core', 'Tumor', 'Tumor 2', 'region 4']
     """
     names: dict[str, None] = {}
+    times: defaultdict[str, int] = defaultdict(lambda: 1)
     for number, (feature, class_name) in enumerate(zip(features, classes, strict=True), 1):
-        given = str((feature.get("properties") or {}).get("name") or class_name)
-        name, again = given or f"region {number}", 1
+        given = _given_name(feature) or class_name
+        name = given or f"region {number}"
         while name in names:
-            again += 1
-            name = f"{given or 'region'} {again}"
+            times[given] += 1
+            name = f"{given or 'region'} {times[given]}"
         names[name] = None
     return list(names)
 

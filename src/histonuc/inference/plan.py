@@ -124,14 +124,17 @@ def make_plan(
         model_mpp: microns per pixel of the network's input, which are square.
         tile_px: side of the network's input.
         margin_um: halo around each core.
-        regions: taken instead of the tissue, whatever lies on them.
+        regions: taken instead of the tissue.
         without_ink: whether to leave out tissue under ink.
     """
     scale_x, scale_y = (model_mpp / mpp for mpp in mpp_xy)  # level-0 pixels per pixel of the input
     margin_px = round(margin_um / min(mpp_xy))
     window_px = round(tile_px * scale_x), round(tile_px * scale_y)
     grid = make_grid(slide.size, window_px, margin_px)
-    tissue = find_tissue(slide, without_ink=without_ink) if regions is None else regions.tissue
+    tissue = find_tissue(slide, without_ink=without_ink)
+    if regions is not None:
+        regions = regions.on(tissue)
+        tissue = regions.tissue
     small = (
         regions is None and slide.is_plain and slide.size[0] * slide.size[1] <= SMALL_IMAGE_PIXELS
     )
