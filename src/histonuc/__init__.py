@@ -2,7 +2,7 @@
 
 Every command of the command line is one function here with the same name: `prepare_pannuke`,
 `prepare_folder`, `synth`, `info`, `list_models`, `train`, `crossval`, `evaluate`, `merge_scores`,
-`compare`, `predict`, `export`, `report`, `export_model`, `demo`. (`histonuc models` is
+`compare`, `predict`, `export`, `report`, `export_model`, `demo`, `view`. (`histonuc models` is
 `list_models`, because `histonuc.models` is the package that holds the models.) They load what they
 need when called; importing the package loads nothing. `PredictOptions` holds the options of
 `predict`.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         report,
         synth,
         train,
+        view,
     )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "report",
     "synth",
     "train",
+    "view",
 ]
 
 

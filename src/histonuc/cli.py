@@ -47,6 +47,7 @@ COMMANDS = (
     commands.compare,
     commands.report,
     commands.predict,
+    commands.view,
     commands.export,
     commands.export_model,
     commands.demo,

@@ -23,6 +23,9 @@ _PALETTE = (
     (128, 100, 60),
 )
 
+OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+"""Colours that people with any colour vision can tell apart (Okabe & Ito 2008)."""
+
 
 def default_colour(index: int) -> tuple[int, int, int]:
     """RGB (0..255) of the class with this index, where nobody chose one."""

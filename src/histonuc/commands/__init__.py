@@ -12,6 +12,7 @@ from histonuc.commands.predicting import demo, predict
 from histonuc.commands.preparing import prepare_folder, prepare_pannuke, synth
 from histonuc.commands.scoring import compare, evaluate, merge_scores, report
 from histonuc.commands.training import config_train, crossval, train
+from histonuc.commands.viewing import view
 from histonuc.inference.options import PredictOptions
 
 __all__ = [
@@ -33,4 +34,5 @@ __all__ = [
     "report",
     "synth",
     "train",
+    "view",
 ]

@@ -13,13 +13,11 @@ from histonuc.evaluation.glossary import EVALUATE_CLASS, name_score
 from histonuc.evaluation.records import find_score
 from histonuc.offline import load_matplotlib
 from histonuc.reporting.inputs import Run, ScoreSet
+from histonuc.taxonomy import OKABE_ITO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Colours that people with any colour vision can tell apart (Okabe & Ito 2008)."""
 
 STYLE: dict[Any, Any] = {
     "svg.hashsalt": "histonuc",  # the same figure gives the same bytes

@@ -10,7 +10,8 @@ from histonuc.evaluation.compare_records import Comparison, Difference, PairComp
 from histonuc.evaluation.comparison import comparison_blocks
 from histonuc.files import replacing
 from histonuc.offline import load_matplotlib
-from histonuc.reporting.figures import OKABE_ITO, STYLE
+from histonuc.reporting.figures import STYLE
+from histonuc.taxonomy import OKABE_ITO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

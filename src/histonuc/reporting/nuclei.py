@@ -10,8 +10,9 @@ import numpy as np
 
 from histonuc.evaluation.glossary import REPORT_OVERALL, name_score
 from histonuc.evaluation.records import Calibration, Errors, ScoreTables, find_score
-from histonuc.reporting.figures import OKABE_ITO, draw_figure
+from histonuc.reporting.figures import draw_figure
 from histonuc.reporting.inputs import ScoreSet
+from histonuc.taxonomy import OKABE_ITO
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,53 @@
+"""The command that shows results in the browser."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from histonuc.commands.outcome import Outcome
+
+
+def view(
+    paths: tuple[Path, ...],
+    *,
+    slides: Path | None = None,
+    at: str | None = None,
+    port: int = 0,
+    browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
+    idle_stop: float | None = None,
+) -> Outcome:
+    """Look at every nucleus of a slide in the browser. Ctrl-C ends it.
+
+    The viewer listens to this machine only, and to nobody without the link that it prints.
+
+    Args:
+        paths: Folders that `histonuc predict` wrote, of one input or of many; or slides.
+        slides: Folder in which slides are looked for that are not where they were.
+        at: What to show first: X,Y,MAG, the centre in pixels of the slide and the magnification.
+        port: Of this machine; any free one when not given.
+        browser: Open the browser; --no-browser prints the link alone.
+        idle_stop: Minutes without any request after which the viewer ends by itself.
+    """
+    from histonuc.viewing.entries import find_entries
+    from histonuc.viewing.serving import Place, Viewer, open_browser
+
+    place = None if at is None else Place.parse(at)
+    if slides is not None and not slides.is_dir():
+        raise ValueError(f"--slides {slides}: no such folder")
+    if idle_stop is not None and not idle_stop > 0:
+        raise ValueError(f"--idle-stop {idle_stop:g}: expected minutes above 0")
+    idle_stop_s = None if idle_stop is None else 60 * idle_stop
+    viewer = Viewer(find_entries(paths), slides=slides, port=port, idle_stop_s=idle_stop_s)
+    link = viewer.link(place)
+    sys.stdout.write(f"{link}\nCtrl-C ends the viewer.\n")
+    sys.stdout.flush()
+    if browser:
+        open_browser(link)
+    with suppress(KeyboardInterrupt):
+        viewer.run()
+    return Outcome(lines=["The viewer has ended."], data={"link": link})

@@ -1,0 +1,82 @@
+"""All results and slides that one viewer shows; the few that are looked at are open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from histonuc._version import __version__
+from histonuc.plain_text import readable
+from histonuc.viewing.caches import BoundedCache
+from histonuc.viewing.entries import Entry
+from histonuc.viewing.errors import NotFoundError
+from histonuc.viewing.locating import Locator
+from histonuc.viewing.opened import OpenResult
+from histonuc.viewing.palette import describe_classes
+from histonuc.viewing.results import ResultRecord, read_record
+
+_NUCLEI_OPEN, _NUCLEI_A_RESULT = 16_000_000, 4_000_000
+"""Results stay open while they have no more nuclei than this together; each counts as so many more,
+so that at most four are open. The one that is looked at always is."""
+
+
+class Library:
+    """The list, and what is open of it; any number of threads may ask.
+
+    Args:
+        entries: what can be looked at.
+        locator: finds slides.
+    """
+
+    def __init__(self, entries: Sequence[Entry], locator: Locator) -> None:
+        self.entries = tuple(entries)
+        self._locator = locator
+        self._open: BoundedCache[int, OpenResult] = BoundedCache(
+            _NUCLEI_OPEN, lambda one: one.num_nuclei + _NUCLEI_A_RESULT
+        )
+
+    def open(self, number: int) -> OpenResult:
+        """One of the list, opened where it is not; files close with the last who uses them.
+
+        Raises:
+            NotFoundError: there is no such number.
+            ShownError: nothing of it can be shown.
+        """
+        if not 0 <= number < len(self.entries):
+            raise NotFoundError(f"no slide {number}")
+        entry = self.entries[number]
+        return self._open.get(number, lambda: OpenResult(entry, self._locator))
+
+    def list_entries(self) -> dict[str, Any]:
+        """The list for the page: JSON-able; no table and no slide is opened for it."""
+        return {
+            "version": __version__,
+            "slides": [self._describe(entry) for entry in self.entries],
+        }
+
+    def _describe(self, entry: Entry) -> dict[str, Any]:
+        folder = entry.folder
+        record = ResultRecord(state="slide") if folder is None else read_record(folder)
+        source = record.fact("source", str) or entry.path.name
+        found = record.fact("classes", dict) or {}
+        counts = [
+            one.get("num_nuclei") if isinstance(one, dict) else None for one in found.values()
+        ]
+        may_be_shown = folder is None or self._locator.may_find(record.raw)
+        return {
+            **{"number": entry.number, "name": readable(Path(source).name)},
+            "folder": "" if folder is None else readable(folder.resolve().name),
+            **{"state": record.state, "message": record.message, "has_nuclei": record.has_table},
+            "picture": "shown" if may_be_shown else "missing",
+            "size_px": record.fact("size_px", list),
+            **{"mpp": record.fact("mpp", float), "mpp_xy": record.fact("mpp_xy", list)},
+            "num_nuclei": record.fact("num_nuclei", int),
+            "classes": describe_classes(list(found), None, counts),
+            "density_per_mm2": record.fact("density_per_mm2", float),
+            "num_warnings": len(record.fact("warnings", list) or []),
+        }
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self._open.clear()

@@ -1,0 +1,179 @@
+"""One result or slide while it is looked at: its record, its table and its picture."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from histonuc.exports.table import TABLE_FILE
+from histonuc.plain_text import readable
+from histonuc.viewing.density import DensityGrid, choose_grid, count_density
+from histonuc.viewing.entries import Entry
+from histonuc.viewing.errors import ShownError
+from histonuc.viewing.kernels import FIXED_BITS
+from histonuc.viewing.locating import Locator
+from histonuc.viewing.pictures import SlidePicture
+from histonuc.viewing.results import ResultRecord, State, read_record, slide_facts
+from histonuc.viewing.squares import SquareGrid, list_grids, read_square
+from histonuc.viewing.table import NucleusTable
+
+_RIM_PX = 64
+"""Beyond the last centroid, where nothing says how large the slide is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Size and scale of a slide.
+
+    Attributes:
+        size_px: width and height in level-0 pixels.
+        mpp_xy: microns per level-0 pixel along x and y; None where unknown.
+    """
+
+    size_px: tuple[int, int]
+    mpp_xy: tuple[float, float] | None
+
+    @property
+    def mpp(self) -> float | None:
+        """The side of a square pixel of the same area."""
+        return None if self.mpp_xy is None else (self.mpp_xy[0] * self.mpp_xy[1]) ** 0.5
+
+
+class OpenResult:
+    """A result, or a bare slide, that stays open; any number of threads may ask it.
+
+    Nothing is written into its folder. What is damaged raises `ShownError` where it is asked for,
+    and the rest can be looked at.
+
+    Args:
+        entry: what to open.
+        locator: finds slides.
+
+    Attributes:
+        record: what the small files of the result say.
+        table: the nuclei; None where there are none to be shown.
+        picture: the slide; None where it cannot be shown.
+        picture_word: ``shown``, ``missing`` or ``unreadable``.
+        state: one word, see `results.State`.
+        message: the same in one sentence.
+        facts: size and scale.
+    """
+
+    def __init__(self, entry: Entry, locator: Locator) -> None:
+        self.entry = entry
+        folder = entry.folder
+        self.record = ResultRecord(state="slide") if folder is None else read_record(folder)
+        self.state: State = self.record.state
+        self.message = self.record.message
+        self.table = self._open_table()
+        self.picture, self.picture_word = self._open_picture(locator)
+        self.facts = self._find_facts()
+
+    @property
+    def name(self) -> str:
+        """Name of the slide's file."""
+        if self.entry.slide is not None:
+            return readable(self.entry.slide.name)
+        source = self.record.fact("source", str)
+        if not source and self.table is not None:
+            source = self.table.facts.get("source")
+        return readable(Path(source).name) if source else readable(self.entry.path.name)
+
+    @cached_property
+    def grids(self) -> tuple[SquareGrid, ...]:
+        """Grids of squares, the smallest first."""
+        return list_grids(self.facts.size_px, self.facts.mpp)
+
+    @cached_property
+    def density_grid(self) -> DensityGrid:
+        """Cells that nuclei are counted in."""
+        classes = len(self.nuclei().label_space)
+        return choose_grid(self.facts.size_px, self.grids[0], classes)
+
+    @property
+    def command(self) -> str:
+        """What to type to see this one alone."""
+        return f"histonuc view {shlex.quote(readable(str(self.entry.path)))}"
+
+    @property
+    def num_nuclei(self) -> int:
+        """Number of nuclei that can be shown."""
+        return 0 if self.table is None else self.table.num_nuclei
+
+    def prepare(self) -> None:
+        """Begin to make the index, in a thread of its own, where nobody has yet."""
+        if self.table is not None and not self.table.has_index:
+            threading.Thread(target=self._make_index, name="histonuc-index", daemon=True).start()
+
+    def _make_index(self) -> None:
+        """Make the index, and compile what is needed to draw."""
+        with suppress(ShownError):  # whoever asks for nuclei is told
+            count_density(self.nuclei(), self.density_grid)
+            read_square(self.nuclei(), self.grids[0], (0, 0), "coarse", (), self.facts.mpp)
+
+    def nuclei(self) -> NucleusTable:
+        """The table.
+
+        Raises:
+            ShownError: there is none that can be shown.
+        """
+        if self.table is None:
+            word = self.state if self.state != "whole" else "damaged"
+            raise ShownError("missing" if word == "slide" else word, "No nuclei can be shown here.")
+        return self.table
+
+    def shown_picture(self) -> SlidePicture:
+        """The slide.
+
+        Raises:
+            ShownError: it cannot be shown.
+        """
+        if self.picture is None:
+            raise ShownError(self.picture_word, "The slide of this result cannot be shown.")
+        return self.picture
+
+    def _open_table(self) -> NucleusTable | None:
+        if self.entry.folder is None or not self.record.has_table:
+            return None
+        try:
+            return NucleusTable(self.entry.folder / TABLE_FILE)
+        except ShownError:
+            self.state, self.message = "damaged", "The table of nuclei is damaged."
+            return None
+
+    def _open_picture(self, locator: Locator) -> tuple[SlidePicture | None, str]:
+        settings: Mapping[str, Any] = self.record.fact("settings", dict) or {}
+        path = self.entry.slide
+        if path is None and self.entry.folder is not None:
+            path = locator.find(self.record.raw, self.entry.folder)
+        if path is None:
+            return None, "missing"
+        scene = settings.get("scene")
+        try:
+            scene = scene if isinstance(scene, int) else None
+            return SlidePicture(path, scene, icc=settings.get("icc") is True), "shown"
+        except (ValueError, OSError):
+            if self.entry.folder is None:
+                raise
+            return None, "unreadable"
+
+    def _find_facts(self) -> Facts:
+        """Size and scale: the slide knows its size best, the result its scale."""
+        found = slide_facts(self.record, None if self.table is None else self.table.facts)
+        size, mpp_xy = found["size_px"], found["mpp_xy"]
+        if self.picture is not None:
+            size = self.picture.slide.size
+            mpp_xy = mpp_xy or self.picture.slide.mpp_xy
+        if size is None and self.table is not None:
+            index = self.table.index()
+            size = [int(index.boxes[:, k].max(initial=0) >> FIXED_BITS) + _RIM_PX for k in (2, 3)]
+        if size is None:
+            raise ShownError(self.state, self.message or "Nothing can be shown here.")
+        scale = None if mpp_xy is None else (float(mpp_xy[0]), float(mpp_xy[1]))
+        return Facts(size_px=(int(size[0]), int(size[1])), mpp_xy=scale)

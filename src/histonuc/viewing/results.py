@@ -1,0 +1,92 @@
+"""The folder of one result as it lies there: whole, unfinished, damaged, or of another version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from histonuc.exports.facts import Facts
+from histonuc.exports.summary import SUMMARY_FILE, SlideResult
+from histonuc.exports.table import TABLE_FILE
+from histonuc.files import is_sealed
+from histonuc.inference.results import ResultFolder
+
+State = Literal["whole", "unfinished", "damaged", "older", "slide"]
+"""One word for people; ``slide`` is a bare slide without a result."""
+_MESSAGES: dict[State, str] = {
+    "whole": "",
+    "slide": "",
+    "unfinished": "This result is unfinished: run the same `histonuc predict` again to go on.",
+    "damaged": "This result is damaged: run the same `histonuc predict` again.",
+    "older": "This result was made by another version of histonuc; what can be shown is shown.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRecord:
+    """What the small files in a result's folder say.
+
+    Attributes:
+        state: one word.
+        summary: the record of the result; None where it cannot be read.
+        has_table: whether there is a table of nuclei.
+        raw: what the summary holds, also where it is another version's; empty where it is damaged.
+    """
+
+    state: State
+    summary: SlideResult | None = None
+    has_table: bool = False
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def message(self) -> str:
+        """The state in one sentence; empty where nothing is to be said."""
+        return _MESSAGES[self.state]
+
+    def fact(self, name: str, kind: type | tuple[type, ...]) -> Any:
+        """A value of the summary; None where there is none of this kind."""
+        value = self.raw.get(name)
+        return value if isinstance(value, kind) else None
+
+
+def read_record(folder: Path) -> ResultRecord:
+    """What a result's folder holds; nothing in it raises.
+
+    Args:
+        folder: of one result.
+    """
+    has_table = (folder / TABLE_FILE).is_file()
+    path = folder / SUMMARY_FILE
+    if not path.exists():
+        key = ResultFolder(folder).read_run() or {}
+        return ResultRecord(state="unfinished", has_table=has_table, raw={"fingerprint": key})
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(raw, dict) or not is_sealed(raw):
+            return ResultRecord(state="damaged", has_table=has_table)
+    except (OSError, ValueError, RecursionError):
+        return ResultRecord(state="damaged", has_table=has_table)
+    try:
+        summary = SlideResult.from_record(raw)
+    except (LookupError, TypeError, ValueError):
+        return ResultRecord(state="older", has_table=has_table, raw=raw)
+    state: State = "whole" if has_table else "damaged"
+    return ResultRecord(state=state, summary=summary, has_table=has_table, raw=raw)
+
+
+def slide_facts(record: ResultRecord, facts: Facts | None) -> dict[str, Any]:
+    """Size and scale of a result's slide, by its summary or else its table.
+
+    Args:
+        record: of the result.
+        facts: what the table of nuclei says; None where there is none.
+    """
+    size: Any = record.fact("size_px", list)
+    mpp_xy: Any = record.fact("mpp_xy", list)
+    if facts is not None:
+        size = size or facts.get("image_size")
+        mpp_xy = mpp_xy or facts.get("mpp_xy") or (facts["mpp"] and [facts["mpp"]] * 2)
+    return {"size_px": size, "mpp_xy": mpp_xy}
