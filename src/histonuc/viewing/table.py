@@ -126,14 +126,14 @@ class NucleusTable:
         self._path = path
         self._files: SimpleQueue[pq.ParquetFile] = SimpleQueue()
         with _judging(path):
-            before = path.stat()
+            before = _identity(path)
             self.metadata: pq.FileMetaData = pq.read_metadata(path)
             for _ in range(_HANDLES):
                 file = pq.ParquetFile(
                     path, metadata=self.metadata, pre_buffer=False, page_checksum_verification=True
                 )
                 self._files.put(file)
-            if path.stat() != before:
+            if _identity(path) != before:
                 raise ValueError(f"{path} was replaced while it was opened")
             self.schema: pa.Schema = self.metadata.schema.to_arrow_schema()
             self.facts: Facts = schema_facts(self.schema)
@@ -284,6 +284,12 @@ class NucleusTable:
                 x, y = index.x[rows], index.y[rows]
                 index.boxes[group] = x.min(), y.min(), x.max(), y.max()
         return index
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What tells a file from another that takes its place."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager
