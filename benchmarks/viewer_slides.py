@@ -4,8 +4,8 @@
 
 Squares of real tissue (1024 px at 0.25 µm, of ../shared/data) are predicted once with the shipped
 model. The slide shows them again and again, and the table has their nuclei moved along, written by
-the writer of `histonuc predict`. FOLDER gets ``slide.tif`` and ``result``, and what is there already
-is taken as it is.
+the writer of `histonuc predict`. FOLDER gets ``slide.tif`` and ``result``; what is there already is
+taken as it is.
 """
 
 from __future__ import annotations

@@ -121,13 +121,29 @@ def _png_size(path: Path) -> tuple[int, int]:
 
 
 def _read_geojson(path: Path, size: tuple[int, int], origin: tuple[int, int]) -> Regions:
+    return to_regions(json.loads(path.read_text(encoding="utf-8-sig")), size, origin, str(path))
+
+
+def to_regions(content: Any, size: tuple[int, int], origin: tuple[int, int], title: str) -> Regions:
+    """Regions out of GeoJSON, as `read_regions` reads them.
+
+    Args:
+        content: the parsed JSON.
+        size: width and height of the slide in level-0 pixels.
+        origin: level-0 pixel (x, y) that the positions are measured from.
+        title: what the GeoJSON is called in warnings and errors.
+
+    Raises:
+        ValueError: more than `MAX_SHAPES`.
+        Exception: whatever comes of what is no GeoJSON of polygons.
+    """
     import shapely
     from shapely import affinity
 
-    features = _features(json.loads(path.read_text(encoding="utf-8-sig")))
+    features = _features(content)
     if len(features) > MAX_SHAPES:
         raise ValueError(
-            f"{path} has {len(features):,} shapes, expected at most {MAX_SHAPES:,} regions: "
+            f"{title} has {len(features):,} shapes, expected at most {MAX_SHAPES:,} regions: "
             "is it a file of nuclei?"
         )
     drawn = [shapely.from_geojson(json.dumps(feature["geometry"])) for feature in features]
@@ -148,7 +164,7 @@ def _read_geojson(path: Path, size: tuple[int, int], origin: tuple[int, int]) ->
     return Regions(
         named=tuple(named),
         tissue=TissueMask(_rasterise(covered, size), size, covered.area),
-        warnings=_left_out(path, shapely.area(shapes) > 0, shapely.area(inside) > 0),
+        warnings=_left_out(title, shapely.area(shapes) > 0, shapely.area(inside) > 0),
     )
 
 
@@ -216,12 +232,12 @@ def _features(content: Any) -> list[dict[str, Any]]:
 
 
 def _left_out(
-    path: Path, has_area: NDArray[np.bool_], is_inside: NDArray[np.bool_]
+    title: str, has_area: NDArray[np.bool_], is_inside: NDArray[np.bool_]
 ) -> tuple[str, ...]:
     """How many shapes are no regions: a slip in the drawing, or the file of another slide.
 
     Args:
-        path: the file.
+        title: what the file is called.
         has_area: bool (n,), for each shape whether it has one: points and lines have none.
         is_inside: bool (n,), whether any of its area lies inside the slide.
     """
@@ -230,4 +246,4 @@ def _left_out(
         "outside the slide": (has_area & ~is_inside).sum(),
     }
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items() if count)
-    return (f"{path}: of {len(has_area)} shapes left out: {reasons}",) if reasons else ()
+    return (f"{title}: of {len(has_area)} shapes left out: {reasons}",) if reasons else ()

@@ -12,8 +12,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from histonuc.viewing import handlers
-from histonuc.viewing.calls import Endpoint, Handler, answering, error_reply
+from histonuc.viewing import handlers, list_handlers
+from histonuc.viewing.calls import MAX_BODY, Endpoint, Handler, answering, error_reply
 from histonuc.viewing.library import Library
 from histonuc.viewing.page_files import INDEX, PAGE_FILES, PAGE_FOLDER
 from histonuc.viewing.security import Guard
@@ -26,10 +26,12 @@ PICTURES: dict[str, Handler] = {
     f"{_SLIDE}/thumbnail": handlers.answer_thumbnail,
     f"{_SLIDE}/tiles/{_PLACE}": handlers.answer_tile,
     f"{_SLIDE}/crop": handlers.answer_crop,
+    f"{_SLIDE}/areas": list_handlers.answer_areas,
 }
 """Routes that read the slide, by GET."""
 NUCLEI: dict[str, Handler] = {
     f"{_SLIDE}/squares/{_PLACE}": handlers.answer_square,
+    f"{_SLIDE}/nuclei/{{nucleus:int}}": list_handlers.answer_nucleus,
 }
 """Routes that read the table, by GET."""
 FACTS: dict[str, Handler] = {
@@ -42,8 +44,24 @@ QUESTIONS: dict[str, Handler] = {
     f"{_SLIDE}/density": handlers.answer_density,
     f"{_SLIDE}/counts": handlers.answer_counts,
     f"{_SLIDE}/histogram": handlers.answer_histogram,
+    f"{_SLIDE}/list": list_handlers.answer_page,
 }
-"""Routes by POST."""
+"""Routes that count all nuclei, by POST."""
+REGIONS: dict[str, Handler] = {
+    f"{_SLIDE}/regions/count": list_handlers.answer_region_counts,
+    f"{_SLIDE}/regions/export": list_handlers.answer_region_export,
+    f"{_SLIDE}/regions/import": list_handlers.answer_region_import,
+}
+"""Routes that take regions, by POST."""
+MAX_REGIONS_BODY = 16 << 20
+"""Bytes of regions in one request."""
+_GROUPS = (
+    (PICTURES, "GET", MAX_BODY),
+    (NUCLEI, "GET", MAX_BODY),
+    (FACTS, "GET", MAX_BODY),
+    (QUESTIONS, "POST", MAX_BODY),
+    (REGIONS, "POST", MAX_REGIONS_BODY),
+)
 
 
 def make_app(library: Library, token: str, touch: Callable[[], None] = lambda: None) -> ASGIApp:
@@ -56,10 +74,10 @@ def make_app(library: Library, token: str, touch: Callable[[], None] = lambda: N
     """
     routes = [Route("/", _page_file(INDEX), methods=["GET"])]
     routes += [Route(f"/page/{name}", _page_file(name), methods=["GET"]) for name in PAGE_FILES]
-    for group, method in ((PICTURES, "GET"), (NUCLEI, "GET"), (FACTS, "GET"), (QUESTIONS, "POST")):
+    for group, method, most in _GROUPS:
         limiter = anyio.CapacityLimiter(_AT_ONCE)
         for path, handler in group.items():
-            routes.append(Route(path, answering(handler, library, limiter), methods=[method]))
+            routes.append(Route(path, answering(handler, library, limiter, most), methods=[method]))
     app = Starlette(routes=routes, exception_handlers={HTTPException: _explain})
     app.router.redirect_slashes = False
 

@@ -42,7 +42,7 @@ def describe_slide(opened: OpenResult) -> dict[str, Any]:
         **_describe_grids(opened),
         "overhang_px": OVERHANG_UM / mpp,
         "picture_levels": _describe_picture(opened),
-        "bounds_xyxy": record.fact("bounds_xyxy", list) or [0, 0, *facts.size_px],
+        "bounds_xyxy": list(opened.bounds_xyxy),
         "objective": None if opened.picture is None else opened.picture.slide.objective,
         "warnings": [str(text) for text in record.fact("warnings", list) or []],
         "num_warnings": len(record.fact("warnings", list) or []),

@@ -6,8 +6,6 @@ of powers of two, so that which one a nucleus lies in is a shift of bits, the sa
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -220,62 +218,3 @@ def _mark_vertices(
             third, third_away = found, away
     if third >= 0 and stays[:size].sum() < 3:
         stays[third] = True
-
-
-@compiled_kernel
-def mark_inside(
-    points: NDArray[np.float64],
-    edges: NDArray[np.float64],
-    starts: NDArray[np.int64],
-    numbers: NDArray[np.int64],
-    top: float,
-    height: float,
-    near: float,
-    found: NDArray[np.uint8],
-) -> None:
-    """Tell which points lie inside rings, by how many edges a line to the right crosses.
-
-    The edges are sorted into bands of equal height, so that few are looked at for a point.
-
-    Args:
-        points: float64 (n, 2).
-        edges: float64 (E, 4), x0, y0, x1, y1.
-        starts: int64 (bands + 1,), where the edges of each band begin in `numbers`.
-        numbers: int64, which edges reach into each band.
-        top: where the first band begins.
-        height: of a band.
-        near: a point so near to an edge is left to others.
-        found: uint8 (n,), written to: 0 outside, 1 inside, 2 near an edge.
-    """
-    bands = len(starts) - 1
-    for i in range(len(points)):
-        x, y = points[i, 0], points[i, 1]
-        band = min(max(int((y - top) / height), 0), bands - 1)
-        inside = 0
-        for at in range(starts[band], starts[band + 1]):
-            edge = numbers[at]
-            state = _cross(x, y, edges, edge, near)
-            if state == 2:
-                inside = 2
-                break
-            inside ^= state
-        found[i] = inside
-
-
-@compiled_part
-def _cross(x: float, y: float, edges: NDArray[Any], edge: Whole, near: float) -> int:
-    """Whether a line from a point to the right crosses an edge; 2 where the point is near it."""
-    x0, y0, x1, y1 = edges[edge, 0], edges[edge, 1], edges[edge, 2], edges[edge, 3]
-    if y < min(y0, y1) - near or y > max(y0, y1) + near or x > max(x0, x1) + near:
-        return 0
-    dx, dy = x1 - x0, y1 - y0
-    squared = dx * dx + dy * dy
-    along = 0.0
-    if squared > 0:
-        along = min(max(((x - x0) * dx + (y - y0) * dy) / squared, 0.0), 1.0)
-    ox, oy = x0 + along * dx - x, y0 + along * dy - y
-    if ox * ox + oy * oy <= near * near:
-        return 2
-    if (y0 > y) == (y1 > y):
-        return 0
-    return 1 if x < x0 + (y - y0) / dy * dx else 0

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.exports.table import TABLE_FILE
+from histonuc.inference.drawn import Region
 from histonuc.plain_text import readable
-from histonuc.viewing.density import DensityGrid, choose_grid, count_density
+from histonuc.viewing.density import DensityGrid, choose_grid, count_density, count_histogram
 from histonuc.viewing.entries import Entry
 from histonuc.viewing.errors import ShownError
 from histonuc.viewing.kernels import FIXED_BITS
 from histonuc.viewing.locating import Locator
 from histonuc.viewing.pictures import SlidePicture
+from histonuc.viewing.regions import count_regions
 from histonuc.viewing.results import ResultRecord, State, read_record, slide_facts
 from histonuc.viewing.squares import SquareGrid, list_grids, read_square
 from histonuc.viewing.table import NucleusTable
@@ -106,16 +108,32 @@ class OpenResult:
         """Number of nuclei that can be shown."""
         return 0 if self.table is None else self.table.num_nuclei
 
+    @property
+    def bounds_xyxy(self) -> tuple[int, int, int, int]:
+        """The part that the scanner visited, in level-0 pixels."""
+        found: Any = self.record.fact("bounds_xyxy", list)
+        if found is None and self.picture is not None:
+            found = self.picture.slide.bounds_xyxy
+        x0, y0, x1, y1 = found or (0, 0, *self.facts.size_px)
+        return int(x0), int(y0), int(x1), int(y1)
+
     def prepare(self) -> None:
         """Begin to make the index, in a thread of its own, where nobody has yet."""
-        if self.table is not None and not self.table.has_index:
+        if self.num_nuclei and self.table is not None and not self.table.has_index:
             threading.Thread(target=self._make_index, name="histonuc-index", daemon=True).start()
 
     def _make_index(self) -> None:
-        """Make the index, and compile what is needed to draw."""
+        """Make the index, and compile what is needed to draw and to count."""
+        import shapely
+
         with suppress(ShownError):  # whoever asks for nuclei is told
-            count_density(self.nuclei(), self.density_grid)
-            read_square(self.nuclei(), self.grids[0], (0, 0), "coarse", (), self.facts.mpp)
+            table = self.nuclei()
+            count_density(table, self.density_grid)
+            index, grid = table.index(), self.grids[0]
+            place = int(index.x[0]) >> grid.shift, int(index.y[0]) >> grid.shift
+            read_square(table, grid, place, "coarse", (), self.facts.mpp)
+            count_histogram(table, table.columns[0], 1, (0.0, 1.0))
+            count_regions(table, [Region(name="", class_name="", area=shapely.box(0, 0, 1, 1))])
 
     def nuclei(self) -> NucleusTable:
         """The table.

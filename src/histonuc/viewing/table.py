@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,8 @@ from histonuc.taxonomy import LabelSpace
 from histonuc.viewing.caches import BoundedCache
 from histonuc.viewing.columns import Column, find_ranges, list_columns
 from histonuc.viewing.errors import RequestError, ShownError
-from histonuc.viewing.kernels import FIXED, fixed_rings
+from histonuc.viewing.index import NucleusIndex, empty_index
+from histonuc.viewing.kernels import fixed_rings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,55 +41,6 @@ _VALUES_BYTES = 96 << 20
 """Memory for columns of all nuclei: two of ten million."""
 _WKB_HEADER = 13
 _INDEXED = ("x", "y", "class_index", "score")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class NucleusIndex:
-    """What is held in memory of every nucleus, in the order of the table: 15 bytes each.
-
-    Attributes:
-        x: uint32 (n,), centroid, fixed (see `kernels`).
-        y: uint32 (n,), the same along y.
-        kind: uint8 (n,), number of the class.
-        probability: uint8 (n,), of that class, in steps of 1 / 255.
-        score: uint8 (n,), in steps of 1 / 255.
-        area: float32 (n,), in µm², or px² where no scale is known.
-        starts: int64 (groups + 1,), first row of each row group.
-        boxes: uint32 (groups, 4), least x and y, largest x and y in each row group, fixed.
-    """
-
-    x: NDArray[np.uint32]
-    y: NDArray[np.uint32]
-    kind: NDArray[np.uint8]
-    probability: NDArray[np.uint8]
-    score: NDArray[np.uint8]
-    area: NDArray[np.float32]
-    starts: NDArray[np.int64]
-    boxes: NDArray[np.uint32]
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory that it takes."""
-        arrays = (self.x, self.y, self.kind, self.probability, self.score, self.area)
-        return sum(array.nbytes for array in arrays)
-
-    def groups_in(self, box: tuple[int, int, int, int]) -> NDArray[np.int64]:
-        """Row groups with nuclei in a half-open box x0, y0, x1, y1 (fixed), or close by."""
-        x0, y0, x1, y1 = box
-        left, top, right, bottom = self.boxes.astype(np.int64).T
-        touches = (right >= x0) & (left < x1) & (bottom >= y0) & (top < y1)
-        return np.flatnonzero(touches).astype(np.int64)
-
-    def rows_in(self, group: int, box: tuple[int, int, int, int]) -> NDArray[np.int64]:
-        """Rows of a row group whose centroid lies in a half-open box x0, y0, x1, y1 (fixed)."""
-        x0, y0, x1, y1 = box
-        rows = slice(self.starts[group], self.starts[group + 1])
-        x, y = self.x[rows], self.y[rows]
-        inside = (x >= x0) & (x < x1) & (y >= y0) & (y < y1)
-        return np.flatnonzero(inside).astype(np.int64) + int(self.starts[group])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -224,6 +176,27 @@ class NucleusTable:
             parts.append(_floats(table[column.source])[rows[groups == group] - self.starts[group]])
         return np.concatenate(parts)
 
+    def positions(self, group: int) -> NDArray[np.float64]:
+        """Centroids (n, 2) of a row group in level-0 pixels, exactly as the table has them.
+
+        Raises:
+            ShownError: they are damaged.
+        """
+        with self._decoding() as file:
+            table = file.read_row_group(group, ["x", "y"], use_threads=False)
+        return np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
+
+    def read_row(self, row: int) -> pa.Table:
+        """One row of the table with all columns.
+
+        Raises:
+            ShownError: it is damaged.
+        """
+        group = int(np.searchsorted(self.starts, row, "right")) - 1
+        with self._decoding() as file:
+            table = file.read_row_group(group, use_threads=False)
+        return table.slice(row - int(self.starts[group]), 1)
+
     @contextmanager
     def _decoding(self) -> Iterator[pq.ParquetFile]:
         """A reader of the file that no other thread uses; whatever fails means damage."""
@@ -262,27 +235,15 @@ class NucleusTable:
             yield first, min(first + _GROUPS_AT_ONCE, num)
 
     def _make_index(self) -> NucleusIndex:
-        n, classes = self.num_nuclei, self.label_space.classes
-        index = NucleusIndex(
-            x=np.empty(n, np.uint32),
-            y=np.empty(n, np.uint32),
-            kind=np.empty(n, np.uint8),
-            probability=np.empty(n, np.uint8),
-            score=np.empty(n, np.uint8),
-            area=np.empty(n, np.float32),
-            starts=self.starts,
-            boxes=np.zeros((len(self.starts) - 1, 4), np.uint32),
-        )
-        names = [*_INDEXED, self._area, *(f"p_{name}" for name in classes)]
+        probabilities = [f"p_{name}" for name in self.label_space.classes]
+        names = [*_INDEXED, self._area, *probabilities]
+        index = empty_index(self.num_nuclei, self.starts)
         for first, last in self._spans():
             with self._decoding() as file:
                 table = file.read_row_groups(range(first, last), names)
-                _fill(index, slice(self.starts[first], self.starts[last]), table, names)
-        for group in range(len(index.boxes)):
-            rows = slice(index.starts[group], index.starts[group + 1])
-            if rows.stop > rows.start:
-                x, y = index.x[rows], index.y[rows]
-                index.boxes[group] = x.min(), y.min(), x.max(), y.max()
+                columns = [table[name].to_numpy() for name in names]
+                index.fill(slice(self.starts[first], self.starts[last]), columns)
+        index.find_boxes()
         return index
 
 
@@ -301,31 +262,6 @@ def _judging(path: Path) -> Iterator[None]:
     except ValueError as error:
         log.warning("%s", error)
         raise ShownError("damaged", "The table of nuclei is damaged.") from error
-
-
-def _fill(index: NucleusIndex, rows: slice, table: pa.Table, names: Sequence[str]) -> None:
-    """Put some rows of a table into the index.
-
-    Raises:
-        ValueError: there is no such class.
-    """
-    x, y, kind, score, area = (table[name].to_numpy() for name in names[:5])
-    probabilities = [table[name].to_numpy() for name in names[5:]]
-    if len(kind) and not (kind.min() >= 0 and kind.max() < len(probabilities)):
-        raise ValueError(f"expected classes 0 to {len(probabilities) - 1} in class_index")
-    index.x[rows], index.y[rows] = _fixed(x), _fixed(y)
-    index.kind[rows] = kind
-    best = np.choose(kind, probabilities) if probabilities else np.zeros(len(kind))
-    index.probability[rows] = np.clip(np.floor(best * 255 + 0.5), 0, 255)
-    index.score[rows] = np.clip(np.floor(score.astype(np.float64) * 255 + 0.5), 0, 255)
-    index.area[rows] = area
-
-
-def _fixed(positions: NDArray[np.float64]) -> NDArray[np.uint32]:
-    if not np.isfinite(positions).all():
-        raise ValueError("expected finite positions, got others")
-    largest = np.iinfo(np.int32).max
-    return np.clip(np.floor(positions * FIXED + 0.5), 0, largest).astype(np.uint32)
 
 
 def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:

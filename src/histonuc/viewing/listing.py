@@ -1,0 +1,192 @@
+"""Nuclei in order, a page at a time, and everything that is known of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.exports.wkb import GEOMETRY, wkb_polygons
+from histonuc.viewing.columns import Column
+from histonuc.viewing.errors import NotFoundError
+from histonuc.viewing.filters import ALL, Filters, find_passing
+from histonuc.viewing.kernels import FIXED
+from histonuc.viewing.table import NucleusTable
+
+_LAST = float(np.finfo(np.float32).max)
+"""Sorts nuclei without a value behind all others; those that are not shown are infinite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """Some nuclei of a list.
+
+    Attributes:
+        total: nuclei in the whole list.
+        offset: how many come before the page.
+        rows: int64 (n,), their rows in the table, in order.
+    """
+
+    total: int
+    offset: int
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a list is sorted by; ties by the row in the table.
+
+    Attributes:
+        sort: ``id``, ``class``, or the name of a numeric column.
+        descending: largest values first; nuclei without a value are last either way.
+    """
+
+    sort: str = "id"
+    descending: bool = False
+
+
+def list_nuclei(
+    table: NucleusTable,
+    order: Order,
+    limit: int,
+    *,
+    offset: int = 0,
+    around: int | None = None,
+    filters: Filters = ALL,
+) -> Page:
+    """A page of the list of the nuclei that pass filters.
+
+    Args:
+        table: of the nuclei.
+        order: of the list.
+        limit: most nuclei of the page.
+        offset: how many come before it.
+        around: the page that holds this row of the table is given instead, `offset` being the
+            multiple of `limit` before it.
+        filters: which nuclei are listed.
+
+    Raises:
+        NotFoundError: `around` is not in the list.
+        RequestError: a column that the table lacks.
+        ShownError: the table is damaged.
+    """
+    keys = _sort_keys(table, order, filters)
+    total = int((keys < np.inf).sum())
+    if around is not None:
+        if not 0 <= around < len(keys) or not keys[around] < np.inf:
+            raise NotFoundError("this nucleus is not in the list")
+        key = keys[around]
+        before = int((keys < key).sum() + (keys[:around] == key).sum())
+        offset = before // limit * limit
+    end = min(offset + limit, total)
+    if offset >= end:
+        return Page(total=total, offset=offset, rows=np.zeros(0, np.int64))
+    low, high = np.partition(keys, [offset, end - 1])[[offset, end - 1]]
+    chosen = np.flatnonzero((keys >= low) & (keys <= high))
+    chosen = chosen[np.argsort(keys[chosen], kind="stable")]
+    skipped = offset - int((keys < low).sum())
+    return Page(total=total, offset=offset, rows=chosen[skipped : skipped + end - offset])
+
+
+def _sort_keys(table: NucleusTable, order: Order, filters: Filters) -> NDArray[np.floating[Any]]:
+    """What the list is sorted by, (n,), rising; infinite where a nucleus is not listed."""
+    index = table.index()
+    keys: NDArray[Any]
+    if order.sort == "id":
+        keys = np.arange(len(index), dtype=np.float64)
+    elif order.sort == "class":
+        keys = index.kind.astype(np.float32)
+    else:
+        keys = list_values(table, table.column(order.sort))
+    if order.descending:
+        np.negative(keys, out=keys)
+    np.nan_to_num(keys, copy=False, nan=_LAST, posinf=_LAST, neginf=-_LAST)
+    for rows, passes in find_passing(table, filters):
+        keys[rows][~passes] = np.inf
+    return keys
+
+
+def list_values(
+    table: NucleusTable, column: Column, rows: NDArray[np.int64] | slice = slice(None)
+) -> NDArray[np.floating[Any]]:
+    """Values of a column for people, as near as the index has them: float32 of new memory."""
+    if column.type == "u16":
+        return table.index().area[rows].astype(np.float32)
+    values = table.values(column)[rows].astype(np.float32)
+    return values if column.step is None else values * np.float32(column.step)
+
+
+def describe_page(
+    table: NucleusTable, page: Page, order: Order, columns: Sequence[Column]
+) -> dict[str, Any]:
+    """A page of a list, JSON-able.
+
+    Args:
+        table: of the nuclei.
+        page: of the list.
+        order: of the list.
+        columns: whose values are told of each nucleus.
+    """
+    index, rows = table.index(), page.rows
+    score, area = table.column("score"), table.column("area_um2")
+    values: dict[str, list[Any]] = {
+        "id": (rows + 1).tolist(),
+        "x": np.round(index.x[rows] / FIXED, 2).tolist(),
+        "y": np.round(index.y[rows] / FIXED, 2).tolist(),
+        "class": index.kind[rows].tolist(),
+        "probability": _plain(index.probability[rows] / 255),
+        "score": _plain(list_values(table, score, rows)),
+        "area_um2": _plain(list_values(table, area, rows)),
+    }
+    values |= {column.name: _plain(list_values(table, column, rows)) for column in columns}
+    if order.sort not in values:
+        values[order.sort] = _plain(list_values(table, table.column(order.sort), rows))
+    values["value"] = values[order.sort]
+    listed = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+    return {"total": page.total, "offset": page.offset, "rows": listed}
+
+
+def describe_nucleus(table: NucleusTable, row: int) -> dict[str, Any]:
+    """Everything that the table says of one nucleus, and its outline: JSON-able.
+
+    Args:
+        table: of the nuclei.
+        row: of the table, from 0.
+
+    Raises:
+        NotFoundError: there is no such row.
+        ShownError: the table is damaged.
+    """
+    if not 0 <= row < table.num_nuclei:
+        raise NotFoundError(f"no nucleus in row {row}")
+    record = table.read_row(row)
+    points, _ = wkb_polygons(record[GEOMETRY])
+    facts = record.drop_columns([GEOMETRY]).to_pylist()[0]
+    facts = {name: _json_able(value) for name, value in facts.items()}
+    classes = table.label_space.classes
+    kind = int(facts["class_index"])
+    return {
+        "id": row + 1,
+        **{axis: facts[axis] for axis in "xy"},
+        "class": kind,
+        "class_name": classes[kind],
+        "probabilities": [facts[f"p_{name}"] for name in classes],
+        "score": facts["score"],
+        "box_xyxy": [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()],
+        "outline": points.tolist(),
+        "row": facts,
+    }
+
+
+def _plain(values: NDArray[np.floating[Any]]) -> list[float | None]:
+    """Numbers of six digits for JSON, None where there is none."""
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
+
+
+def _json_able(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if value is None or isinstance(value, int | str | bool) else str(value)
