@@ -77,6 +77,7 @@ def build_app(configs: Sequence[ConfigFile] = ()) -> App:
     prepare = App(name="prepare", help="Turn raw data into a store for training and evaluation.")
     prepare.command(commands.prepare_pannuke, name="pannuke")
     prepare.command(commands.prepare_folder, name="folder")
+    prepare.command(commands.prepare_outline, name="outline")
     config = App(name="config", help="Print configurations with every default and its comment.")
     config.command(commands.config_train, name="train")
     for group in (prepare, config):

@@ -87,10 +87,7 @@ def bce_loss(
     reduction: Reduction = "mean",
     class_weights: Sequence[float] = (),
 ) -> Tensor:
-    """Binary cross entropy of each class's softmax probability against the rest.
-
-    Computed from log-softmax, never from a rounded probability.
-    """
+    """Binary cross entropy of each class's softmax probability, from log-softmax, never rounded."""
     log_p = _widen(logits).log_softmax(1)
     per_pixel = -(targets * log_p + (1 - targets) * _log_not(log_p))
     return _reduce(_pixel_mean(per_pixel, _valid_like(valid, log_p)), reduction, class_weights)
@@ -247,11 +244,12 @@ def binary_loss(
     targets: Float[Tensor, "b h w"],
     valid: Bool[Tensor, "b h w"],
 ) -> Tensor:
-    """Binary cross entropy of one map: mean over each image's valid pixels, then over images."""
+    """Binary cross entropy of one map: mean over an image's valid pixels, then over such images."""
     per_pixel = torch.nn.functional.binary_cross_entropy_with_logits(
         _widen(logits), targets.float(), reduction="none"
     )
-    return _pixel_mean(per_pixel.unsqueeze(1), valid.unsqueeze(1).float()).mean()
+    per_image = _pixel_mean(per_pixel.unsqueeze(1), valid.unsqueeze(1).float())
+    return per_image.sum() / batch_total(valid.any(2).any(1).float(), 1.0)
 
 
 def binary_dice_loss(

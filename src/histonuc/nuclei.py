@@ -56,11 +56,15 @@ class TileLabels:
         candidates: uint32 (n + 1,), candidate set of each nucleus (bit j: may be class j);
             entry 0 belongs to the background and is 0.
         ignore: bool (H, W), True where the truth is unknown and no loss is to be taken.
+        class_only: whether nothing but the classes of these nuclei is known: they are those that
+            points mark, outlined by a model. `ignore` is True everywhere then, so that nothing is
+            learned of outlines and background; the loss of the class counts at their pixels.
     """
 
     instances: NDArray[np.int32]
     candidates: NDArray[np.uint32]
     ignore: NDArray[np.bool_]
+    class_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

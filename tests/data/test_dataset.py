@@ -13,6 +13,7 @@ from histonuc.data.augment_config import AugmentConfig
 from histonuc.data.dataset import BatchKeys, Sampling, TileDataset, balanced_order, crop_labels
 from histonuc.data.store import Store
 from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.nuclei import TileLabels
 from histonuc.representations import build_representation
 from histonuc.taxonomy import PANNUKE
 
@@ -137,6 +138,8 @@ def test_the_order_is_seeded_and_changes_with_the_epoch(store) -> None:
 def test_crop_labels_renumber_and_keep_candidates() -> None:
     instances = np.array([[0, 5], [2, 5]], np.int32)
     candidates = np.array([0, 1, 2, 4, 8, 16], np.uint32)
-    labels = crop_labels(instances, candidates, np.zeros((2, 2), bool))
+    nothing = np.zeros((2, 2), bool)
+    truth = TileLabels(instances=instances, candidates=candidates, ignore=nothing)
+    labels = crop_labels(truth, instances, nothing)
     assert labels.instances.tolist() == [[0, 2], [1, 2]]
     assert labels.candidates.tolist() == [0, 2, 16]

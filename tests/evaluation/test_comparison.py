@@ -60,7 +60,10 @@ def write(folder: Path, **changes: Any) -> Path:
             rows.numbers[name] = values
     folder.mkdir(parents=True)
     write_tile_scores(rows, classes, folder)
-    write_head({"format": 4, "label_space": {"name": "own", "classes": classes}}, folder)
+    write_head(
+        {"format": 5, "labels": "outlines", "label_space": {"name": "own", "classes": classes}},
+        folder,
+    )
     return folder
 
 
@@ -165,7 +168,7 @@ def test_folders_without_scores_are_refused(tmp_path) -> None:
         compare([first, tmp_path])
     second = write(tmp_path / "b")
     (second / "scores.json").write_text('{"format": 1}')
-    with pytest.raises(ValueError, match=r"has format 1, this version reads 4"):
+    with pytest.raises(ValueError, match=r"has format 1, this version reads 5"):
         compare([first, second])
     (second / "scores.json").write_text("{")
     with pytest.raises(ValueError, match=r"scores\.json is damaged or no scores"):

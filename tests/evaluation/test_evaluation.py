@@ -42,6 +42,11 @@ class MemoryStore:
 
     label_space = SPACE
 
+    has_outlines = staticmethod(lambda tile: True)
+
+    def size(self, tile: int) -> tuple[int, ...]:
+        return self._instances[tile].shape
+
     def __init__(self, num: int = 6, side: int = 48, mpp: float = MPP) -> None:
         self._mpp = mpp
         rng = np.random.default_rng(0)
@@ -349,6 +354,7 @@ def _score(tile: int, bpq: float, tissue: str = "Breast", num_truth: int = 20) -
         fp=0,
         fn=0,
         tp_centroid=1,
+        class_known=1,
         bpq=bpq,
         mpq=bpq,
         bpq_strict=bpq,
@@ -361,6 +367,9 @@ def _score(tile: int, bpq: float, tissue: str = "Breast", num_truth: int = 20) -
         class_tp=(1, 0),
         class_fp=(0, 0),
         class_fn=(0, 0),
+        centroid_tp=(1, 0),
+        centroid_fp=(0, 0),
+        centroid_fn=(0, 0),
     )
 
 

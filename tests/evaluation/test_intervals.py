@@ -35,6 +35,7 @@ def make_tiles(seed: int = 0) -> list[TileScore]:
             fp=fp,
             fn=fn,
             tp_centroid=tp + 1,
+            class_known=tp,
             bpq=bpq,
             mpq=NAN if (source, tissue) == ("b", "Lung") else mpq,
             bpq_strict=bpq_strict,
@@ -47,6 +48,9 @@ def make_tiles(seed: int = 0) -> list[TileScore]:
             class_tp=(tp // 2, 0 if tissue == "Lung" else tp - tp // 2),
             class_fp=(fp // 2, fp - fp // 2),
             class_fn=(fn // 2, 0 if tissue == "Lung" else fn - fn // 2),
+            centroid_tp=(tp // 3, 0 if tissue == "Lung" else tp // 3),
+            centroid_fp=(fp, fp),
+            centroid_fn=(2 * fn, 0 if tissue == "Lung" else fn),
         )
         tiles.append(tile)
     return tiles

@@ -172,7 +172,7 @@ def test_other_formats_and_versions_are_refused(thirds: list[Path], tmp_path: Pa
     with pytest.raises(ValueError, match=r"the version differs: .* 0\.0 in"):
         merge_scores([thirds[0], other], tmp_path / "merged")
     edit(other, lambda scores: scores.update(format=0))
-    with pytest.raises(ValueError, match=r"scores\.json has format 0, this version reads 4"):
+    with pytest.raises(ValueError, match=r"scores\.json has format 0, this version reads 5"):
         merge_scores([thirds[0], other], tmp_path / "merged")
     other = Path(shutil.copytree(thirds[1], tmp_path / "counts"))
     with np.load(other / "counts.npz") as archive:

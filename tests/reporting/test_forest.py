@@ -22,6 +22,7 @@ def comparison(second: str, **classes: dict[str, Any]) -> dict[str, Any]:
         "first": "runs/base",
         "second": second,
         "overall": {"bpq": row(0.02), "mpq": row(-0.01)},
+        "class_score": "pq",
         "per_class": classes,
         "per_tissue": {
             "Colon": {"bpq": row(0.03) | {"low": None, "high": None}, "mpq": row(None)},

@@ -9,7 +9,12 @@ from histonuc.commands.informing import info
 from histonuc.commands.model_files import export_model, list_models
 from histonuc.commands.outcome import Outcome
 from histonuc.commands.predicting import demo, predict
-from histonuc.commands.preparing import prepare_folder, prepare_pannuke, synth
+from histonuc.commands.preparing import (
+    prepare_folder,
+    prepare_outline,
+    prepare_pannuke,
+    synth,
+)
 from histonuc.commands.scoring import compare, evaluate, merge_scores, report
 from histonuc.commands.training import config_train, crossval, train
 from histonuc.commands.viewing import view
@@ -30,6 +35,7 @@ __all__ = [
     "merge_scores",
     "predict",
     "prepare_folder",
+    "prepare_outline",
     "prepare_pannuke",
     "report",
     "synth",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from histonuc.commands.outcome import Outcome
 
@@ -77,6 +78,42 @@ def prepare_folder(
         connected_components=connected_components,
     )
     result = folder.prepare_folder(directories, out, options, overwrite=overwrite)
+    return Outcome(lines=result.lines(), data=result.to_dict())
+
+
+def prepare_outline(
+    data: Path,
+    *,
+    model: str = "default",
+    device: str = "auto",
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto",
+    flips: bool = False,
+    overwrite: bool = False,
+) -> Outcome:
+    """Let a model outline the nuclei that a store's points mark, for training on their classes.
+
+    Args:
+        data: Store with points, as `histonuc prepare folder` writes it; the outlines are written
+            into it, beside the points.
+        model: A run folder, a checkpoint, an exported model file, or a shipped model's name.
+        device: auto, cpu, cuda:0 or mps.
+        precision: As for `histonuc predict`.
+        flips: As for `histonuc predict`.
+        overwrite: Replace the outlines that are there.
+    """
+    from histonuc.data import outlining
+    from histonuc.data.store import Store
+    from histonuc.evaluation.predictions import outline_tiles
+    from histonuc.models.loading import load_model
+
+    store = Store.open(data)
+    tiles = outlining.find_tiles(store, overwrite=overwrite)
+    loaded = load_model(model, device, precision, flips=flips)
+    facts = {"name": loaded.name, "precision": loaded.precision, "flips": flips}
+    found = outline_tiles(
+        store, tiles, loaded.maps, representation=loaded.representation, mpp=loaded.spec.mpp
+    )
+    result = outlining.outline_points(store, found, model=facts)
     return Outcome(lines=result.lines(), data=result.to_dict())
 
 

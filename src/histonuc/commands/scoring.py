@@ -94,9 +94,7 @@ def _list_written(scores: Scores, out: Path, save_predictions: Path | None) -> l
 
     lines = score_lines(scores)
     if merged := scores["data"].get("merged_classes"):
-        lines.append(
-            f"classes of the store merged into those predicted: {describe_merging(merged)}"
-        )
+        lines.append(f"classes of the store as they are scored: {describe_merging(merged)}")
     lines.append(f"wrote {out}/scores.json")
     if save_predictions:
         lines.append(f"wrote the predictions to {save_predictions}")

@@ -91,9 +91,10 @@ class TileDataset(Dataset[dict[str, Any]]):
         index = int(self._order(epoch)[position])
         tile = int(self.tiles[index])
         rng = np.random.default_rng((self.sampling.seed, 1, epoch, position))
-        image, instances, ignore = random_crop(
+        truth = self.store.labels(tile)
+        image, instances, outside = random_crop(
             self.store.image(tile),
-            self.store.instances(tile),
+            truth.instances,
             rng,
             self.augment,
             tile_px=self.tile_px,
@@ -103,7 +104,7 @@ class TileDataset(Dataset[dict[str, Any]]):
             other = int(self.tiles[rng.integers(len(self.tiles))])
             image = transfer_stain(image, self.store.image(other))
         image = change_pixels(image, rng, self.augment)
-        labels = crop_labels(instances, self.store.candidates(tile), ignore)
+        labels = crop_labels(truth, instances, outside)
         targets = {name: _tensor(value) for name, value in self.encode(labels).items()}
         pixels = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
         return {"image": pixels, "targets": targets, "tile": tile}
@@ -198,20 +199,21 @@ def balanced_order(
 
 
 def crop_labels(
-    instances: NDArray[np.int32], candidates: NDArray[np.uint32], ignore: NDArray[np.bool_]
+    truth: TileLabels, instances: NDArray[np.int32], outside: NDArray[np.bool_]
 ) -> TileLabels:
     """Labels of a crop: the nuclei still in it, renumbered 1..n.
 
     Args:
-        instances: (H, W), ids of the tile's nuclei, 0 = background.
-        candidates: (n + 1,), candidate set by id; entry 0 belongs to the background.
-        ignore: (H, W), True where the truth is unknown.
+        truth: labels of the whole tile.
+        instances: (H, W), ids of the tile's nuclei in the crop, 0 = background.
+        outside: (H, W), True where the crop reaches over the tile's rim.
     """
     consecutive, ids = make_consecutive(instances)
     return TileLabels(
         instances=consecutive,
-        candidates=np.concatenate([candidates[:1], candidates[ids]]),
-        ignore=ignore,
+        candidates=np.concatenate([truth.candidates[:1], truth.candidates[ids]]),
+        ignore=np.ones_like(outside) if truth.class_only else outside,
+        class_only=truth.class_only,
     )
 
 

@@ -1,4 +1,10 @@
-"""Official masks (one channel a class, may overlap) to flat instance maps, and back exactly."""
+"""Official masks (one channel a class, may overlap) to flat instance maps, and back exactly.
+
+The flat map lets the later channel win, as the official `binarize` does. `Store.official_mask`
+paints every visible nucleus into its channel with its official id, derives the background channel,
+and then applies the overlap pixels: what comes out equals what went in, bit for bit. A nucleus that
+later channels hide wholly has no row in nuclei.parquet; its pixels are all among the overlaps.
+"""
 
 from __future__ import annotations
 

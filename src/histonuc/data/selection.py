@@ -19,7 +19,7 @@ def select_tiles(
     columns: Mapping[str, NDArray[Any]],
     folds: Sequence[int] | None,
     sources: Sequence[str] | None,
-    labels: LabelKind,
+    labels: LabelKind | None,
     *,
     origin: Path,
 ) -> NDArray[np.int64]:
@@ -29,7 +29,7 @@ def select_tiles(
         columns: columns of the table of tiles.
         folds: their numbers; None takes all from 1 on, and not 0.
         sources: names of the data sets; None takes all.
-        labels: what the tiles must have.
+        labels: what the tiles must have; None takes both kinds.
         origin: the store, for messages.
 
     Raises:
@@ -45,8 +45,8 @@ def select_tiles(
         if unknown:
             raise ValueError(f"{flag}: {origin} has no {unknown}; it has {known}")
         chosen &= np.isin(values, np.asarray(wanted, values.dtype))
-    fits = columns["labels"] == labels
-    if (chosen & ~fits).any():
+    fits = np.ones_like(chosen) if labels is None else np.asarray(columns["labels"] == labels)
+    if labels is not None and (chosen & ~fits).any():
         message = _describe_others(columns["source"][chosen & ~fits], labels)
         if not (chosen & fits).any():
             raise ValueError(f"{origin}: {message}: choose others with --sources or --folds")

@@ -8,16 +8,13 @@
     DATA/tiles.parquet                  one row a tile, with checksums of its image and its map
     DATA/nuclei.parquet                 one row a visible nucleus, sorted by tile and instance
     DATA/points.parquet                 one row a point that marks a nucleus without outline
+    DATA/outlines/                      what a model outlines there: histonuc.data.point_outlines
     DATA/overlaps.parquet               mask pixels that the flat map and the nuclei cannot say
 
 Fold 0 holds what is for checking only: training refuses it. Checksums of tables are compared when
 they are read, those of arrays when a tile is first read: a flipped bit never becomes a label.
 
-Official masks have one channel a class and may overlap; the flat map lets the later channel win, as
-the official `binarize` does. `Store.official_mask` paints every visible nucleus into its channel
-with its official id, derives the background channel, and then applies the overlap pixels: what
-comes out equals what went in, bit for bit. A nucleus that later channels hide wholly has no row in
-nuclei.parquet; its pixels are all among the overlaps. Columns: `histonuc.data.tables`.
+How official masks come back bit for bit: `histonuc.data.flatten`. Columns: `histonuc.data.tables`.
 """
 
 from __future__ import annotations
@@ -33,9 +30,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.flatten import find_covered, paint_official_mask
+from histonuc.data.point_outlines import PointOutlines
 from histonuc.data.selection import LabelKind, select_tiles
 from histonuc.data.shards import ShardReader
-from histonuc.data.tables import FORMAT, read_table, single_class, to_arrays
+from histonuc.data.tables import FORMAT, find_rows, read_table, single_class, to_arrays
 from histonuc.data.writer import StoreWriter, TileRecord
 from histonuc.files import is_sealed, reading
 from histonuc.nuclei import CoveredPixels, PointLabels, TileLabels
@@ -113,14 +111,14 @@ class Store:
         folds: Sequence[int] | None = None,
         sources: Sequence[str] | None = None,
         *,
-        labels: LabelKind = "outlines",
+        labels: LabelKind | None = "outlines",
     ) -> NDArray[np.int64]:
         """Numbers of the tiles of some folds and data sets, ascending.
 
         Args:
             folds: their numbers; None takes all from 1 on, and not 0.
             sources: names of the data sets; None takes all.
-            labels: what the tiles must have. Tiles of the other kind are left out, and it is said.
+            labels: what the tiles must have; others are left out, and it is said. None takes all.
 
         Raises:
             ValueError: a fold or data set that is not there, or no tile is left.
@@ -154,7 +152,7 @@ class Store:
 
     def points(self, tile: int) -> PointLabels:
         """Points that mark nuclei of a tile; none where it has outlines."""
-        rows = _find_rows(self._point_columns, tile)
+        rows = find_rows(self._point_columns, tile)
         x, y, candidates = (self._point_columns[name][rows] for name in ("x", "y", "candidates"))
         return PointLabels(position=np.stack([x, y], axis=1), candidates=candidates)
 
@@ -181,17 +179,16 @@ class Store:
         return self._by_instance("candidates", tile)
 
     def labels(self, tile: int) -> TileLabels:
-        """Truth as `encode` takes it; nothing of a tile with outlines is ignored.
+        """Truth as `encode` takes it; of points the classes of what a model outlined there.
 
         Raises:
-            ValueError: the tile has points and no outlines.
+            ValueError: the tile has points, and no model outlined what they mark.
         """
+        if self.point_outlines is not None and tile in self.point_outlines:
+            return self.point_outlines.labels(tile, self.points(tile))
         instances = self.instances(tile)
-        return TileLabels(
-            instances=instances,
-            candidates=self.candidates(tile),
-            ignore=np.zeros(instances.shape, bool),
-        )
+        ignore = np.zeros(instances.shape, bool)
+        return TileLabels(instances=instances, candidates=self.candidates(tile), ignore=ignore)
 
     def tissue(self, tile: int) -> str:
         """Tissue, official spelling where it is one of the nineteen."""
@@ -214,10 +211,13 @@ class Store:
         return float(self._tile_columns["mpp"][tile])
 
     def class_counts(self, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Visible nuclei of known class (len(tiles), C) of every tile and class."""
-        columns = self._nucleus_columns
+        """Visible nuclei of known class (len(tiles), C), and points where they are outlined."""
+        tables = [self._nucleus_columns]
+        if self.point_outlines is not None:
+            tables.append(self._point_columns)
         counts = np.zeros((len(self), len(self.label_space) + 1), np.int64)
-        np.add.at(counts, (columns["tile"], columns["type"]), 1)
+        for columns in tables:
+            np.add.at(counts, (columns["tile"], columns["type"]), 1)
         return counts[tiles, 1:]
 
     def official_mask(self, tile: int) -> NDArray[Any]:
@@ -242,13 +242,13 @@ class Store:
 
     def _overlaps(self, tile: int) -> NDArray[np.int64]:
         """Rows (k, 4) of the overlaps: y, x, channel, value."""
-        rows = _find_rows(self._overlap_columns, tile)
-        columns = [self._overlap_columns[name][rows] for name in ("y", "x", "channel", "value")]
-        return np.stack(columns, axis=1).astype(np.int64)
+        columns, rows = self._overlap_columns, find_rows(self._overlap_columns, tile)
+        names = ("y", "x", "channel", "value")
+        return np.stack([columns[name][rows] for name in names], axis=1).astype(np.int64)
 
     def _by_instance(self, column: str, tile: int) -> NDArray[Any]:
         """A nucleus column indexed by instance id, entry 0 = 0."""
-        values = self._nucleus_columns[column][_find_rows(self._nucleus_columns, tile)]
+        values = self._nucleus_columns[column][find_rows(self._nucleus_columns, tile)]
         return np.concatenate([np.zeros(1, values.dtype), values])
 
     def _read(self, name: str, tile: int, checksum: str) -> NDArray[Any]:
@@ -265,6 +265,11 @@ class Store:
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel to another process as a path: a pickled memory map would carry the whole file."""
         return Store.open, (self.path,)
+
+    @cached_property
+    def point_outlines(self) -> PointOutlines | None:
+        """What a model outlined where points mark nuclei; None where none did."""
+        return PointOutlines.open(self.path)
 
     @cached_property
     def _shards(self) -> ShardReader:
@@ -291,9 +296,3 @@ class Store:
     @cached_property
     def _point_columns(self) -> dict[str, NDArray[Any]]:
         return to_arrays(self._read_table("points"))
-
-
-def _find_rows(columns: Mapping[str, NDArray[Any]], tile: int) -> slice:
-    """Rows of one tile in a table that is sorted by tile."""
-    ends = np.array([tile, tile + 1], columns["tile"].dtype)  # another type would copy the column
-    return slice(*np.searchsorted(columns["tile"], ends).tolist())

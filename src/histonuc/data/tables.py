@@ -129,3 +129,9 @@ def single_class(candidates: NDArray[np.integer]) -> NDArray[np.int64]:
 def to_arrays(table: pa.Table) -> dict[str, NDArray[Any]]:
     """The columns as NumPy arrays; strings become object arrays."""
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+
+
+def find_rows(columns: Mapping[str, NDArray[Any]], tile: int) -> slice:
+    """Rows of one tile in a table that is sorted by tile."""
+    ends = np.array([tile, tile + 1], columns["tile"].dtype)  # another type would copy the column
+    return slice(*np.searchsorted(columns["tile"], ends).tolist())

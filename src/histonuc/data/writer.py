@@ -219,7 +219,7 @@ class StoreWriter:
         }
         text = json.dumps(seal(description), indent=2) + "\n"
         (self._temporary / "store.json").write_text(text, encoding="utf-8")
-        _move_into_place(self._temporary, self._out)
+        move_into_place(self._temporary, self._out)
 
     def _write_table(
         self, name: str, columns: Mapping[str, Any], schema: Mapping[str, str]
@@ -251,7 +251,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         raise ValueError(f"--out {out} exists already: choose another place or give --overwrite")
 
 
-def _move_into_place(temporary: Path, out: Path) -> None:
+def move_into_place(temporary: Path, out: Path) -> None:
     """Rename; a store that was there stays until its successor has its place."""
     old = temporary.with_name(temporary.name.replace(".writing-", ".replaced-"))
     if out.exists():

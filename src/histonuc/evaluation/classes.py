@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ LEFT_OUT = "left out by --binary-only"
 """Why there are no class scores, where the user wanted none."""
 NO_TYPES = "the predictions have none"
 """Why there are no class scores, where the predictions state no classes."""
+ALL_OPEN = "the points leave them open"
+"""Why there are no class scores, where points tell no two classes apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,13 +27,13 @@ class ScoredClasses:
         no_classes: why classes are left out; empty when they are scored.
         comprised: for each scored class, the bit mask of the store's classes that it comprises;
             empty where the store's classes are scored as they are.
-        order: for each scored class, its number among the classes of the predictions.
+        order: for each scored class, the numbers of its classes among those of the predictions.
     """
 
     label_space: LabelSpace
     no_classes: str = ""
     comprised: tuple[int, ...] = ()
-    order: tuple[int, ...] = ()
+    order: tuple[tuple[int, ...], ...] = ()
 
     def merge_types(self, candidates: NDArray[np.uint32]) -> NDArray[np.int32]:
         """Scored class + 1 of nuclei, 0 where it is unknown.
@@ -50,9 +52,22 @@ class ScoredClasses:
         Args:
             types: class + 1 of the predictions, an array of any shape.
         """
-        place = np.zeros(len(self.order) + 1, np.int32)
-        place[1 + np.array(self.order)] = np.arange(1, len(self.order) + 1)
+        place = np.zeros(1 + sum(map(len, self.order)), np.int32)
+        for j, numbers in enumerate(self.order):
+            place[1 + np.array(numbers)] = j + 1
         return np.asarray(place[types])
+
+    def reorder_probabilities(
+        self, probabilities: NDArray[np.float32], axis: int
+    ) -> NDArray[np.float32]:
+        """Probabilities of the scored classes from those of the predictions' classes.
+
+        Args:
+            probabilities: float32 of any shape, with one entry a class along `axis`.
+            axis: the axis of the classes.
+        """
+        parts = [probabilities.take(numbers, axis).sum(axis) for numbers in self.order]
+        return np.stack(parts, axis=axis)
 
     def describe_merging(self, store: LabelSpace) -> dict[str, str | None]:
         """The scored class of each class of the store; None for a class that has none.
@@ -94,7 +109,7 @@ def choose_classes(
         reason = LEFT_OUT if same else _describe_difference(store, predicted)
         return ScoredClasses(label_space=store, no_classes=reason)
     if same:
-        order = tuple(predicted.classes.index(name) for name in store.classes)
+        order = tuple((predicted.classes.index(name),) for name in store.classes)
         return ScoredClasses(label_space=store, order=order)
     comprised = find_comprised(store, predicted)
     if comprised is None:
@@ -108,7 +123,56 @@ def choose_classes(
             "--binary-only"
         )
     return ScoredClasses(
-        label_space=predicted, comprised=comprised, order=tuple(range(len(predicted)))
+        label_space=predicted,
+        comprised=comprised,
+        order=tuple((j,) for j in range(len(predicted))),
+    )
+
+
+def join_open_classes(
+    classes: ScoredClasses, store: LabelSpace, candidates: NDArray[np.uint32]
+) -> ScoredClasses:
+    """The classes in which points are scored: those that they leave open are one.
+
+    A point that may be Neoplastic or Epithelial says nothing about which of the two was missed, so
+    both are scored as "Neoplastic or Epithelial", and a prediction of either is right.
+
+    Args:
+        classes: as chosen without a look at the points.
+        store: classes of the store.
+        candidates: bit masks (k,) of the store's classes that the points may be.
+    """
+    if classes.no_classes:
+        return classes
+    masks = classes.comprised or tuple(1 << j for j in range(len(store)))
+    group = np.arange(len(masks))
+    known = False
+    for candidate in np.unique(candidates).tolist():
+        possible = [j for j, mask in enumerate(masks) if candidate & mask]
+        unknown = len(possible) in (0, len(masks)) or candidate & ~sum(masks)
+        if not unknown:
+            known = True
+            group[np.isin(group, group[possible])] = group[possible].min()
+    numbers = [tuple(np.flatnonzero(group == j).tolist()) for j in np.unique(group)]
+    if not known or len(numbers) == 1:
+        return ScoredClasses(label_space=classes.label_space, no_classes=ALL_OPEN)
+    if len(numbers) == len(masks):
+        return classes
+    return ScoredClasses(
+        label_space=_join_names(classes.label_space, numbers),
+        comprised=tuple(sum(masks[j] for j in joined) for joined in numbers),
+        order=tuple(sum((classes.order[j] for j in joined), ()) for joined in numbers),
+    )
+
+
+def _join_names(space: LabelSpace, numbers: Sequence[tuple[int, ...]]) -> LabelSpace:
+    """A label space whose classes are several of another's."""
+    meanings = space.meanings or tuple((name,) for name in space.classes)
+    return LabelSpace(
+        name=f"{space.name}, joined",
+        classes=tuple(" or ".join(space.classes[j] for j in joined) for joined in numbers),
+        colours=tuple(space.colours[joined[0]] for joined in numbers),
+        meanings=tuple(sum((meanings[j] for j in joined), ()) for joined in numbers),
     )
 
 

@@ -30,6 +30,7 @@ class PairComparison(TypedDict):
     first: str
     second: str
     not_compared: list[str]
+    class_score: str
     overall: dict[str, Difference]
     per_class: dict[str, Difference]
     per_tissue: dict[str, dict[str, Difference]]

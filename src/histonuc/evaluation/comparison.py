@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 
 from histonuc._version import __version__
 from histonuc.evaluation.compare_records import AdjustedP, Comparison, Difference, PairComparison
-from histonuc.evaluation.glossary import COMPARE, name_score
+from histonuc.evaluation.glossary import name_score
 from histonuc.evaluation.model_scores import (
-    CLASS_PREFIX,
     ModelScores,
     check_same_tiles,
     load_model_scores,
@@ -39,7 +38,8 @@ CONVENTIONS = {
     "overall": "bpq and mpq: mean over the images of a tissue, then over tissues, as PanNuke's; "
     "all others: mean over images",
     "per_tissue": "mean over the images of the tissue",
-    "per_class": "PQ of the class, mean over the images that hold it, as PanNuke's",
+    "per_class": "PQ of the class, or its F1 by centroid where the truth has points (class_score), "
+    "mean over the images that hold it, as PanNuke's",
     "low, high": "95 % percentile bootstrap interval (Efron 1979), n - 1 of a tissue's n images "
     "drawn with replacement (Rao & Wu 1988); none for a single image",
     "p": "two-sided paired permutation test: signs of the images' differences flipped at random",
@@ -122,7 +122,7 @@ def comparison_blocks(
     names = comparison["overall"]
     yield "all tiles", {name_score(name): row for name, row in names.items()}
     if comparison["per_class"]:
-        yield f"{name_score('pq')} of class", comparison["per_class"]
+        yield f"{name_score(comparison['class_score'])} of class", comparison["per_class"]
     tissues = comparison["per_tissue"]
     if len(tissues) > 1:
         for name in names:
@@ -143,7 +143,8 @@ def comparison_tables(result: Comparison) -> list[Table]:
         for key, row in comparison["overall"].items():
             tables["overall"].append(_list_cells(second, key, "", row))
         for name, row in comparison["per_class"].items():
-            tables["classes"].append(_list_cells(second, "pq", name, row))
+            cells = _list_cells(second, comparison["class_score"], name, row)
+            tables["classes"].append(cells)
         for tissue, rows in comparison["per_tissue"].items():
             for key, row in rows.items():
                 tables["tissues"].append(_list_cells(second, key, tissue or "unknown", row))
@@ -186,20 +187,22 @@ def _compare(first: ModelScores, second: ModelScores, seed: int) -> PairComparis
         seed=seed,
     )
     num_tissues = len(statistics.strata)
-    scores = [k for k, name in enumerate(columns) if name in COMPARE]
-    classes = [k for k, name in enumerate(columns) if name.startswith(CLASS_PREFIX)]
+    prefix = f"{first.class_score}/"
+    classes = [k for k, name in enumerate(columns) if name.startswith(prefix)]
+    scores = [k for k in range(len(columns)) if k not in classes]
     class_p = holm(statistics.p_value[num_tissues + 1, classes])
     tissue_p = {k: holm(statistics.p_value[:num_tissues, k]) for k in scores}
     return {
         "first": str(first.folder),
         "second": str(second.folder),
+        "class_score": first.class_score,
         "not_compared": [name for name in scored if name not in columns],
         "overall": {
             columns[k]: _row(statistics, num_tissues + (columns[k] not in OVER_TISSUES), k)
             for k in scores
         },
         "per_class": {
-            columns[k].removeprefix(CLASS_PREFIX): _row(statistics, num_tissues + 1, k, adjusted)
+            columns[k].removeprefix(prefix): _row(statistics, num_tissues + 1, k, adjusted)
             for k, adjusted in zip(classes, class_p, strict=True)
         },
         "per_tissue": {

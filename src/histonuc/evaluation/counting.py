@@ -26,7 +26,6 @@ from histonuc.metrics.hausdorff import HausdorffCounts, hausdorff_counts
 from histonuc.metrics.matching import (
     ClassMatches,
     Contingency,
-    Matches,
     contingency,
     match,
     match_classes,
@@ -61,6 +60,28 @@ class GroupCounts:
     composition: CompositionCounts
     calibration: CalibrationCounts
     num_tiles: int
+
+    @property
+    def is_outlined(self) -> bool:
+        """Whether the truth has outlines; overlaps with points are not counted."""
+        by_overlap = self.detection.num_truth[0] + self.detection.num_predicted[0]
+        return bool(by_overlap) or not self.detection.by_distance.any()
+
+    @property
+    def found(self) -> NDArray[np.int64]:
+        """int64 (1 + C, 3), matched, spurious and missed nuclei of any class and of each.
+
+        By overlap; by distance where the truth has points.
+        """
+        if self.is_outlined:
+            return np.stack([self.panoptic.tp, self.panoptic.fp, self.panoptic.fn], axis=1)
+        pairs = self.detection.by_distance
+        classes = pairs[1:-1, 1:-1]
+        right = np.diagonal(classes)
+        spurious = pairs[:-1, 1:-1].sum(0) - right  # but for those paired with an unknown class
+        missed = pairs[1:-1].sum(1) - right
+        of_any = [pairs[1:, 1:].sum(), pairs[0, 1:].sum(), pairs[1:, 0].sum()]
+        return np.vstack([of_any, np.stack([right, spurious, missed], axis=1)])
 
     @classmethod
     def zero(cls, num_classes: int) -> GroupCounts:
@@ -128,7 +149,7 @@ def count_tile(
             len(table.prediction_ids),
             num_classes=num_classes,
         ),
-        calibration=_count_calibration(table, matches, true_kind, prediction),
+        calibration=count_calibration(table.prediction_ids, same, true_kind, prediction),
         num_tiles=1,
     )
 
@@ -140,16 +161,18 @@ def summarise_tile(truth: TileTruth, counts: GroupCounts) -> TileScore:
         truth: what is true of it.
         counts: what was counted on this one tile.
     """
-    nuclei, paired = counts.panoptic, counts.detection.by_distance[1:, 1:]
+    nuclei, detection = counts.panoptic, counts.detection
     aji, aji_plus, dice_ensemble = counts.aggregate.images.tolist()
+    centroid = detection.class_sums
     return TileScore(
         **{name: getattr(truth, name) for name in ("tile", "name", "source", "tissue", "fold")},
-        num_truth=int(nuclei.tp[0] + nuclei.fn[0]),
-        num_predicted=int(nuclei.tp[0] + nuclei.fp[0]),
+        num_truth=int(detection.by_distance[1:].sum()),
+        num_predicted=int(detection.by_distance[:, 1:].sum()),
         tp=int(nuclei.tp[0]),
         fp=int(nuclei.fp[0]),
         fn=int(nuclei.fn[0]),
-        tp_centroid=int(paired.sum()),
+        tp_centroid=int(detection.by_distance[1:, 1:].sum()),
+        class_known=int(detection.class_known.sum()),
         bpq=float(nuclei.image_pq[0]),
         mpq=nuclei.image_mpq,
         bpq_strict=float(nuclei.strict_pq[0]),
@@ -162,6 +185,9 @@ def summarise_tile(truth: TileTruth, counts: GroupCounts) -> TileScore:
         class_tp=tuple(nuclei.tp[1:].tolist()),
         class_fp=tuple(nuclei.fp[1:].tolist()),
         class_fn=tuple(nuclei.fn[1:].tolist()),
+        centroid_tp=tuple(centroid[:, 0].tolist()),
+        centroid_fp=tuple(centroid[:, 1].tolist()),
+        centroid_fn=tuple(centroid[:, 2].tolist()),
     )
 
 
@@ -213,21 +239,32 @@ def _count_pixels(
     return decision_counts(truth, truth_types, nuclear, decided, num_classes=num_classes)
 
 
-def _count_calibration(
-    table: Contingency, matches: Matches, truth_type: NDArray[np.int32], prediction: Prediction
+def count_calibration(
+    ids: NDArray[np.int64],
+    pairs: tuple[NDArray[np.int64], NDArray[np.int64]],
+    true_kind: NDArray[np.int32],
+    prediction: Prediction,
 ) -> CalibrationCounts:
+    """Count what the probabilities of one tile promise.
+
+    Args:
+        ids: (m,), the ids of the predicted nuclei.
+        pairs: rows of the true nuclei and of `ids` that are matched.
+        true_kind: (n,), class + 1 of every true nucleus, 0 where unknown.
+        prediction: what is predicted of the tile.
+    """
     if prediction.score is None:
         return CalibrationCounts.zero()
-    is_matched = np.zeros(len(table.prediction_ids), bool)
-    is_matched[matches.prediction] = True
-    row = table.prediction_ids - 1
+    is_matched = np.zeros(len(ids), bool)
+    is_matched[pairs[1]] = True
+    row = ids - 1
     probabilities = prediction.class_probabilities
-    true_class = truth_type[matches.truth] - 1
+    true_class = true_kind[pairs[0]] - 1
     known = true_class >= 0
     if probabilities is None:
         probabilities, known = np.zeros((len(prediction.score), 1), np.float32), known & False
     return calibration_counts(
-        probabilities[row[matches.prediction[known]]],
+        probabilities[row[pairs[1][known]]],
         true_class[known],
         prediction.score[row],
         is_matched,

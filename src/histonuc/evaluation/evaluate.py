@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.store import Store
-from histonuc.evaluation.classes import ScoredClasses, choose_classes
+from histonuc.evaluation.classes import ScoredClasses, choose_classes, join_open_classes
 from histonuc.evaluation.counting import GroupCounts, count_tile, summarise_tile
 from histonuc.evaluation.folder import write_scores
 from histonuc.evaluation.input_checks import warn_of_stain
 from histonuc.evaluation.panels import Panel, choose_panels, keep_chosen, make_panel
+from histonuc.evaluation.point_counting import count_points
 from histonuc.evaluation.prediction_files import PredictionFiles
 from histonuc.evaluation.prediction_manifest import SaveAs
 from histonuc.evaluation.prediction_writers import save_while_scoring
@@ -70,6 +71,7 @@ def score_model(
     warn_of_stain(store, tiles)
     spec = model.spec
     classes = choose_classes(store.label_space, spec.label_space, binary_only=binary_only)
+    classes = adapt_to_points(classes, store, selection.find_all_parts(store))
     predictions = predict_tiles(
         store,
         tiles,
@@ -123,6 +125,7 @@ def score_files(
     files, mapped = PredictionFiles(predictions), type_map or {}
     classes = files.choose_classes(store.label_space, mapped, binary_only=binary_only)
     tiles, predicted = selection.find_tiles(store), selection.find_all_parts(store)
+    classes = adapt_to_points(classes, store, predicted)
     warn_of_stain(store, tiles)
     found = files.read(store, tiles, classes, mapped, predicted)
     evaluation = score_tiles(pair_with_truth(store, found, classes), classes, progress)
@@ -165,6 +168,7 @@ def evaluate_maps(
     """
     _refuse_none(tiles)
     classes = choose_classes(store.label_space, label_space, binary_only=binary_only)
+    classes = adapt_to_points(classes, store, tiles)
     predictions = predict_tiles(
         store, tiles, predict, representation=representation, classes=classes, mpp=mpp
     )
@@ -194,8 +198,25 @@ def evaluate_predictions(
     _refuse_none(tiles)
     files, mapped = PredictionFiles(path), type_map or {}
     classes = files.choose_classes(store.label_space, mapped, binary_only=binary_only)
+    classes = adapt_to_points(classes, store, tiles)
     predictions = files.read(store, tiles, classes, mapped, tiles)
     return score_tiles(pair_with_truth(store, predictions, classes), classes)
+
+
+def adapt_to_points(
+    classes: ScoredClasses, store: Store, tiles: NDArray[np.integer] | Sequence[int]
+) -> ScoredClasses:
+    """The classes that points leave open joined into one; the same where there are outlines.
+
+    Args:
+        classes: as chosen for outlines.
+        store: where the truth is.
+        tiles: all tiles that are scored, whatever the part.
+    """
+    marks = [store.points(int(tile)).candidates for tile in tiles if not store.has_outlines(tile)]
+    return (
+        join_open_classes(classes, store.label_space, np.concatenate(marks)) if marks else classes
+    )
 
 
 def pair_with_truth(
@@ -230,7 +251,8 @@ def score_tiles(
     rows: list[TileScore] = []
     pictures: dict[int, Panel] = {}
     for truth, prediction in pairs:
-        counts = count_tile(truth, prediction, num_classes, with_classes=with_classes)
+        count = count_tile if truth.points is None else count_points
+        counts = count(truth, prediction, num_classes, with_classes=with_classes)
         row = summarise_tile(truth, counts)
         key = (row.source, row.tissue)
         groups[key] = groups[key] + counts if key in groups else counts

@@ -39,7 +39,7 @@ SCORES_FILE = "scores.json"
 COUNTS_FILE = "counts.npz"
 PANELS_FILE = "panels.npz"
 
-_FORMAT = 4
+_FORMAT = 5
 _COUNTS_FORMAT = 1
 _SUMS = "files_sha256"
 """Key of the checksums of the files beside scores.json."""

@@ -74,6 +74,20 @@ SCORES: dict[str, Score] = {
         "precision by centroid", "TP / (TP + FP), paired by centroid", "ot"
     ),
     "recall_centroid": Score("recall by centroid", "TP / (TP + FN), paired by centroid", "ot"),
+    "f1_centroid_images": Score(
+        "F1 by centroid over images", "F1 by centroid of an image; mean over images", "ot"
+    ),
+    "class_f1_centroid": Score(
+        "class F1 by centroid", "mean F1 by centroid of the classes that the truth holds", "ot"
+    ),
+    "class_accuracy_centroid": Score(
+        "class accuracy",
+        "of nuclei paired by centroid whose true class is known, the share of the right class",
+        "oct",
+    ),
+    "class_accuracy_centroid_images": Score(
+        "class accuracy over images", "class accuracy of an image; mean over images", "ot"
+    ),
     "aji": Score("AJI", "Σ intersections / Σ unions of an image; mean over images", "ot"),
     "aji_plus": Score("AJI+", "AJI with one-to-one pairs; mean over images", "ot"),
     "dice_ensemble": Score(
@@ -127,10 +141,21 @@ EVALUATE = (
 """Overall scores that `histonuc evaluate` prints, line by line."""
 EVALUATE_CLASS = ("pq", "pq_pooled", "dq_pooled", "sq_pooled", "dice", "iou")
 """Scores of each class that `histonuc evaluate` prints."""
+EVALUATE_POINTS = (
+    ("f1_centroid", "precision_centroid", "recall_centroid"),
+    ("class_f1_centroid", "class_accuracy_centroid"),
+)
+"""Overall scores that it prints where the truth has points, line by line."""
+EVALUATE_POINTS_CLASS = ("f1_centroid", "class_accuracy_centroid")
+"""Scores of each class that it prints there."""
 COMPARE = ("bpq", "mpq", "foreground_dice_images", "aji", "aji_plus", "f1_images")
 """Scores over all tiles, and of each tissue, that `histonuc compare` compares."""
-COMPARE_CLASS = ("pq",)
-"""Scores of each class that `histonuc compare` compares."""
+COMPARE_CLASS = "pq"
+"""Score of each class that `histonuc compare` compares."""
+COMPARE_POINTS = ("f1_centroid_images", "class_accuracy_centroid_images")
+"""Scores that it compares where the truth has points."""
+COMPARE_POINTS_CLASS = "f1_centroid"
+"""Score of each class that it compares there."""
 CROSSVAL = ("bpq", "mpq", "dice", "foreground_dice")
 """Overall scores that `histonuc crossval` prints."""
 CROSSVAL_CLASS = ("pq", "pq_pooled", "dice")
@@ -165,6 +190,10 @@ REPORT_OVERALL = (
     "f1",
     "f1_images",
     "f1_centroid",
+    "precision_centroid",
+    "recall_centroid",
+    "class_f1_centroid",
+    "class_accuracy_centroid",
     "foreground_dice",
     "foreground_dice_images",
     "hausdorff_um",
@@ -206,8 +235,12 @@ def glossary_rows() -> list[str]:
 nuclei, then over tissues | evaluate, compare, crossval, report |'
     """
     shown = {
-        "evaluate": {*sum(EVALUATE, ()), *EVALUATE_CLASS},
-        "compare": {*COMPARE, *COMPARE_CLASS},
+        "evaluate": {
+            *sum(EVALUATE + EVALUATE_POINTS, ()),
+            *EVALUATE_CLASS,
+            *EVALUATE_POINTS_CLASS,
+        },
+        "compare": {*COMPARE, COMPARE_CLASS, *COMPARE_POINTS, COMPARE_POINTS_CLASS},
         "crossval": {*CROSSVAL, *CROSSVAL_CLASS, *CROSSVAL_TISSUE},
         "report": REPORT,
     }

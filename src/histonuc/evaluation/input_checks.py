@@ -60,6 +60,8 @@ def warn_of_stain(store: Store, tiles: NDArray[np.integer]) -> None:
         store: where the images and masks are.
         tiles: rows of `store.tiles` that are scored.
     """
+    if not all(map(store.has_outlines, tiles.tolist())):
+        return  # points have no masks
     tally = StainTally()
     for tile in tiles[:: max(len(tiles) // _NUM_LOOKED_AT, 1)].tolist():
         tally.add(store.image(tile), store.instances(tile))

@@ -24,8 +24,6 @@ OFFICIAL = ("bpq", "mpq", "bpq_strict", "mpq_strict")
 """Means over the images of a tissue, and then over tissues; all else is of all images together."""
 BY_OVERLAP = ("pq", "dq", "sq", "f1", "precision", "recall")
 """Formulas of nuclei that are matched by overlap, of all nuclei and of those of each class."""
-BY_CENTROID = ("f1", "precision", "recall")
-"""Formulas of nuclei that are paired by centroid, whatever their classes."""
 
 Floats = NDArray[np.float64]
 Interval = list[float] | None
@@ -76,7 +74,8 @@ class ImageSums:
         counts: float64 (..., S), number of images that have the score.
         overlap: float64 (..., 1 + C, 4), what the formulas take, by kind, of nuclei matched by
             overlap.
-        centroid: float64 (..., 4), the same of nuclei of any class that are paired by centroid.
+        centroid: float64 (..., 1 + C, 4), the same of nuclei that are paired by centroid.
+        known: float64 (..., 2), nuclei paired by centroid of right and of known class.
     """
 
     names: tuple[Key, ...]
@@ -84,6 +83,7 @@ class ImageSums:
     counts: Floats
     overlap: Floats
     centroid: Floats
+    known: Floats
 
     @classmethod
     def from_tiles(cls, tiles: TileScores, num_classes: int) -> ImageSums:
@@ -102,7 +102,8 @@ class ImageSums:
             images=_round(np.nan_to_num(values)),
             counts=1.0 - np.isnan(values),
             overlap=_round(tiles.sums_by_overlap()[:, : 1 + num_classes]),
-            centroid=tiles.sums_by_centroid(),
+            centroid=tiles.sums_by_centroid()[:, : 1 + num_classes],
+            known=tiles.class_sums(),
         )
 
     @property
@@ -112,8 +113,8 @@ class ImageSums:
 
     def to_columns(self) -> Floats:
         """All sums side by side, (..., K)."""
-        flat = self.overlap.reshape(*self.overlap.shape[:-2], -1)
-        return np.concatenate([self.images, self.counts, flat, self.centroid], axis=-1)
+        flat = [sums.reshape(*sums.shape[:-2], -1) for sums in (self.overlap, self.centroid)]
+        return np.concatenate([self.images, self.counts, *flat, self.known], axis=-1)
 
     def from_columns(self, columns: Floats) -> ImageSums:
         """Sums of the same scores and classes; inverse of `to_columns`.
@@ -122,10 +123,12 @@ class ImageSums:
             columns: (..., K).
         """
         num_scores, num_kinds = self.images.shape[-1], 1 + self.num_classes
-        ends = np.cumsum([num_scores, num_scores, 4 * num_kinds])
-        images, counts, flat, centroid = np.split(columns, ends, axis=-1)
-        overlap = flat.reshape(*columns.shape[:-1], num_kinds, 4)
-        return replace(self, images=images, counts=counts, overlap=overlap, centroid=centroid)
+        ends = np.cumsum([num_scores, num_scores, 4 * num_kinds, 4 * num_kinds])
+        images, counts, *flat, known = np.split(columns, ends, axis=-1)
+        overlap, centroid = (part.reshape(*columns.shape[:-1], num_kinds, 4) for part in flat)
+        return replace(
+            self, images=images, counts=counts, overlap=overlap, centroid=centroid, known=known
+        )
 
     def list_terms(self) -> Iterator[tuple[Key, tuple[Floats, Floats]]]:
         """Numerator and denominator of every score, each (...)."""
@@ -137,8 +140,10 @@ class ImageSums:
                     (_name_pooled(name, kind), kind),
                     formula_terms(name, self.overlap[..., kind, :]),
                 )
-        for name in BY_CENTROID:
-            yield (f"{name}_centroid", 0), formula_terms(name, self.centroid)
+            yield ("f1_centroid", kind), formula_terms("f1", self.centroid[..., kind, :])
+        for name in ("precision", "recall"):
+            yield (f"{name}_centroid", 0), formula_terms(name, self.centroid[..., 0, :])
+        yield ("class_accuracy_centroid", 0), (self.known[..., 0], self.known[..., 1])
 
 
 def _name_pooled(formula: str, kind: int) -> str:
@@ -182,8 +187,16 @@ def _find_intervals(
     averages = {key: group_averages(*terms) for key, terms in drawn.list_terms()}
     below = {key: denominator for key, (_, denominator) in sums.list_terms()}
     kinds = range(1, 1 + sums.num_classes)
-    averages["mpq_pooled", 0] = _average_classes(averages, kinds)  # (G + 2, repeats), as all others
-    below["mpq_pooled", 0] = sum((below["recall", kind] for kind in kinds), np.zeros(len(group)))
+    for name, of_class, by in (
+        ("mpq_pooled", "pq_pooled", "overlap"),
+        ("class_f1_centroid", "f1_centroid", "centroid"),
+    ):
+        terms = [formula_terms("recall", getattr(drawn, by)[..., kind, :]) for kind in kinds]
+        recall = [group_averages(*pair) for pair in terms]  # NaN where the class does not occur
+        # (G + 2, repeats), as all others
+        averages[name, 0] = _average_classes(averages, of_class, recall)
+        occurs = [formula_terms("recall", getattr(sums, by)[:, kind])[1] for kind in kinds]
+        below[name, 0] = sum(occurs, np.zeros(len(group)))
     low, high = percentile_interval(np.stack(list(averages.values()), axis=2))
     num_images = np.stack(
         [np.bincount(group, denominator > 0, len(found)) for denominator in below.values()], axis=1
@@ -199,13 +212,18 @@ def _find_intervals(
     ]
 
 
-def _average_classes(averages: dict[Key, Floats], kinds: Sequence[int]) -> Floats:
-    """Mean PQ over the classes that have a true nucleus, as in the scores; NaN where none has.
+def _average_classes(averages: dict[Key, Floats], name: str, recall: Sequence[Floats]) -> Floats:
+    """Mean of a score over the classes that have a true nucleus; NaN where none has.
 
     It is no ratio of two sums, as all other scores are.
+
+    Args:
+        averages: all scores, by name and kind.
+        name: the score to average.
+        recall: of each class, NaN where it has no true nucleus.
     """
-    pq = [
-        np.where(np.isnan(averages["recall", k]), np.nan, averages["pq_pooled", k]) for k in kinds
+    scores = [
+        np.where(np.isnan(found), np.nan, averages[name, 1 + j]) for j, found in enumerate(recall)
     ]
-    pq.append(np.full_like(averages["bpq_pooled", 0], np.nan))  # where there are no classes
-    return ratio(np.nansum(pq, axis=0), (~np.isnan(np.stack(pq))).sum(axis=0))
+    scores.append(np.full_like(averages["bpq_pooled", 0], np.nan))  # where there are no classes
+    return ratio(np.nansum(scores, axis=0), (~np.isnan(np.stack(scores))).sum(axis=0))

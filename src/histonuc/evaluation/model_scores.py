@@ -10,15 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.data.selection import LabelKind
 from histonuc.evaluation.folder import SCORES_FILE, read_head, read_label_space
-from histonuc.evaluation.glossary import COMPARE
+from histonuc.evaluation.glossary import (
+    COMPARE,
+    COMPARE_CLASS,
+    COMPARE_POINTS,
+    COMPARE_POINTS_CLASS,
+)
 from histonuc.evaluation.rotations import CROSSVAL_FILE, SCORES_FOLDER, read_summary
 from histonuc.evaluation.tile_scores import TILES_FILE, TileScores, read_tile_scores
 from histonuc.metrics.counts import ratio
 from histonuc.taxonomy import LabelSpace
-
-CLASS_PREFIX = "pq/"
-"""Scores ``pq/<class>`` are the tile's PQ of a class."""
 
 _NUM_NAMED = 3
 """Tiles that an error names."""
@@ -33,14 +36,16 @@ class ModelScores:
         tiles: source and name of each tile.
         tissues: tissue of each tile; empty where unknown.
         num_truth: true nuclei of each tile, int64 (N,).
-        columns: float64 (N,) by name, those in `COMPARE` and those of `CLASS_PREFIX`; NaN where a
-            tile has no such score.
+        class_score: the score of each class, `COMPARE_CLASS` or that of points.
+        columns: float64 (N,) by name, those in `COMPARE`, or in `COMPARE_POINTS` where the truth
+            has points, and ``SCORE/CLASS``; NaN where a tile has no such score.
     """
 
     folder: Path
     tiles: tuple[tuple[str, str], ...]
     tissues: tuple[str, ...]
     num_truth: NDArray[np.int64]
+    class_score: str
     columns: dict[str, NDArray[np.float64]]
 
 
@@ -58,14 +63,16 @@ def load_model_scores(folder: str | Path) -> ModelScores:
     if (folder / CROSSVAL_FILE).is_file():
         rotations = read_summary(folder / CROSSVAL_FILE)["rotations"]
         folders = [folder / row["folder"] / SCORES_FOLDER for row in rotations]
-    spaces, tables = zip(*map(_read_folder, folders), strict=True)
+    spaces, tables, kinds = zip(*map(_read_folder, folders), strict=True)
+    if len(set(kinds)) > 1:
+        raise ValueError(f"{folder}: some rotations were scored on outlines, others on points")
     for space in spaces:
         if space.classes != spaces[0].classes:
             raise ValueError(
                 f"{folder}: one rotation was scored for {', '.join(spaces[0].classes)}, another "
                 f"for {', '.join(space.classes)}; evaluate all of them anew, on one store"
             )
-    return _merge_rows(folder, TileScores.concat(tables), spaces[0].classes)
+    return _merge_rows(folder, TileScores.concat(tables), spaces[0].classes, kinds[0])
 
 
 def check_same_tiles(first: ModelScores, second: ModelScores) -> None:
@@ -100,14 +107,15 @@ def check_same_tiles(first: ModelScores, second: ModelScores) -> None:
                 )
 
 
-def _read_folder(folder: Path) -> tuple[LabelSpace, TileScores]:
-    """Classes and table of a folder of `histonuc evaluate`."""
+def _read_folder(folder: Path) -> tuple[LabelSpace, TileScores, LabelKind]:
+    """Classes, table and kind of labels of a folder of `histonuc evaluate`."""
     if not (folder / SCORES_FILE).is_file() or not (folder / TILES_FILE).is_file():
         raise ValueError(
             f"{folder} holds no {SCORES_FILE} with {TILES_FILE}, and no {CROSSVAL_FILE}: give a "
             "folder of `histonuc evaluate`, or of a `histonuc crossval` that came to its end"
         )
-    space = read_label_space(read_head(folder, [TILES_FILE]), folder)
+    head = read_head(folder, [TILES_FILE])
+    space = read_label_space(head, folder)
     table = read_tile_scores(folder, space)
     tiles = Counter(zip(table.texts["source"], table.texts["name"], strict=True))
     if twice := sorted(tile for tile, times in tiles.items() if times > 1):
@@ -115,10 +123,12 @@ def _read_folder(folder: Path) -> tuple[LabelSpace, TileScores]:
             f"{folder / TILES_FILE} names several tiles {_name_some(twice)}: tiles are matched by "
             "source and name; prepare the data with a name for each"
         )
-    return space, table
+    return space, table, head["labels"]
 
 
-def _merge_rows(folder: Path, table: TileScores, classes: Sequence[str]) -> ModelScores:
+def _merge_rows(
+    folder: Path, table: TileScores, classes: Sequence[str], kind: LabelKind
+) -> ModelScores:
     """One row a tile, sorted, from a table that has some tiles several times."""
     keys = list(zip(table.texts["source"], table.texts["name"], strict=True))
     tiles = sorted(set(keys))
@@ -126,15 +136,18 @@ def _merge_rows(folder: Path, table: TileScores, classes: Sequence[str]) -> Mode
     rows = np.array([place[key] for key in keys])
     first = np.unique(rows, return_index=True)[1]
     scores = {**{name: table.numbers[name] for name in ("bpq", "mpq")}, **table.image_scores()}
-    columns = {name: scores[name] for name in COMPARE}
-    columns |= {
-        f"{CLASS_PREFIX}{name}": table.numbers["pq"][:, j] for j, name in enumerate(classes)
-    }
+    if kind == "outlines":
+        class_score, by_class = COMPARE_CLASS, table.numbers["pq"]
+    else:
+        class_score, by_class = COMPARE_POINTS_CLASS, table.class_f1()
+    columns = {name: scores[name] for name in (COMPARE if kind == "outlines" else COMPARE_POINTS)}
+    columns |= {f"{class_score}/{name}": by_class[:, j] for j, name in enumerate(classes)}
     return ModelScores(
         folder=folder,
         tiles=tuple(tiles),
         tissues=tuple(table.texts["tissue"][row] for row in first),
         num_truth=table.numbers["num_truth"][first],
+        class_score=class_score,
         columns={name: _average_rows(values, rows, len(tiles)) for name, values in columns.items()},
     )
 

@@ -46,6 +46,7 @@ def nucleus_row(group: GroupCounts) -> NucleusRow:
         **_found(group, 0),
         "precision_centroid": number(detection.centroid_precision),
         "recall_centroid": number(detection.centroid_recall),
+        "class_f1_centroid": number(detection.mean_class_f1),
         "hausdorff_px": number(group.hausdorff.mean_px),
         "hausdorff_um": number(group.hausdorff.mean_um),
     }
@@ -84,6 +85,7 @@ def _found(group: GroupCounts, kind: int) -> FoundRow:
         "precision": number(detection.precision[kind, 0]),
         "recall": number(detection.recall[kind, 0]),
         "f1_centroid": number(detection.centroid_f1[kind]),
+        "class_accuracy_centroid": number(detection.class_accuracy[kind]),
         "count_mae": number(composition.mae[kind]),
         "count_r2": number(composition.r2[kind]),
     }
@@ -100,6 +102,8 @@ def _threshold_row(group: GroupCounts, kind: int) -> ThresholdRow:
 
 def _errors(group: GroupCounts, start: int, stop: int) -> Errors:
     """Kinds of the true and of the predicted nuclei of rows `start` to `stop`."""
+    if not group.is_outlined:
+        return {"truth": {}, "prediction": {}}
     truth, prediction = (
         counts[start:stop].sum(0).tolist()
         for counts in (group.errors.truth, group.errors.prediction)

@@ -73,7 +73,7 @@ def make_panel(record: TileScore, truth: TileTruth, prediction: Prediction) -> P
 
 
 def choose_panels(records: Sequence[TileScore]) -> dict[int, str]:
-    """Tiles to show and why: the best and the worst by binary PQ, and one of each tissue.
+    """Tiles to show and why: the best and the worst by quality, and one of each tissue.
 
     A tile once left out of a growing list is never chosen later, so the pictures of all others can
     be dropped on the way. The tile of a tissue is drawn by a hash of its name: it is neither the
@@ -83,8 +83,8 @@ def choose_panels(records: Sequence[TileScore]) -> dict[int, str]:
         (record for record in records if record.num_truth > 0),
         key=lambda r: (zlib.crc32(r.name.encode()), r.tile),
     )
-    many = sorted(scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, -r.bpq))
-    few = sorted(scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, r.bpq))
+    many = sorted(scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, -r.quality))
+    few = sorted(scored, key=lambda r: (r.num_truth < _FEW_NUCLEI, r.quality))
     chosen = {record.tile: "best" for record in many[:_NUM_EXTREMES]}
     for record in few[:_NUM_EXTREMES]:
         chosen.setdefault(record.tile, "worst")

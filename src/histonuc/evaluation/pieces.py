@@ -56,6 +56,7 @@ def _check_alike(first: _Piece, other: _Piece) -> None:
     (folder, _, scores), (other_folder, _, other_scores) = first, other
     for name, one, another in (
         ("label space", scores["label_space"], other_scores["label_space"]),
+        ("kind of labels", scores["labels"], other_scores["labels"]),
         ("reason to leave classes out", scores["no_classes"], other_scores["no_classes"]),
         ("model", _model(scores), _model(other_scores)),
         ("version", scores["versions"]["histonuc"], other_scores["versions"]["histonuc"]),

@@ -71,14 +71,43 @@ def predict_tiles(
     Yields:
         A tile and the prediction for it, at the tile's own resolution.
     """
+    for tile, maps in _predict_maps(store, tiles, predict, mpp):
+        height, width = store.size(tile)
+        pixels = _resize(representation.pixel_probabilities(maps), width, height)
+        yield tile, _reorder(_decode(store, tile, maps, representation), pixels, classes)
+
+
+def outline_tiles(
+    store: Store,
+    tiles: NDArray[np.integer] | Sequence[int],
+    predict: PredictMaps,
+    *,
+    representation: Representation,
+    mpp: float,
+) -> Iterator[tuple[int, NDArray[np.int32]]]:
+    """As `predict_tiles`, but only the label image int32 (H, W) of each tile, 0 = background."""
+    for tile, maps in _predict_maps(store, tiles, predict, mpp):
+        yield tile, _decode(store, tile, maps, representation).labels
+
+
+def _predict_maps(
+    store: Store,
+    tiles: NDArray[np.integer] | Sequence[int],
+    predict: PredictMaps,
+    mpp: float,
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
     for batch in _make_batches(store, tiles, mpp):
         maps = predict(np.stack([at_mpp(store, tile, mpp) for tile in batch]))
-        for tile, tile_maps in zip(batch, maps, strict=True):
-            height, width = store.image(tile).shape[:2]
-            found = representation.decode(tile_maps)
-            found = replace(found, labels=resample_labels(found.labels, width, height))
-            pixels = representation.pixel_probabilities(tile_maps)
-            yield tile, _reorder(found, _resize(pixels, width, height), classes)
+        yield from zip(batch, maps, strict=True)
+
+
+def _decode(
+    store: Store, tile: int, maps: NDArray[np.float32], representation: Representation
+) -> Instances:
+    """The nuclei of a tile, at its own resolution."""
+    height, width = store.size(tile)
+    found = representation.decode(maps)
+    return replace(found, labels=resample_labels(found.labels, width, height))
 
 
 def _reorder(
@@ -90,10 +119,12 @@ def _reorder(
             labels=found.labels, score=found.score, pixel_probabilities=pixel_probabilities
         )
     types, class_probabilities = found.types, found.class_probabilities
-    order = list(classes.order)
-    if order != sorted(order):
-        types, class_probabilities = classes.reorder_types(types), class_probabilities[:, order]
-        pixel_probabilities = pixel_probabilities[[0, *(1 + j for j in order)]]
+    if classes.order != tuple((j,) for j in range(len(classes.order))):
+        types = classes.reorder_types(types)
+        class_probabilities = classes.reorder_probabilities(class_probabilities, 1)
+        background, by_class = pixel_probabilities[:1], pixel_probabilities[1:]
+        by_class = classes.reorder_probabilities(by_class, 0)
+        pixel_probabilities = np.concatenate([background, by_class])
     return Prediction(
         labels=found.labels,
         types=types,

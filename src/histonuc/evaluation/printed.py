@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from histonuc.evaluation.glossary import EVALUATE, EVALUATE_CLASS, SCORES, name_score
+from histonuc.evaluation.glossary import (
+    EVALUATE,
+    EVALUATE_CLASS,
+    EVALUATE_POINTS,
+    EVALUATE_POINTS_CLASS,
+    SCORES,
+    name_score,
+)
 from histonuc.evaluation.records import Calibration, ScoreTables, find_score
 from histonuc.evaluation.table_files import Column, Table
 
@@ -24,24 +31,28 @@ def score_lines(scores: ScoreTables) -> list[str]:
     Args:
         scores: content of scores.json, or what `score_tables` makes.
     """
-    overall = scores["overall"]
+    overall, is_outlined = scores["overall"], scores["labels"] == "outlines"
+    what = "nuclei" if is_outlined else "points"
     lines = [
-        f"{scores['num_tiles']} tiles, {scores['num_nuclei']} nuclei, {overall['tp']} found, "
+        f"{scores['num_tiles']} tiles, {scores['num_nuclei']} {what}, {overall['tp']} found, "
         f"{overall['fn']} missed, {overall['fp']} spurious",
         *(
             "   ".join(f"{name_score(key)} {_format(find_score(overall, key))}" for key in keys)
-            for keys in EVALUATE
+            for keys in (EVALUATE if is_outlined else EVALUATE_POINTS)
         ),
         _describe_calibration(scores["calibration"]),
         *(f"warning: {warning}" for warning in scores["warnings"]),
     ]
     if scores["no_classes"]:
         return [*lines, f"no class scores: {scores['no_classes']}"]
-    names = [name_score(key) for key in EVALUATE_CLASS]
-    header = f"{'class':<26}{'nuclei':>8}" + "".join(f"{name:>11}" for name in names)
+    keys = EVALUATE_CLASS if is_outlined else EVALUATE_POINTS_CLASS
+    widths = {key: max(len(name_score(key)) + 2, 11) for key in keys}
+    header = f"{'class':<26}{what:>8}" + "".join(
+        f"{name_score(key):>{width}}" for key, width in widths.items()
+    )
     rows = [
         f"{name:<26}{row['num_nuclei']:>8}"
-        + "".join(f"{_format(find_score(row, key)):>11}" for key in EVALUATE_CLASS)
+        + "".join(f"{_format(find_score(row, key)):>{width}}" for key, width in widths.items())
         for name, row in scores["per_class"].items()
     ]
     return [*lines, header, *rows]

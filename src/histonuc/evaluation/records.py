@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypedDict
 
+from histonuc.data.selection import LabelKind
+
 
 class Errors(TypedDict):
-    """Number of the true and of the predicted nuclei by what became of them."""
+    """Number of the true and of the predicted nuclei by what became of them; empty with points."""
 
     truth: dict[str, int]
     prediction: dict[str, int]
@@ -36,6 +38,7 @@ class FoundRow(TypedDict):
     precision: float | None
     recall: float | None
     f1_centroid: float | None
+    class_accuracy_centroid: float | None
     count_mae: float | None
     count_r2: float | None
 
@@ -72,6 +75,7 @@ class NucleusRow(FoundRow):
     dice_ensemble_pooled: float | None
     precision_centroid: float | None
     recall_centroid: float | None
+    class_f1_centroid: float | None
     hausdorff_px: float | None
     hausdorff_um: float | None
 
@@ -87,6 +91,8 @@ class PooledRow(NucleusRow):
     fp: int
     fn: int
     f1_images: float | None
+    f1_centroid_images: float | None
+    class_accuracy_centroid_images: float | None
     foreground_dice: float | None
     foreground_dice_images: float | None
     foreground_iou: float | None
@@ -207,6 +213,7 @@ class ScoreTables(NucleusTables):
     num_tiles: int
     num_nuclei: int
     num_nuclei_predicted: int
+    labels: LabelKind
     label_space: dict[str, object]
     no_classes: str | None
     warnings: list[str]

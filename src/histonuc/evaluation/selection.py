@@ -37,8 +37,14 @@ class TileSelection:
         return take_part(tiles, self.part) if self.part else tiles
 
     def find_all_parts(self, store: Store) -> NDArray[np.int64]:
-        """The same for all parts together: a file of predictions has a row for each of these."""
-        return store.select(self.folds or None, self.sources or None)
+        """The same for all parts together: a file of predictions has a row for each of these.
+
+        Tiles with points are scored where none with outlines is selected.
+        """
+        folds, sources = self.folds or None, self.sources or None
+        tiles = store.select(folds, sources, labels=None).tolist()
+        is_outlined = any(store.has_outlines(tile) for tile in tiles)
+        return store.select(folds, sources, labels="outlines" if is_outlined else "points")
 
 
 def take_part(tiles: NDArray[np.int64], part: str) -> NDArray[np.int64]:

@@ -38,6 +38,9 @@ CONVENTIONS = {
     "them; everything else the flat label image, where the later channel wins",
     "f1_centroid": "centroids paired within 3 microns (12 px at 0.25 mpp; 12 px where the "
     "resolution is unknown)",
+    "points": "where the truth has points and no outlines (labels: points), they are paired as "
+    "centroids are; tp, fp and fn are those pairs, and what asks for outlines is not defined. "
+    "Classes that a point leaves open are scored as one",
     "thresholds": "f1, precision and recall at IoU 0.5 to 0.95",
     "count_mae, count_r2": "by class only where all true classes of an image are known",
     "errors": "merged, split: more than half of an area shared with two or more nuclei; missed, "
@@ -60,9 +63,16 @@ def summarise(evaluation: Evaluation) -> dict[str, float | None]:
     """A few numbers that say how good the model is; None where not defined.
 
     ``dice`` and ``iou`` (mean over the classes, of pixels), ``foreground_dice``, ``bce``,
-    ``pixel_accuracy``, ``bpq`` and ``mpq`` (mean over tissues of the mean over images).
+    ``pixel_accuracy``, ``bpq`` and ``mpq`` (mean over tissues of the mean over images). Of points
+    ``f1_centroid``, ``class_f1_centroid`` and ``class_accuracy_centroid``.
     """
     overall = _overall(evaluation)
+    if not evaluation.total.is_outlined:
+        return {
+            "f1_centroid": overall["f1_centroid"],
+            "class_f1_centroid": overall["class_f1_centroid"],
+            "class_accuracy_centroid": overall["class_accuracy_centroid"],
+        }
     return {
         "dice": overall["dice"],
         "iou": overall["iou"],
@@ -78,10 +88,12 @@ def score_tables(evaluation: Evaluation) -> ScoreTables:
     """Every score as JSON-able tables; None where a score is not defined."""
     classes = evaluation.label_space.classes
     total = evaluation.total
+    found = total.found[0]
     return {
         "num_tiles": total.num_tiles,
-        "num_nuclei": int(total.panoptic.tp[0] + total.panoptic.fn[0]),
-        "num_nuclei_predicted": int(total.panoptic.tp[0] + total.panoptic.fp[0]),
+        "num_nuclei": int(found[[0, 2]].sum()),
+        "num_nuclei_predicted": int(found[[0, 1]].sum()),
+        "labels": "outlines" if total.is_outlined else "points",
         "label_space": evaluation.label_space.to_dict(),
         "no_classes": evaluation.no_classes or None,
         "warnings": find_warnings(total.pixels.foreground),
@@ -108,7 +120,7 @@ def _overall(evaluation: Evaluation) -> OverallRow:
         "bpq_strict": number(nanmean([group.panoptic.strict_pq[0] for group in tissues])),
         "mpq_strict": number(nanmean([group.panoptic.strict_mpq for group in tissues])),
         "num_tiles": total.num_tiles,
-        "num_nuclei": int(nuclei.tp[0] + nuclei.fn[0]),
+        "num_nuclei": int(total.found[0, [0, 2]].sum()),
         "bpq_images": number(nuclei.image_pq[0]),
         "mpq_images": number(nuclei.image_mpq),
         "bpq_strict_images": number(nuclei.strict_pq[0]),
@@ -119,7 +131,7 @@ def _overall(evaluation: Evaluation) -> OverallRow:
 
 def _pooled_row(group: GroupCounts, images: Mapping[str, NDArray[np.float64]]) -> PooledRow:
     """Scores of some tiles, by the counts of them all and the scores of each image."""
-    nuclei, pixels = group.panoptic, group.pixels
+    nuclei, pixels, (tp, fp, fn) = group.panoptic, group.pixels, group.found[0].tolist()
     has_nuclei = nuclei.tp[1:] + nuclei.fn[1:] > 0
     has_pixels = pixels.confusion.sum(1)[1:] > 0
     return {
@@ -127,11 +139,13 @@ def _pooled_row(group: GroupCounts, images: Mapping[str, NDArray[np.float64]]) -
         "mpq_pooled": number(nanmean(nuclei.pq[1:][has_nuclei])),
         "dq_pooled": number(nuclei.dq[0]),
         "sq_pooled": number(nuclei.sq[0]),
-        "tp": int(nuclei.tp[0]),
-        "fp": int(nuclei.fp[0]),
-        "fn": int(nuclei.fn[0]),
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
         **nucleus_row(group),
         "f1_images": _average(images["f1_images"]),
+        "f1_centroid_images": _average(images["f1_centroid_images"]),
+        "class_accuracy_centroid_images": _average(images["class_accuracy_centroid_images"]),
         "foreground_dice": number(pixels.foreground_dice),
         "foreground_dice_images": _average(images["foreground_dice_images"]),
         "foreground_iou": number(pixels.foreground_iou),
@@ -168,7 +182,7 @@ def _group_row(
         "bpq_strict": number(nuclei.strict_pq[0]),
         "mpq_strict": number(nuclei.strict_mpq),
         "num_tiles": group.num_tiles,
-        "num_nuclei": int(nuclei.tp[0] + nuclei.fn[0]),
+        "num_nuclei": int(group.found[0, [0, 2]].sum()),
         **_pooled_row(group, images),
         "pq_per_class": {cls: number(nuclei.image_pq[1 + j]) for j, cls in enumerate(classes)},
         "dice_per_class": {cls: number(pixels.dice[1 + j]) for j, cls in enumerate(classes)},
@@ -181,18 +195,18 @@ def _class_rows(evaluation: Evaluation) -> dict[str, ClassRow]:
 
 
 def _class_row(group: GroupCounts, channel: int) -> ClassRow:
-    nuclei = group.panoptic
+    nuclei, (tp, fp, fn) = group.panoptic, group.found[channel].tolist()
     return {
-        "num_nuclei": int(nuclei.tp[channel] + nuclei.fn[channel]),
+        "num_nuclei": tp + fn,
         "num_images": int(nuclei.image_count[channel]),
         "pq": number(nuclei.image_pq[channel]),
         "pq_strict": number(nuclei.strict_pq[channel]),
         "pq_pooled": number(nuclei.pq[channel]),
         "dq_pooled": number(nuclei.dq[channel]),
         "sq_pooled": number(nuclei.sq[channel]),
-        "tp": int(nuclei.tp[channel]),
-        "fp": int(nuclei.fp[channel]),
-        "fn": int(nuclei.fn[channel]),
+        "tp": tp,
+        "fp": fp,
+        "fn": fn,
         **class_row(group, channel),
         **_pixel_row(group.pixels, channel),
     }

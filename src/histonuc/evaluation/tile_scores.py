@@ -6,6 +6,7 @@ the table through `read_tile_scores`: the intervals of scores.json, `merge-score
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.files import reading, replacing
+from histonuc.metrics.counts import ratio
 from histonuc.metrics.formulas import compute_score, nucleus_sums
 from histonuc.taxonomy import LabelSpace
 
@@ -31,6 +33,7 @@ NUMBERS: Mapping[str, type[np.generic]] = {
     "fp": np.int64,
     "fn": np.int64,
     "tp_centroid": np.int64,
+    "class_known": np.int64,
     "bpq": np.float64,
     "mpq": np.float64,
     "bpq_strict": np.float64,
@@ -46,6 +49,9 @@ BY_CLASS: Mapping[str, tuple[str, type[np.generic]]] = {
     "class_tp": ("tp", np.int64),
     "class_fp": ("fp", np.int64),
     "class_fn": ("fn", np.int64),
+    "centroid_tp": ("tp_centroid", np.int64),
+    "centroid_fp": ("fp_centroid", np.int64),
+    "centroid_fn": ("fn_centroid", np.int64),
 }
 """Fields of `TileScore` with a value for each class: the first part of their columns in
 tiles.parquet, which are called ``pq/<class>`` and so on, and how the table holds them."""
@@ -67,6 +73,7 @@ class TileScore:
         fp: predicted nuclei that match none, whatever their classes.
         fn: true nuclei that match none, whatever their classes.
         tp_centroid: nuclei paired by the distance of their centroids, whatever their classes.
+        class_known: such nuclei whose true class is known.
         bpq: binary PQ of the tile; NaN without true nuclei.
         mpq: mean PQ over the classes that the tile holds; NaN without nuclei of known class.
         bpq_strict: as `bpq`, but 0 where only the prediction has nuclei.
@@ -79,6 +86,7 @@ class TileScore:
         class_tp: matched nuclei of each class.
         class_fp: spurious nuclei of each class.
         class_fn: missed nuclei of each class.
+        centroid_tp, centroid_fp, centroid_fn: `DetectionCounts.class_sums` of each class.
     """
 
     tile: int
@@ -92,6 +100,7 @@ class TileScore:
     fp: int
     fn: int
     tp_centroid: int
+    class_known: int
     bpq: float
     mpq: float
     bpq_strict: float
@@ -104,6 +113,16 @@ class TileScore:
     class_tp: tuple[int, ...]
     class_fp: tuple[int, ...]
     class_fn: tuple[int, ...]
+    centroid_tp: tuple[int, ...]
+    centroid_fp: tuple[int, ...]
+    centroid_fn: tuple[int, ...]
+
+    @property
+    def quality(self) -> float:
+        """How well the nuclei were found, 0..1: binary PQ, or F1 by centroid where that is NaN."""
+        if not math.isnan(self.bpq):
+            return self.bpq
+        return float(ratio(2 * self.tp_centroid, self.num_truth + self.num_predicted))
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> TileScore:
@@ -174,6 +193,8 @@ class TileScores:
         return {
             "foreground_dice_images": self.numbers["foreground_dice"],
             "f1_images": compute_score("f1", self.sums_by_overlap()[:, 0]),
+            "f1_centroid_images": compute_score("f1", self.sums_by_centroid()[:, 0]),
+            "class_accuracy_centroid_images": ratio(*self.class_sums().T),
             "aji": self.numbers["aji"],
             "aji_plus": self.numbers["aji_plus"],
             "dice_ensemble": self.numbers["dice_ensemble"],
@@ -194,10 +215,30 @@ class TileScores:
         return nucleus_sums(tp, fp, fn, pq * (tp + (fp + fn) / 2))
 
     def sums_by_centroid(self) -> NDArray[np.float64]:
-        """The same of nuclei of any class that are paired by centroid, float64 (N, 4)."""
+        """The same of nuclei that are paired by centroid, float64 (N, 1 + C, 4).
+
+        Those of a class are `DetectionCounts.class_sums`, of which only the F1 means something.
+        """
         n = self.numbers
         paired = n["tp_centroid"]
-        return nucleus_sums(paired, n["num_predicted"] - paired, n["num_truth"] - paired)
+        of_any = (paired, n["num_predicted"] - paired, n["num_truth"] - paired)
+        return nucleus_sums(
+            *(
+                np.concatenate([any_class[:, None], n[f"centroid_{name}"]], axis=1)
+                for any_class, name in zip(of_any, ("tp", "fp", "fn"), strict=True)
+            )
+        )
+
+    def class_f1(self) -> NDArray[np.float64]:
+        """F1 by centroid of each class (N, C), NaN where a tile has no true nucleus of it."""
+        sums = self.sums_by_centroid()[:, 1:]
+        occurs = ~np.isnan(compute_score("recall", sums))
+        return np.where(occurs, compute_score("f1", sums), np.nan)
+
+    def class_sums(self) -> NDArray[np.float64]:
+        """Nuclei paired by centroid whose class is right, and is known, float64 (N, 2)."""
+        n = self.numbers
+        return np.stack([n["centroid_tp"].sum(1), n["class_known"]], axis=1).astype(np.float64)
 
 
 def write_tile_scores(tiles: TileScores, classes: Sequence[str], folder: Path) -> None:

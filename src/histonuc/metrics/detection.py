@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.metrics.counts import Counts, ratio
+from histonuc.metrics.counts import Counts, nanmean, ratio
 from histonuc.metrics.formulas import compute_score, nucleus_sums
 from histonuc.metrics.matching import ClassMatches
 
@@ -106,15 +106,40 @@ class DetectionCounts(Counts):
         return float(compute_score("recall", self.centroid_sums))
 
     @property
-    def centroid_f1(self) -> NDArray[np.float64]:
-        """float64 (1 + C,), hover_net's detection F1 and its F1 of each class."""
+    def class_sums(self) -> NDArray[np.int64]:
+        """int64 (C, 3), TP, FP and FN of each class that make hover_net's formula the F1.
+
+        FP is 2 FPc + FPd and FN is 2 FNc + FNd. Pairs of unknown true class are left out.
+        """
         known = self.by_distance[1:-1, 1:-1]
         tp = np.diagonal(known)
-        wrong = known.sum(0) + known.sum(1) - 2 * tp
-        wrong += self.by_distance[1:-1, -1]  # the prediction's class is unknown
-        unpaired = self.by_distance[0, 1:-1] + self.by_distance[1:-1, 0]
-        by_class = ratio(2 * tp, 2 * tp + 2 * wrong + unpaired)
+        wrong = self.by_distance[1:-1, -1]  # the prediction's class is unknown
+        fp = 2 * (known.sum(0) - tp) + self.by_distance[0, 1:-1]
+        fn = 2 * (known.sum(1) - tp + wrong) + self.by_distance[1:-1, 0]
+        return np.stack([tp, fp, fn], axis=1)
+
+    @property
+    def class_known(self) -> NDArray[np.int64]:
+        """int64 (C,), pairs by distance whose true class is this one."""
+        return np.asarray(self.by_distance[1:-1, 1:].sum(1))
+
+    @property
+    def class_accuracy(self) -> NDArray[np.float64]:
+        """float64 (1 + C,), of pairs by distance of known (this) class, the share found so."""
+        right, known = self.class_sums[:, 0], self.class_known
+        return np.append(ratio(right.sum(), known.sum()), ratio(right, known))
+
+    @property
+    def centroid_f1(self) -> NDArray[np.float64]:
+        """float64 (1 + C,), hover_net's detection F1 and its F1 of each class."""
+        by_class = compute_score("f1", nucleus_sums(*self.class_sums.T))
         return np.append(compute_score("f1", self.centroid_sums), by_class)
+
+    @property
+    def mean_class_f1(self) -> float:
+        """Mean F1 by distance of the classes that occur in the truth."""
+        occurs = self.by_distance[1:-1].sum(1) > 0
+        return nanmean(self.centroid_f1[1:][occurs])
 
 
 def detection_counts(

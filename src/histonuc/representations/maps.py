@@ -141,16 +141,18 @@ def encode_nuclear(labels: TileLabels) -> dict[str, NDArray[Any]]:
         ``candidates`` int32 (H, W): bit ``j`` where the nucleus may be of class ``j``, 0 in the
         background; ``weight`` float32 (H, W): area^-1/2 of the pixel's nucleus (its area in the
         tile), so that a nucleus's sum grows like its diameter, 0 in the background and where the
-        truth is unknown; ``ignore`` bool (H, W).
+        truth is unknown; ``class_weight`` float32 (H, W): the same for the class, which is known of
+        the nuclei that points mark where nothing else is; ``ignore`` bool (H, W).
     """
     area = np.bincount(labels.instances.ravel(), minlength=len(labels.candidates))
     weight = (1 / np.sqrt(np.maximum(area, 1))).astype(np.float32)
     weight[0] = 0
-    dense = weight[labels.instances]
-    dense[labels.ignore] = 0
+    all_known = weight[labels.instances]
+    dense = np.where(labels.ignore, np.float32(0), all_known)
     return {
         "candidates": labels.candidates.astype(np.int32)[labels.instances],
         "weight": dense,
+        "class_weight": all_known if labels.class_only else dense,
         "ignore": labels.ignore,
     }
 
@@ -165,9 +167,10 @@ def nuclear_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """BCE and Dice of nucleus against background, and candidate-set cross entropy of the class.
 
-    The class term is averaged over the pixels whose class is at all restricted, with the weight of
-    `encode_nuclear`, so that it does not fade in a batch where few tiles have classes. The average
-    is over the whole batch, also where several processes have parts of it (`batch_total`).
+    The class term is averaged over the pixels whose class is at all restricted, with the class
+    weight of `encode_nuclear`, so that it does not fade in a batch where few tiles have classes.
+    The average is over the whole batch, also where several processes have parts of it
+    (`batch_total`). Tiles with points count in the class term alone.
 
     Args:
         nucleus: logits (B, H, W).
@@ -187,7 +190,7 @@ def nuclear_loss(
         "bce": binary_loss(nucleus, truth, valid),
         "dice": binary_dice_loss(nucleus, truth, valid),
         "class": candidate_class_loss(
-            classes_logits, targets["candidates"], targets["weight"], class_weights=weights
+            classes_logits, targets["candidates"], targets["class_weight"], class_weights=weights
         ),
     }
     return terms["bce"] + terms["dice"] + classes * terms["class"], terms

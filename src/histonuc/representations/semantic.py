@@ -69,16 +69,21 @@ class Semantic:
 
         Returns:
             ``candidates`` int32 (H, W): bit 0 background, bit ``1 + j`` class ``j`` possible (one
-            bit where the truth is known); ``ignore`` bool (H, W).
+            bit where the truth is known); ``ignore`` bool (H, W); ``class_weight`` float32 (H, W):
+            1 at the nuclei that points mark, of which nothing but the class is known.
         """
         channel_sets = labels.candidates.astype(np.int32) << 1
         channel_sets[0] = 1
-        return {"candidates": channel_sets[labels.instances], "ignore": labels.ignore}
+        return {
+            "candidates": channel_sets[labels.instances],
+            "ignore": labels.ignore,
+            "class_weight": ((labels.instances > 0) & labels.class_only).astype(np.float32),
+        }
 
     def loss(
         self, logits: Tensor, targets: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Hybrid loss on logits.
+        """Hybrid loss on logits; where points mark nuclei, that of the class given a nucleus.
 
         Args:
             logits: float (B, 1 + C, H, W).
@@ -87,17 +92,26 @@ class Semantic:
         Returns:
             The scalar loss and its detached, unweighted terms by name.
         """
-        from histonuc.losses import hybrid_loss
+        from histonuc.losses import candidate_class_loss, hybrid_loss
 
-        return hybrid_loss(
-            logits,
-            targets["candidates"],
-            targets["ignore"],
+        candidates, ignore = targets["candidates"], targets["ignore"]
+        outlined = ~ignore.flatten(1).all(1)
+        total, terms = hybrid_loss(
+            logits[outlined] if outlined.any() else logits,
+            candidates[outlined] if outlined.any() else candidates,
+            ignore[outlined] if outlined.any() else ignore,
             bce=self.bce,
             dice=self.dice,
             iou=self.iou,
             class_weights=self.class_weights,
         )
+        marked = candidate_class_loss(
+            logits[:, 1:],
+            candidates >> 1,
+            targets["class_weight"],
+            class_weights=self.class_weights[1:],
+        )
+        return total + marked, {**terms, "class": marked.detach()}
 
     def activate(self, logits: Tensor) -> Tensor:
         """Probabilities (B, 1 + C, H, W) that sum to 1 over channels."""

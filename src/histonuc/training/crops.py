@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from histonuc.data.dataset import BatchKeys, Sampling, TileDataset
 from histonuc.data.store import Store
+from histonuc.evaluation import TileSelection
 from histonuc.representations import Representation
 from histonuc.training.config import TrainConfig
+
+log = logging.getLogger(__name__)
 
 
 def open_crops(
@@ -22,8 +28,7 @@ def open_crops(
     Raises:
         ValueError: folds, data sets or weights that the store does not have, or too few crops.
     """
-    sources = config.sources or None
-    tiles = store.select(config.folds, sources)
+    tiles = find_training_tiles(config, store)
     _check_source_weights(config, {store.source(int(tile)) for tile in tiles})
     dataset = TileDataset(
         store,
@@ -40,7 +45,13 @@ def open_crops(
         ),
     )
     # Complain about the validation tiles now, not after the first epoch.
-    num_val = len(store.select(config.val_folds, sources))
+    validated = find_validation_tiles(config, store)
+    if not store.has_outlines(int(validated[0])):
+        log.info(
+            "the validation tiles have points and no outlines: their class F1 by centroid decides "
+            "which checkpoint is the best"
+        )
+    num_val = len(validated)
     if num_val < world_size:
         raise ValueError(
             f"--val-folds has {num_val} tiles for {world_size} processes: "
@@ -53,6 +64,38 @@ def open_crops(
             "lower --batch-size or raise --samples-per-epoch"
         )
     return dataset, len(dataset) // crops_per_step
+
+
+def find_training_tiles(config: TrainConfig, store: Store) -> NDArray[np.int64]:
+    """Tiles with outlines, and those with points once a model outlined what these mark.
+
+    Raises:
+        ValueError: folds or data sets that the store does not have, or no tile to train on.
+    """
+    chosen = store.select(config.folds, config.sources or None, labels=None)
+    pointed = [tile for tile in chosen.tolist() if not store.has_outlines(tile)]
+    if not pointed:
+        return chosen
+    sources = ", ".join(sorted({store.source(tile) for tile in pointed}))
+    if store.point_outlines is None:
+        advice = f"`histonuc prepare outline {store.path}` makes training learn their classes"
+        if len(pointed) == len(chosen):
+            raise ValueError(f"{len(pointed)} tiles of {sources} have points alone: {advice}")
+        log.info("%s", advice)
+        return store.select(config.folds, config.sources or None)
+    log.info("%d tiles of %s have points: only classes are learned there", len(pointed), sources)
+    if len(pointed) == len(chosen):
+        log.warning("no tile has outlines: nothing holds those of the model as they are")
+    return chosen
+
+
+def find_validation_tiles(config: TrainConfig, store: Store) -> NDArray[np.int64]:
+    """Tiles with outlines, or those with points where the validation folds have nothing else.
+
+    Raises:
+        ValueError: folds or data sets that the store does not have.
+    """
+    return TileSelection(folds=config.val_folds, sources=config.sources).find_tiles(store)
 
 
 def _check_source_weights(config: TrainConfig, sources: set[str]) -> None:

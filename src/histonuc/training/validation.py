@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from histonuc.evaluation.nucleus_tables import number
 from histonuc.metrics.calibration import LOG2_TEMPERATURES, CalibrationCounts
 from histonuc.models.model import ModelSpec
 from histonuc.models.zoo import save_network
+from histonuc.training.crops import find_validation_tiles
 from histonuc.training.run import Run, save_last
 from histonuc.training.samples import save_samples
 
@@ -27,11 +29,11 @@ _PROBED_TILES = 16
 def validate(run: Run) -> None:
     """Score the validation tiles, log, keep the best, and save where the run now stands."""
     begun = time.monotonic()
-    evaluation = _evaluate(run, run.store.select(run.config.val_folds, run.config.sources or None))
+    evaluation = _evaluate(run, find_validation_tiles(run.config, run.store))
     calibration = evaluation.total.calibration
     spec = _calibrate(run, calibration)
     summary = summarise(evaluation)
-    value = summary[run.config.monitor]
+    value = find_monitored(summary, run.config.monitor)
     progress = run.progress
     better = value is not None and value > progress.best
     progress.stale = 0 if better else progress.stale + 1
@@ -67,6 +69,17 @@ def validate(run: Run) -> None:
     save_last(run)
 
 
+def find_monitored(summary: Mapping[str, float | None], monitor: str) -> float | None:
+    """The score that decides which checkpoint is the best.
+
+    Points have none that `--monitor` may name: there it is their class F1, or F1 without classes.
+    """
+    if monitor in summary:
+        return summary[monitor]
+    value = summary["class_f1_centroid"]
+    return summary["f1_centroid"] if value is None else value
+
+
 def expect_validation(run: Run) -> None:
     """Find out how long a validation takes, from a few tiles, for `--minutes` to include it.
 
@@ -75,7 +88,7 @@ def expect_validation(run: Run) -> None:
     """
     if not run.config.minutes or run.progress.validation_seconds:
         return
-    tiles = run.store.select(run.config.val_folds, run.config.sources or None)
+    tiles = find_validation_tiles(run.config, run.store)
     share = len(range(0, len(tiles), run.fabric.world_size))
     few = tiles[:: max(len(tiles) // _PROBED_TILES, 1)][:_PROBED_TILES]
     _score_share(run, few[:1])  # what is compiled or loaded at first is not counted
