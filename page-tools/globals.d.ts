@@ -1,0 +1,1 @@
+declare var ol: typeof import("ol/dist/ol.js").default;

@@ -1,0 +1,115 @@
+/**
+ * One nucleus: zoomed crop with its outline, probabilities, and its row of the table.
+ * @module
+ */
+
+import { latest } from "./api.js";
+import { classColour } from "./colours.js";
+import { el, icon } from "./dom.js";
+import { formatValue } from "./scale.js";
+import { swatch } from "./regions_panel.js";
+
+/** @typedef {import("./types.js").Nucleus} Nucleus */
+
+const [WIDTH, HEIGHT] = [450, 300];
+
+/**
+ * The window around a nucleus: three times its box, in the shape of the picture.
+ * @param {Nucleus} nucleus the nucleus
+ * @returns {{x: number, y: number, w: number, h: number}} level-0 pixels
+ */
+function windowAround({ box_xyxy: [x0, y0, x1, y1] }) {
+  const h = 3 * Math.max(y1 - y0, ((x1 - x0) * HEIGHT) / WIDTH, 8);
+  const w = (h * WIDTH) / HEIGHT;
+  return { x: (x0 + x1 - w) / 2, y: (y0 + y1 - h) / 2, w, h };
+}
+
+/**
+ * Draw the crop and the outline over it.
+ * @param {HTMLCanvasElement} canvas where
+ * @param {Nucleus} nucleus the nucleus
+ * @param {ImageBitmap|null} picture the slide there, null where it is missing
+ * @param {string} colour of the outline
+ */
+function drawCrop(canvas, nucleus, picture, colour) {
+  const pen = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  const { x, y, w } = windowAround(nucleus);
+  const zoom = WIDTH / w;
+  pen.fillStyle = "#fbfbfa";
+  pen.fillRect(0, 0, WIDTH, HEIGHT);
+  if (picture) pen.drawImage(picture, 0, 0, WIDTH, HEIGHT);
+  pen.beginPath();
+  nucleus.outline.forEach(([u, v]) => pen.lineTo((u - x) * zoom, (v - y) * zoom));
+  pen.closePath();
+  pen.lineWidth = 2;
+  pen.strokeStyle = colour;
+  pen.stroke();
+}
+
+/** Probabilities as bars. @param {import("./state.js").State} state @param {Nucleus} nucleus */
+function bars(state, { probabilities }) {
+  const rows = probabilities.map((p, index) => {
+    const fill = el("span");
+    fill.style.width = `${100 * p}%`;
+    fill.style.background = classColour(state, index);
+    const name = state.slide?.classes[index].name ?? "";
+    return [el("span", { class: "name", text: name, title: name }), el("span", { class: "bar", "aria-hidden": "true" }, fill), el("span", { class: "number", text: `${(100 * p).toFixed(1)} %` })];
+  });
+  return el("div", { class: "bars" }, ...rows.flat());
+}
+
+/** The row of the table. @param {import("./state.js").State} state @param {Nucleus} nucleus */
+function facts(state, { row }) {
+  const units = new Map(state.slide?.columns.map(({ name, unit }) => [name, unit]));
+  const rows = Object.entries(row).filter(([name]) => !name.startsWith("p_")).map(([name, value]) =>
+    el("tr", {}, el("th", { scope: "row", text: name, title: name }), el("td", { text: formatValue(name === "id" ? String(value) : value, units.get(name)) })));
+  return el("table", { class: "facts" }, el("tbody", {}, ...rows));
+}
+
+/**
+ * The panel of the chosen nucleus.
+ * @param {object} wiring
+ * @param {import("./state.js").Store} wiring.store the state
+ * @param {import("./api.js").Api} wiring.api requests
+ * @param {(step: 1|-1) => void} wiring.step chooses the next nucleus of the list, or the one before
+ * @param {(nucleus: Nucleus|null) => void} wiring.onNucleus called with the nucleus that is shown
+ * @param {(error: Error) => void} wiring.report shows an error
+ */
+export function createNucleusPanel({ store, api, step, onNucleus, report }) {
+  const ask = latest(report);
+  const empty = el("p", { class: "empty", text: "Click a nucleus, or press Enter to choose the one nearest to the middle of the view." });
+  const content = el("div");
+  const element = el("div", {}, empty, content);
+
+  /** @param {Nucleus} nucleus */
+  async function show(nucleus) {
+    const state = store.get();
+    const canvas = el("canvas", { class: "crop", width: WIDTH, height: HEIGHT, role: "img", "aria-label": `Nucleus ${nucleus.id}, enlarged` });
+    content.replaceChildren(canvas,
+      el("div", { class: "title-line" }, swatch(state, nucleus.class), el("span", { text: nucleus.class_name, id: "nucleus-class" }),
+        el("span", { class: "muted", text: `No. ${nucleus.id}`, id: "nucleus-id" }), el("span", { class: "spacer" }),
+        el("button", { type: "button", class: "plain", title: "Previous (Shift+N)", "aria-label": "Previous nucleus", onclick: () => step(-1) }, icon("previous")),
+        el("button", { type: "button", class: "plain", title: "Next (N)", "aria-label": "Next nucleus", onclick: () => step(1) }, icon("next"))),
+      bars(state, nucleus), facts(state, nucleus));
+    const colour = classColour(state, nucleus.class);
+    drawCrop(canvas, nucleus, null, colour);
+    if (!state.slide?.picture_levels) return;
+    const { x, y, w, h } = windowAround(nucleus);
+    const query = new URLSearchParams(Object.entries({ x, y, w, h, width: WIDTH, height: HEIGHT }).map(([k, v]) => [k, String(v)]));
+    drawCrop(canvas, nucleus, await api.picture(`slides/${state.slide.number}/crop?${query}`), colour);
+  }
+
+  store.watch(["selected", "slide"], ({ slide, selected }) => {
+    const chosen = slide !== null && selected !== null;
+    empty.hidden = chosen;
+    content.hidden = !chosen;
+    if (!chosen) return onNucleus(null);
+    void ask(async (signal) => {
+      /** @type {Nucleus} */
+      const nucleus = await api.json(`slides/${slide.number}/nuclei/${selected}`, undefined, signal);
+      onNucleus(nucleus);
+      await show(nucleus);
+    });
+  });
+  return element;
+}

@@ -1,0 +1,29 @@
+/**
+ * The mark around the chosen nucleus.
+ * @module
+ */
+
+import { ol } from "./ol.js";
+
+/** The layer. */
+export function createSelectionLayer() {
+  const source = new ol.source.Vector();
+  const layer = new ol.layer.Vector({
+    source,
+    zIndex: 6,
+    style: [
+      new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#000000b0", width: 6 }) }),
+      new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#ffffff", width: 3 }) }),
+    ],
+  });
+  return {
+    layer,
+    /** @param {import("./types.js").Nucleus|null} nucleus the chosen one */
+    show(nucleus) {
+      source.clear();
+      if (!nucleus) return;
+      const ring = nucleus.outline.map(([x, y]) => [x, -y]);
+      source.addFeature(new ol.Feature(new ol.geom.Polygon([[...ring, ring[0]]])));
+    },
+  };
+}

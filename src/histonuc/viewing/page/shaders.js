@@ -1,0 +1,161 @@
+/**
+ * The programs of the graphics card. Vertices are pulled from textures by number: nothing is an instance
+ * (software rendering draws each instance by itself) and no nucleus is an object.
+ *
+ * `values` has one layer for each number of a nucleus, 256 nuclei a row: 0 x, 1 y, 2 class, 3 and on the columns in use.
+ * `palette` has two rows of 256 colours: the classes (alpha 0: hidden), and the ramp for numbers.
+ * @module
+ */
+
+/** Most columns that filters and the colouring can use at once. */
+export const MAX_COLUMNS = 8;
+
+/** Layers of `values` before the columns: x, y and class. */
+export const FIRST_COLUMN = 3;
+
+/** Texels in a row of the texture of vertices. */
+export const VERTEX_ROW = 2048;
+
+const APPEARANCE = `#version 300 es
+precision highp float; precision highp int;
+precision highp sampler2DArray; precision highp isampler2D;
+uniform sampler2DArray values;
+uniform sampler2D palette;
+uniform mat2 scale;
+uniform vec2 origin;
+uniform vec2 canvas_size;
+uniform float opacity;
+uniform int num_filters;
+uniform int filter_layers[${MAX_COLUMNS}];
+uniform vec2 limits[${MAX_COLUMNS}];
+uniform int colour_layer;
+uniform vec2 colour_range;
+const vec4 NOWHERE = vec4(2.0, 2.0, 2.0, 1.0);
+float value(int nucleus, int layer) {
+  return texelFetch(values, ivec3(nucleus & 255, nucleus >> 8, layer), 0).r;
+}
+// Colour with alpha; alpha 0 where the class is hidden or a filter leaves the nucleus out.
+vec4 appearance(int nucleus) {
+  vec4 colour = texelFetch(palette, ivec2(int(value(nucleus, 2)), 0), 0);
+  for (int i = 0; i < num_filters; i++) {
+    float v = value(nucleus, filter_layers[i]);
+    if (!(v >= limits[i].x && v <= limits[i].y)) colour.a = 0.0;
+  }
+  if (colour_layer >= 0 && colour.a > 0.0) {
+    float v = value(nucleus, colour_layer);
+    float share = clamp((v - colour_range.x) / max(colour_range.y - colour_range.x, 1e-9), 0.0, 1.0);
+    colour = v == v ? texelFetch(palette, ivec2(int(share * 255.0 + 0.5), 1), 0) : vec4(0.6, 0.6, 0.6, 1.0);
+  }
+  return colour;
+}
+vec4 place(vec2 pixel) {
+  vec2 clip = pixel / canvas_size * 2.0 - 1.0;
+  return vec4(clip.x, -clip.y, 0.0, 1.0);
+}
+`;
+
+const VERTICES = `
+uniform isampler2D vertices;
+ivec4 vertex(int k) { return texelFetch(vertices, ivec2(k & ${VERTEX_ROW - 1}, k / ${VERTEX_ROW}), 0); }
+int nucleus_of(ivec4 v) { return (v.z & 65535) | ((v.w >> 2) << 16); }
+`;
+
+/** Outlines: a mitred strip around each ring; entries of kind 1 and 2 join rings by triangles without area. */
+const OUTLINE = `${APPEARANCE}${VERTICES}
+uniform float width;
+flat out vec4 colour;
+out float across;
+void main() {
+  int k = gl_VertexID >> 1;
+  float side = float(gl_VertexID & 1) * 2.0 - 1.0;
+  ivec4 v = vertex(k);
+  colour = appearance(nucleus_of(v)) * vec4(1.0, 1.0, 1.0, opacity);
+  if (colour.a <= 0.0) { gl_Position = NOWHERE; return; }
+  int kind = v.w & 3;
+  if (kind == 1) { k += 1; side = -1.0; } else if (kind == 2) { k -= 1; side = 1.0; }
+  vec2 before = scale * vec2(vertex(k - 1).xy), here = scale * vec2(vertex(k).xy), after = scale * vec2(vertex(k + 1).xy);
+  vec2 along = normalize(here - before + 1e-6), next = normalize(after - here + 1e-6);
+  vec2 normal = vec2(-along.y, along.x);
+  vec2 mitre = normalize(normal + vec2(-next.y, next.x) + 1e-6);
+  float reach = (width * 0.5 + 0.75) / max(dot(mitre, normal), 0.5);
+  across = side * (width * 0.5 + 0.75);
+  gl_Position = place(here + origin + mitre * side * reach);
+}`;
+
+const OUTLINE_COLOUR = `#version 300 es
+precision mediump float;
+uniform float width;
+flat in vec4 colour;
+in float across;
+out vec4 pixel;
+void main() {
+  float alpha = colour.a * clamp(width * 0.5 + 0.5 - abs(across), 0.0, 1.0);
+  pixel = vec4(colour.rgb * alpha, alpha);
+}`;
+
+/** Insides: triangles whose corners are numbers of vertices. */
+const INSIDE = `${APPEARANCE}${VERTICES}
+flat out vec4 colour;
+void main() {
+  ivec4 v = vertex(gl_VertexID);
+  colour = appearance(nucleus_of(v)) * vec4(1.0, 1.0, 1.0, opacity);
+  gl_Position = colour.a > 0.0 ? place(scale * vec2(v.xy) + origin) : NOWHERE;
+}`;
+
+const INSIDE_COLOUR = `#version 300 es
+precision mediump float;
+flat in vec4 colour;
+out vec4 pixel;
+void main() { pixel = vec4(colour.rgb * colour.a, colour.a); }`;
+
+/** Points: one disc at each centroid. */
+const POINT = `${APPEARANCE}
+uniform float width;
+flat out vec4 colour;
+void main() {
+  colour = appearance(gl_VertexID) * vec4(1.0, 1.0, 1.0, opacity);
+  gl_Position = colour.a > 0.0
+    ? place(scale * vec2(value(gl_VertexID, 0), value(gl_VertexID, 1)) + origin) : NOWHERE;
+  gl_PointSize = width + 1.0;
+}`;
+
+const POINT_COLOUR = `#version 300 es
+precision mediump float;
+uniform float width;
+flat in vec4 colour;
+out vec4 pixel;
+void main() {
+  float away = length(gl_PointCoord - 0.5) * (width + 1.0);
+  float alpha = colour.a * clamp(width * 0.5 + 0.5 - away, 0.0, 1.0);
+  pixel = vec4(colour.rgb * alpha, alpha);
+}`;
+
+/** Densities: one picture of the whole slide, stretched over it. */
+const DENSITY = `#version 300 es
+precision highp float;
+uniform mat2 scale;
+uniform vec2 origin;
+uniform vec2 canvas_size;
+uniform vec2 extent;
+out vec2 at;
+void main() {
+  at = vec2(float(gl_VertexID & 1), float(gl_VertexID >> 1));
+  vec2 clip = (scale * (at * extent) + origin) / canvas_size * 2.0 - 1.0;
+  gl_Position = vec4(clip.x, -clip.y, 0.0, 1.0);
+}`;
+
+const DENSITY_COLOUR = `#version 300 es
+precision mediump float;
+uniform sampler2D picture;
+uniform float opacity;
+in vec2 at;
+out vec4 pixel;
+void main() { pixel = texture(picture, at) * opacity; }`;
+
+/** Vertex and fragment program by name. */
+export const PROGRAMS = {
+  outline: [OUTLINE, OUTLINE_COLOUR],
+  inside: [INSIDE, INSIDE_COLOUR],
+  point: [POINT, POINT_COLOUR],
+  density: [DENSITY, DENSITY_COLOUR],
+};
