@@ -14,8 +14,8 @@
  */
 
 /** Below this magnification densities are drawn, and points below the second. */
-export const POINTS_FROM = 2;
-export const OUTLINES_FROM = 10;
+export const POINTS_FROM = 1.99; // the buttons give 2 and 10, but for rounding
+export const OUTLINES_FROM = 9.99;
 
 /** More nuclei in view than this would take more than 3 MB as points, or as outlines. */
 const MOST_POINTS = 250_000;
@@ -34,11 +34,11 @@ export function chooseDetail(slide, mag, ratio, num_in_view) {
   const num_fine = slide.squares.filter(({ outlines }) => outlines).length;
   if (mag >= OUTLINES_FROM && num_in_view <= MOST_OUTLINES && num_fine > 0) {
     const sharpness = mag * Math.min(ratio, 2);
-    const detail = sharpness <= 20 ? "coarse" : sharpness <= 40 ? "fine" : "full";
-    return { kind: "outlines", detail, z: Math.min(mag < 20 ? 1 : 0, num_fine - 1) };
+    const detail = sharpness < 20.1 ? "coarse" : sharpness < 40.1 ? "fine" : "full";
+    return { kind: "outlines", detail, z: Math.min(mag < 19.9 ? 1 : 0, num_fine - 1) };
   }
   if (mag >= POINTS_FROM && num_in_view <= MOST_POINTS) {
-    return { kind: "points", detail: "points", z: Math.min(mag >= 4 ? 2 : 3, last) };
+    return { kind: "points", detail: "points", z: Math.min(mag >= 3.99 ? 2 : 3, last) };
   }
   return { kind: "densities", detail: "", z: -1 };
 }

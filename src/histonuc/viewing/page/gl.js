@@ -26,8 +26,8 @@ function link(gl, [vertex, fragment]) {
   }
   gl.linkProgram(program);
   if (!gl.getProgramParameter(program, gl.LINK_STATUS) && !gl.isContextLost()) {
-    const reasons = gl.getAttachedShaders(program)?.map((shader) => gl.getShaderInfoLog(shader));
-    throw new Error(`The graphics program does not build: ${reasons?.join(" ")}`);
+    const reasons = gl.getAttachedShaders(program)?.map((shader) => gl.getShaderInfoLog(shader)) ?? [];
+    throw new Error(`The graphics program does not build: ${[gl.getProgramInfoLog(program), ...reasons].join(" ")}`);
   }
   /** @type {Record<string, WebGLUniformLocation>} */
   const at = {};

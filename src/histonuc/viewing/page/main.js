@@ -38,7 +38,11 @@ const target = byId("map");
 const camera = createMap({ target, overview: byId("overview"), scaleBar: byId("scale-bar"), api, store });
 const densities = createDensities({ api, store, report });
 const nuclei = createNucleiLayer({ api, store, densities, report });
-const areas = createAreasLayer({ store, api, report, onAreas: (found) => slidePanel?.setAreas(found) });
+const slidePanel = createSlidePanel({
+  store,
+  goTo: ({ rings }) => camera.go({ x: rings[0][0][0], y: rings[0][0][1], mag: 5 }, true),
+});
+const areas = createAreasLayer({ store, api, report, onAreas: slidePanel.setAreas });
 const selection = createSelectionLayer();
 for (const layer of [nuclei.layer, areas, selection.layer]) camera.map.addLayer(layer);
 const regions = createRegions({ store, api, camera, report });
@@ -53,10 +57,6 @@ function goTo({ x, y }) {
 
 const wiring = { store, api, densities, camera, regions, nuclei, tell, report, goTo };
 const list = createListPanel(wiring);
-const slidePanel = createSlidePanel({
-  store,
-  goTo: ({ rings }) => camera.go({ x: rings[0][0][0], y: rings[0][0][1], mag: 5 }, true),
-});
 const nucleusPanel = createNucleusPanel({ ...wiring, step: list.step, onNucleus: selection.show });
 
 /** @param {number} x @param {number} y level-0 pixels @param {number} reach CSS pixels */
@@ -115,8 +115,7 @@ async function open(place) {
     /** @type {import("./types.js").Slide} */
     const slide = await api.json(`slides/${number}`);
     if (!slide.size_px) throw new Error(slide.message || "There is nothing to show of this slide.");
-    const thumbnail = await api.request(`slides/${number}/thumbnail`).then((reply) => reply.blob(), () => null);
-    camera.show(slide, thumbnail);
+    camera.show(slide);
     store.set({ slide, shown: slide.classes.map(() => true), solo: null, ranges: {}, selected: null, colourBy: "class", tool: "move" });
     if (place.mag) camera.go(place);
     byId("slide-button").textContent = slide.name;
@@ -124,6 +123,8 @@ async function open(place) {
     if (slide.message) tell(slide.message, true);
     else if (slide.picture === "missing") tell("The slide itself was not found; its nuclei are shown on white.", true);
     target.focus({ preventScroll: true });
+    const thumbnail = await api.request(`slides/${number}/thumbnail`).then((reply) => reply.blob(), () => null);
+    if (thumbnail && store.get().slide === slide) camera.showOverview(slide, thumbnail);
   } catch (error) {
     byId("slide-button").textContent = slides[number]?.name ?? "No slide";
     report(/** @type {Error} */ (error));

@@ -40,8 +40,8 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     return [x0, -y1, x1, -y0];
   }
 
-  /** @param {Slide} slide the slide to show @param {Blob|null} thumbnail its small picture */
-  function show(slide, thumbnail) {
+  /** @param {Slide} slide the slide to show */
+  function show(slide) {
     const [width, height] = slide.size_px;
     const extent = [0, -height, width, 0];
     const projection = new ol.proj.Projection({
@@ -71,8 +71,14 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     beneath.forEach((layer, i) => map.getLayers().insertAt(BENEATH + i, layer));
     controls.forEach((control) => map.removeControl(control));
     controls = slide.mpp ? [new ol.control.ScaleLine({ target: scaleBar, minWidth: 90 })] : [];
-    if (thumbnail) controls.push(overviewOf(slide, thumbnail, projection, overview));
     controls.forEach((control) => map.addControl(control));
+  }
+
+  /** Add the small map. @param {Slide} slide the slide that is shown @param {Blob} thumbnail its picture */
+  function showOverview(slide, thumbnail) {
+    const control = overviewOf(slide, thumbnail, map.getView().getProjection(), overview);
+    controls.push(control);
+    map.addControl(control);
   }
 
   map.on("moveend", () => {
@@ -85,6 +91,7 @@ export function createMap({ target, overview, scaleBar, api, store }) {
   return {
     map,
     show,
+    showOverview,
     box,
 
     /** @returns {View} where the view is */
@@ -146,7 +153,7 @@ function overviewOf({ size_px: [width, height] }, thumbnail, projection, target)
   const url = URL.createObjectURL(thumbnail);
   const source = new ol.source.ImageStatic({ url, projection, imageExtent: extent });
   const resolution = Math.max(width / 170, height / 130);
-  const control = new ol.control.OverviewMap({
+  return new ol.control.OverviewMap({
     target,
     collapsible: false,
     layers: [new ol.layer.Image({ source })],
@@ -157,5 +164,4 @@ function overviewOf({ size_px: [width, height] }, thumbnail, projection, target)
       maxResolution: resolution,
     }),
   });
-  return control;
 }

@@ -25,6 +25,7 @@ import { createSquares } from "./squares.js";
  */
 export function createNucleiLayer({ api, store, densities, report }) {
   let stale = { palette: true, picture: true };
+  let drawnFrame = ""; // what the canvas shows: the same frame is never drawn twice, for example while tiles fade in
   /** @type {{plan: Plan|null, squares: Square[]}} */
   let drawn = { plan: null, squares: [] };
   const surface = createCanvas(
@@ -35,20 +36,28 @@ export function createNucleiLayer({ api, store, densities, report }) {
   const squares = createSquares({
     api,
     report,
-    onArrival: () => layer.changed(),
+    onArrival: redraw,
     onDrop: (square) => release(surface.gl, square),
   });
   const layer = new ol.layer.Layer({ render: draw });
 
+  function redraw() {
+    drawnFrame = "";
+    layer.changed();
+  }
+
   function refresh() {
     stale = { palette: true, picture: true };
-    layer.changed();
+    redraw();
   }
 
   /** @param {import("ol/Map.js").FrameState} frame */
   function draw(frame) {
     const state = store.get();
     const { canvas } = surface;
+    const wanted = [...frame.coordinateToPixelTransform, ...frame.size, frame.pixelRatio].join();
+    if (wanted === drawnFrame) return canvas;
+    drawnFrame = wanted;
     beginFrame(surface, frame.size, frame.pixelRatio);
     const { slide } = state;
     if (!slide || !slide.has_nuclei || !surface.programs) {
@@ -107,12 +116,12 @@ export function createNucleiLayer({ api, store, densities, report }) {
     }
     drawn.squares = found;
     const whole = !state.visible || drawing.drawSquares(found, state, columns, camera);
-    if (!whole) layer.changed(); // the rest goes to the graphics card in the next frame
+    if (!whole) redraw(); // the rest goes to the graphics card in the next frame
     return whole && all;
   }
 
   store.watch(["shown", "solo", "palette", "slide"], refresh);
-  store.watch(["fill", "visible", "opacity", "colourBy", "ranges"], () => layer.changed());
+  store.watch(["fill", "visible", "opacity", "colourBy", "ranges"], redraw);
   store.watch(["slide"], () => squares.clear());
   densities.onChange(refresh);
 

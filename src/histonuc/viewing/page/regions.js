@@ -96,7 +96,7 @@ export function createRegions({ store, api, camera, report }) {
   function use(tool) {
     if (draw) map.removeInteraction(draw);
     draw = null;
-    map.getTargetElement().classList.toggle("drawing", tool !== "move");
+    map.getTargetElement()?.classList.toggle("drawing", tool !== "move");
     if (tool === "move") return;
     draw = new ol.interaction.Draw({
       source,

@@ -83,7 +83,7 @@ void main() {
 }`;
 
 const OUTLINE_COLOUR = `#version 300 es
-precision mediump float;
+precision highp float;
 uniform float width;
 flat in vec4 colour;
 in float across;
@@ -103,7 +103,7 @@ void main() {
 }`;
 
 const INSIDE_COLOUR = `#version 300 es
-precision mediump float;
+precision highp float;
 flat in vec4 colour;
 out vec4 pixel;
 void main() { pixel = vec4(colour.rgb * colour.a, colour.a); }`;
@@ -120,7 +120,7 @@ void main() {
 }`;
 
 const POINT_COLOUR = `#version 300 es
-precision mediump float;
+precision highp float;
 uniform float width;
 flat in vec4 colour;
 out vec4 pixel;
@@ -145,7 +145,7 @@ void main() {
 }`;
 
 const DENSITY_COLOUR = `#version 300 es
-precision mediump float;
+precision highp float;
 uniform sampler2D picture;
 uniform float opacity;
 in vec2 at;
