@@ -37,9 +37,11 @@ export function createAreasLayer({ store, api, onAreas, report }) {
   const source = new ol.source.Vector();
   const layer = new ol.layer.Vector({ source, zIndex: 4 });
   const ask = latest(report);
+  const show = () => layer.setVisible(store.get().areas && source.getFeatures().length > 0);
 
   store.watch(["slide"], ({ slide }) => {
     source.clear();
+    show();
     onAreas([]);
     if (!slide?.has_nuclei) return;
     void ask(async (signal) => {
@@ -51,9 +53,10 @@ export function createAreasLayer({ store, api, onAreas, report }) {
         feature.setStyle(styleOf(kind));
         return feature;
       }));
+      show();
       onAreas(areas);
     });
   });
-  store.watch(["areas"], ({ areas }) => layer.setVisible(areas));
+  store.watch(["areas"], show);
   return layer;
 }

@@ -38,7 +38,7 @@ function badge({ state, picture, num_warnings }) {
  */
 export function openGallery({ slides, api, palette, onChoose }) {
   const cards = slides.map((entry) => {
-    const blank = el("span", { class: "blank", text: "No picture" });
+    const blank = el("span", { class: "blank", text: "…" });
     const words = badge(entry);
     const card = el("button", { type: "button", class: "card", onclick: () => { dialog.close(); onChoose(entry.number); } },
       blank, el("b", { text: entry.name, title: entry.name }),
@@ -50,7 +50,7 @@ export function openGallery({ slides, api, palette, onChoose }) {
       image.src = URL.createObjectURL(await reply.blob());
       image.onload = () => URL.revokeObjectURL(image.src);
       blank.replaceWith(image);
-    }, () => undefined); // a result without a picture says so already
+    }, () => (blank.textContent = "No picture"));
     return card;
   });
   const dialog = openDialog(`${slides.length} slides`, el("div", { class: "cards" }, ...cards));

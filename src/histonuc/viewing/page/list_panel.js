@@ -37,8 +37,7 @@ export function createListPanel({ store, api, camera, goTo, report }) {
   const [back, forth] = [pager("previous", -1), pager("next", 1)];
   const element = el("div", {},
     el("div", { class: "row" }, el("label", { for: "sort-by", text: "Sort by" }), sort),
-    el("div", { class: "row" }, el("label", { for: "descending", text: "Largest first" }), descending),
-    el("div", { class: "row" }, el("label", { for: "view-only", text: "This view" }), viewOnly),
+    el("div", { class: "row checks" }, el("label", {}, descending, "Largest first"), el("label", {}, viewOnly, "This view only")),
     el("div", { class: "pager" }, back, place, forth),
     el("table", { id: "list" }, el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "No." }), el("th", { scope: "col", text: "Class" }), valueHead)), body));
   /** @type {{rows: ListRow[], total: number, offset: number}} */

@@ -21,9 +21,9 @@ const { createBox } = /** @type {any} */ (ol.interaction.Draw);
 
 /** @param {boolean} chosen whether the region is chosen */
 const style = (chosen) => [
-  new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#00000099", width: chosen ? 6 : 4 }) }),
+  new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#00000099", width: chosen ? 5 : 4 }) }),
   new ol.style.Style({
-    stroke: new ol.style.Stroke({ color: chosen ? "#ffffff" : "#ffd54a", width: chosen ? 3 : 2 }),
+    stroke: new ol.style.Stroke({ color: chosen ? "#ffffff" : "#ffd54a", width: chosen ? 2.5 : 2 }),
     fill: new ol.style.Fill({ color: "#ffd54a14" }),
   }),
 ];
@@ -52,6 +52,7 @@ export function createRegions({ store, api, camera, report }) {
   /** @type {(() => void)[]} */
   const listeners = [];
   const tell = () => {
+    layer.setVisible(regions.length > 0); // Chromium may go on showing a canvas that was only cleared
     layer.changed();
     listeners.forEach((listener) => listener());
   };
@@ -77,6 +78,7 @@ export function createRegions({ store, api, camera, report }) {
     const asked = regions;
     regions.forEach((one) => (one.count = null));
     void ask(async (signal) => {
+      if (regions !== asked || store.get().slide !== slide) return; // changed while waiting: a newer count follows
       const reply = await api.json(`slides/${slide.number}/regions/count`, body(), signal);
       asked.forEach((one, i) => (one.count = reply.regions[i]));
       tell();

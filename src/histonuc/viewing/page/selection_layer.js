@@ -12,8 +12,8 @@ export function createSelectionLayer() {
     source,
     zIndex: 6,
     style: [
-      new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#000000b0", width: 6 }) }),
-      new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#ffffff", width: 3 }) }),
+      new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#000000", width: 5 }) }),
+      new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#ffffff", width: 2.5 }) }),
     ],
   });
   return {
@@ -21,6 +21,7 @@ export function createSelectionLayer() {
     /** @param {import("./types.js").Nucleus|null} nucleus the chosen one */
     show(nucleus) {
       source.clear();
+      layer.setVisible(nucleus !== null); // Chromium may go on showing a canvas that was only cleared
       if (!nucleus) return;
       const ring = nucleus.outline.map(([x, y]) => [x, -y]);
       source.addFeature(new ol.Feature(new ol.geom.Polygon([[...ring, ring[0]]])));

@@ -28,7 +28,7 @@ export function createSlidePanel({ store, goTo }) {
   const list = el("div");
   const shown = el("input", { type: "checkbox", id: "areas-shown", onchange: () => store.set({ areas: shown.checked }) });
   const element = el("div", {}, facts, warnings,
-    el("div", { class: "row" }, el("label", { for: "areas-shown", text: "Draw areas" }), shown), list);
+    el("div", { class: "row checks" }, el("label", {}, shown, "Draw these areas")), list);
 
   store.watch(["slide"], ({ slide }) => {
     if (!slide) return;
