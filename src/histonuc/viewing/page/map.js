@@ -70,7 +70,7 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     if (picture) beneath.push(picture.layer);
     beneath.forEach((layer, i) => map.getLayers().insertAt(BENEATH + i, layer));
     controls.forEach((control) => map.removeControl(control));
-    controls = slide.mpp ? [new ol.control.ScaleLine({ target: scaleBar, minWidth: 90 })] : [];
+    controls = slide.mpp ? [new ol.control.ScaleLine({ target: scaleBar, minWidth: 64, maxWidth: 160 })] : [];
     controls.forEach((control) => map.addControl(control));
   }
 
