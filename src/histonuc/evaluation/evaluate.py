@@ -67,11 +67,11 @@ def score_model(
     Raises:
         ValueError: see `choose_classes` and `TileSelection.find_tiles`.
     """
-    tiles = selection.find_tiles(store)
+    tiles, every = selection.find_tiles(store), selection.find_all_parts(store, say=True)
     warn_of_stain(store, tiles)
     spec = model.spec
     classes = choose_classes(store.label_space, spec.label_space, binary_only=binary_only)
-    classes = adapt_to_points(classes, store, selection.find_all_parts(store))
+    classes = adapt_to_points(classes, store, every)
     predictions = predict_tiles(
         store,
         tiles,
@@ -124,7 +124,7 @@ def score_files(
     """
     files, mapped = PredictionFiles(predictions), type_map or {}
     classes = files.choose_classes(store.label_space, mapped, binary_only=binary_only)
-    tiles, predicted = selection.find_tiles(store), selection.find_all_parts(store)
+    tiles, predicted = selection.find_tiles(store), selection.find_all_parts(store, say=True)
     classes = adapt_to_points(classes, store, predicted)
     warn_of_stain(store, tiles)
     found = files.read(store, tiles, classes, mapped, predicted)

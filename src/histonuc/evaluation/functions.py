@@ -11,6 +11,7 @@ write_scores(evaluation, "SCORES")        # for `histonuc compare` and `histonuc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,13 @@ from numpy.typing import NDArray
 
 from histonuc.data.folder_files import majority
 from histonuc.data.store import Store
-from histonuc.evaluation.classes import NO_TYPES, ScoredClasses
-from histonuc.evaluation.evaluate import Progress, pair_with_truth, score_tiles
+from histonuc.evaluation.classes import NO_TYPES, ScoredClasses, choose_classes
+from histonuc.evaluation.evaluate import (
+    Progress,
+    adapt_to_points,
+    pair_with_truth,
+    score_tiles,
+)
 from histonuc.evaluation.predictions import Prediction
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.selection import TileSelection
@@ -76,9 +82,14 @@ def evaluate_function(
             if with_classes and types is None:
                 raise ValueError(f"{where}: expected (labels, types), got labels alone")
             kinds = types if with_classes else None
-            yield tile, _make_prediction(labels, kinds, image.shape[:2], len(space), where)
+            made = _make_prediction(labels, kinds, image.shape[:2], len(space), where)
+            if made.types is not None and not classes.no_classes:
+                made = replace(made, types=classes.reorder_types(made.types))
+            yield tile, made
 
-    classes = ScoredClasses(label_space=space, no_classes="" if with_classes else NO_TYPES)
+    classes = ScoredClasses(label_space=space, no_classes=NO_TYPES)
+    if with_classes:
+        classes = adapt_to_points(choose_classes(space, space), store, tiles)
     return score_tiles(pair_with_truth(store, predict(), classes), classes, progress)
 
 

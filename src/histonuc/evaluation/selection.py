@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from histonuc.data.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +39,21 @@ class TileSelection:
         tiles = self.find_all_parts(store)
         return take_part(tiles, self.part) if self.part else tiles
 
-    def find_all_parts(self, store: Store) -> NDArray[np.int64]:
+    def find_all_parts(self, store: Store, *, say: bool = False) -> NDArray[np.int64]:
         """The same for all parts together: a file of predictions has a row for each of these.
 
         Tiles with points are scored where none with outlines is selected.
+
+        Args:
+            store: the store.
+            say: whether to say in the log how many tiles are left out.
         """
         folds, sources = self.folds or None, self.sources or None
-        tiles = store.select(folds, sources, labels=None).tolist()
-        is_outlined = any(store.has_outlines(tile) for tile in tiles)
-        return store.select(folds, sources, labels="outlines" if is_outlined else "points")
+        tiles = store.select(folds, sources, labels=None)
+        outlined = tiles[[store.has_outlines(tile) for tile in tiles.tolist()]]
+        if len(outlined) and len(outlined) < len(tiles) and say:
+            log.info("%d tiles with points and no outlines: left out", len(tiles) - len(outlined))
+        return outlined if len(outlined) else tiles
 
 
 def take_part(tiles: NDArray[np.int64], part: str) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histonuc.evaluation.glossary import EVALUATE_CLASS, name_score
+from histonuc.evaluation.glossary import EVALUATE_CLASS, EVALUATE_POINTS_CLASS, name_score
 from histonuc.evaluation.records import find_score
 from histonuc.offline import load_matplotlib
 from histonuc.reporting.inputs import Run, ScoreSet
@@ -59,9 +59,10 @@ def draw_learning_curves(run: Run, closed_form: Callable[[int], float] | None) -
 def draw_class_bars(score_set: ScoreSet) -> str:
     """Nucleus and pixel scores of each class."""
     per_class = score_set.scores["per_class"]
+    is_outlined = score_set.scores["labels"] == "outlines"
     values = {
         name_score(key): [find_score(row, key) for row in per_class.values()]
-        for key in EVALUATE_CLASS
+        for key in (EVALUATE_CLASS if is_outlined else EVALUATE_POINTS_CLASS)
     }
     return _grouped_bars(list(per_class), values, width=12.4, height=3.0)
 
@@ -81,15 +82,18 @@ def draw_comparison_bars(score_sets: Sequence[ScoreSet]) -> str:
 
 
 def draw_tissue_bars(score_set: ScoreSet) -> str:
-    """Binary and mean PQ of each tissue, the best on top."""
+    """Binary and mean PQ of each tissue, or detection and class of points; the best on top."""
     tissues = score_set.scores["per_tissue"]
-    names = sorted(tissues, key=lambda name: tissues[name]["bpq"] or 0.0)
+    is_outlined = score_set.scores["labels"] == "outlines"
+    keys = ("bpq", "mpq") if is_outlined else ("f1_centroid", "class_f1_centroid")
+    names = sorted(tissues, key=lambda name: find_score(tissues[name], keys[0]) or 0.0)
     overall = score_set.scores["overall"]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         rows = np.arange(len(names))
-        for offset, key, colour in ((0.2, "bpq", OKABE_ITO[0]), (-0.2, "mpq", OKABE_ITO[4])):
+        looks = zip((0.2, -0.2), keys, (OKABE_ITO[0], OKABE_ITO[4]), strict=True)
+        for offset, key, colour in looks:
             values = [find_score(tissues[name], key) for name in names]
             bars = axes.barh(
                 rows + offset,

@@ -59,6 +59,8 @@ def confusions(scores: ScoreTables) -> Iterator[tuple[str, ConfusionView]]:
         (found["by_centroid"], "Paired by centroid."),
     ):
         counts = np.array(matrix)
+        if not counts.any():  # nothing overlaps a point
+            continue
         rows, columns = counts.any(1), counts.any(0)
         kept = counts[rows][:, columns]
         yield (
@@ -73,7 +75,13 @@ def confusions(scores: ScoreTables) -> Iterator[tuple[str, ConfusionView]]:
 
 
 def draw_nuclei(score_set: ScoreSet) -> str:
-    """F1 over the IoU wanted, errors by kind, and reliability."""
+    """F1 over the IoU wanted, errors by kind, and reliability; of points reliability alone."""
+
+    def draw_reliability(figure: Figure) -> None:
+        _draw_calibration(figure.subplots(), score_set.scores["calibration"])
+
+    if not score_set.scores["errors"]["truth"]:  # of points
+        return draw_figure(draw_reliability, width=4.2, height=4.0)
 
     def draw(figure: Figure) -> None:
         thresholds, errors, calibration = figure.subplots(1, 3)

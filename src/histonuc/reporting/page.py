@@ -98,6 +98,7 @@ def _render(**context: Any) -> str:
     )
     environment.filters |= {
         "score": formatting.format_score,
+        "score_name": name_score,
         "count": formatting.format_count,
         "ink": formatting.choose_ink,
         "heat": formatting.choose_heat,
@@ -172,7 +173,7 @@ def _panel_order(panel: Panel) -> tuple[int, float, str]:
     """Best first, then worst, then the tissues by name."""
     rank = ("best", "worst", "tissue").index(panel.reason)
     sign = -1 if panel.reason == "best" else 1
-    by_score = sign * panel.record.bpq if panel.reason != "tissue" else 0.0
+    by_score = sign * panel.record.quality if panel.reason != "tissue" else 0.0
     return rank, by_score, panel.record.tissue
 
 
@@ -203,8 +204,9 @@ def _view_panel(identity: str, panel: Panel, space: LabelSpace) -> PanelView:
 
 
 def _compare(score_sets: Sequence[ScoreSet]) -> ComparisonView | None:
-    """PQ of every class for all score sets of the same classes."""
-    classed = [item for item in score_sets if item.scores["no_classes"] is None]
+    """PQ of every class for all score sets of the same classes; points have none."""
+    outlined = [item for item in score_sets if item.scores["labels"] == "outlines"]
+    classed = [item for item in outlined if item.scores["no_classes"] is None]
     if len(classed) < 2:
         return None
     classes = classed[0].label_space.classes

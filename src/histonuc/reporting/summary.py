@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from histonuc.evaluation.glossary import REPORT_SUMMARY, name_score
+from histonuc.evaluation.glossary import EVALUATE_POINTS, REPORT_SUMMARY, name_score
 from histonuc.evaluation.records import find_score
 from histonuc.reporting.inputs import Run, ScoreSet
 from histonuc.reporting.views import SummaryRow, SummaryTable
@@ -20,7 +20,10 @@ def summarise_runs(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> Summa
         score_sets: sets of scores, each of them a row.
     """
     by_name = {run.name: run for run in runs}
-    rows = [_summarise_scores(item, by_name.get(item.run)) for item in score_sets]
+    kinds = {item.scores["labels"] for item in score_sets}
+    keys: list[str] = [] if kinds == {"points"} else [*REPORT_SUMMARY]
+    keys += [key for line in EVALUATE_POINTS for key in line if "points" in kinds]
+    rows = [_summarise_scores(item, by_name.get(item.run), keys) for item in score_sets]
     scored = {item.run for item in score_sets}
     rows += [
         SummaryRow(
@@ -35,12 +38,12 @@ def summarise_runs(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> Summa
         if run.name not in scored
     ]
     best: dict[str, float] = {}
-    for key in REPORT_SUMMARY:
+    for key in keys:
         numbers = [value for row in rows if (value := row.values.get(key)) is not None]
         if len(numbers) > 1:
             best[key] = (min if key in _LOWER_IS_BETTER else max)(numbers)
     return SummaryTable(
-        columns={key: name_score(key) for key in REPORT_SUMMARY},
+        columns={key: name_score(key) for key in keys},
         rows=rows,
         best=[
             frozenset(key for key, value in best.items() if row.values.get(key) == value)
@@ -49,7 +52,7 @@ def summarise_runs(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> Summa
     )
 
 
-def _summarise_scores(item: ScoreSet, run: Run | None) -> SummaryRow:
+def _summarise_scores(item: ScoreSet, run: Run | None, keys: Sequence[str]) -> SummaryRow:
     model = item.scores["model"]
     trunk = (_name_model(run) if run is not None else "") or " × ".join(
         str(model[key]) for key in ("trunk", "representation") if model.get(key)
@@ -60,7 +63,7 @@ def _summarise_scores(item: ScoreSet, run: Run | None) -> SummaryRow:
         epochs=None if run is None else _count_epochs(run),
         tiles=item.scores["num_tiles"],
         nuclei=item.scores["num_nuclei"],
-        values={key: find_score(item.scores["overall"], key) for key in REPORT_SUMMARY},
+        values={key: find_score(item.scores["overall"], key) for key in keys},
     )
 
 
