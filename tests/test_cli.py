@@ -24,7 +24,7 @@ def test_help_names_every_command(capsys) -> None:
     text = capsys.readouterr().out
     for name in ("prepare", "synth", "info", "models", "config", "train", "evaluate", "report"):
         assert name in text
-    for name in ("crossval", "compare", "predict", "export", "export-model", "demo"):
+    for name in ("crossval", "compare", "predict", "view", "export", "export-model", "demo"):
         assert name in text
 
 
@@ -48,6 +48,8 @@ HEAVY = (
         "onnx",
         "onnxruntime",
         "distributed",
+        "starlette",
+        "uvicorn",
     ),
 )
 
@@ -59,6 +61,8 @@ HEAVY = (
         "from histonuc import cli; cli.run(['--help'])",
         "from histonuc import cli; cli.run(['train', '--help'])",
         "from histonuc import cli; cli.run(['predict', '--help'])",
+        "from histonuc import cli; cli.run(['view', '--help'])",
+        "import histonuc.viewing.serving",  # all that is loaded before the link is printed
         "from histonuc import cli; cli.run(['config', 'train'])",
     ],
 )

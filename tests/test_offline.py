@@ -187,6 +187,18 @@ def test_a_cluster_of_this_machine_listens_to_this_machine_only(guarded: Any) ->
     assert outside(events, guarded.folder) == []
 
 
+def test_the_viewer_listens_to_this_machine_only(guarded: Any, events: Any) -> None:
+    results = guarded.folder / "work" / "results"
+    before = sorted(results.rglob("*"))
+    line = "view results --no-browser --idle-stop 0.01"
+    events = guarded([line], loopback=True)
+    assert ("code", line, 0) in events
+    assert [event for event in events if event[0].startswith("socket.")] == []
+    assert [path for kind, path, *_ in events if kind == "write" and str(results) in path] == []
+    assert outside(events, guarded.folder) == []
+    assert sorted(results.rglob("*")) == before
+
+
 def test_the_guard_sees_what_it_is_to_see(guarded: Any, tmp_path: Path) -> None:
     code = "import socket; socket.create_connection(('192.0.2.1', 80), 1)"
     log = tmp_path / "log"

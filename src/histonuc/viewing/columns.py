@@ -66,6 +66,20 @@ class Column:
         kind = np.uint8 if self.type == "u8" else np.uint16
         return quantise(values, self.step, kind)
 
+    def plain(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Values as they are meant: float32 of the same shape."""
+        values = stored.astype(np.float32)
+        return values if self.step is None else values * np.float32(self.step)
+
+    def widened(self, low: float, high: float) -> tuple[float, float]:
+        """A range that holds the values between two others also when they are rounded."""
+        if self.step is None:
+            return float(np.float32(low)), float(np.float32(high))
+        most = np.iinfo(np.uint8 if self.type == "u8" else np.uint16).max
+        steps = np.array([math.floor(low / self.step), math.ceil(high / self.step)])
+        first, last = self.plain(np.clip(steps, 0, most)).tolist()
+        return first, last
+
     def bounds(self, low: float | None, high: float | None) -> tuple[float, float]:
         """The least and largest stored value of a range, both included.
 
@@ -133,7 +147,7 @@ def find_ranges(
         if known and len(known) == len(ends):
             low, high = min(low for low, _ in known), max(high for _, high in known)
             if math.isfinite(low) and math.isfinite(high):
-                found[column.name] = float(low), float(high)
+                found[column.name] = column.widened(low, high)
     return found
 
 

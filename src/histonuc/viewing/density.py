@@ -123,9 +123,7 @@ def count_histogram(
     counts = np.zeros((len(table.label_space), bins + 3), np.int64)
     stored = None if column.type == "u16" else table.values(column)
     for rows, passes in find_passing(table, filters):
-        part = index.area[rows] if stored is None else stored[rows]
-        values = part.astype(np.float32)
-        if stored is not None and column.step is not None:
-            values *= np.float32(column.step)
+        part = column.quantised(index.area[rows]) if stored is None else stored[rows]
+        values = column.plain(part)
         count_bins(values, index.kind[rows], passes, *ends, counts)
     return counts

@@ -95,10 +95,10 @@ def parse_filters(body: Mapping[str, Any], columns: tuple[Column, ...], classes:
     Raises:
         RequestError: anything else than the protocol says.
     """
-    given = body.get("filters") or {}
+    given = body.get("filters", {})
     if not isinstance(given, dict) or set(given) - {"classes", "ranges"}:
         raise RequestError("Expected filters with classes and ranges")
-    chosen, ranges = given.get("classes"), given.get("ranges") or {}
+    chosen, ranges = given.get("classes"), given.get("ranges", {})
     if chosen is not None and not (
         isinstance(chosen, list) and all(type(k) is int and 0 <= k < classes for k in chosen)
     ):

@@ -16,7 +16,7 @@ from histonuc.viewing.opened import OpenResult
 from histonuc.viewing.palette import describe_classes
 from histonuc.viewing.results import ResultRecord, read_record
 
-_NUCLEI_OPEN, _NUCLEI_A_RESULT = 16_000_000, 4_000_000
+_NUCLEI_OPEN, _NUCLEI_A_RESULT = 20_000_000, 4_000_000
 """Results stay open while they have no more nuclei than this together; each counts as so many more,
 so that at most four are open. The one that is looked at always is."""
 

@@ -115,8 +115,7 @@ def list_values(
     """Values of a column for people, as near as the index has them: float32 of new memory."""
     if column.type == "u16":
         return table.index().area[rows].astype(np.float32)
-    values = table.values(column)[rows].astype(np.float32)
-    return values if column.step is None else values * np.float32(column.step)
+    return column.plain(table.values(column)[rows])
 
 
 def describe_page(

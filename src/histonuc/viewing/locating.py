@@ -62,7 +62,7 @@ class Locator:
         """A quick guess whether `find` finds a slide; no slide is read."""
         key = raw.get("fingerprint")
         name = key.get("source") if isinstance(key, dict) else None
-        if isinstance(name, str) and Path(name).exists():
+        if isinstance(name, str) and _exists(Path(name)):
             return True
         return self._folder is not None or raw.get("content_sha256") in self._remembered()
 
@@ -113,17 +113,23 @@ def _slides_in(folder: Path) -> list[Path]:
         return []
 
 
+def _exists(place: Path) -> bool:
+    try:
+        return place.exists()
+    except (OSError, ValueError):  # a name with a zero in it is no name
+        return False
+
+
 def _is_unchanged(place: Path, key: Mapping[str, Any]) -> bool:
     """Whether a file is there with the size and the time that it had."""
-    try:
-        status = place.stat()
-    except OSError:
+    if not _exists(place):
         return False
+    status = place.stat()
     return (status.st_size, status.st_mtime_ns) == (key.get("bytes"), key.get("modified_ns"))
 
 
 def _has_content(place: Path, wanted: str) -> bool:
     try:
         return place.exists() and content_sha256(place) == wanted
-    except OSError:
+    except (OSError, ValueError):
         return False

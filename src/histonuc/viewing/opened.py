@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import threading
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from histonuc.viewing.regions import count_regions
 from histonuc.viewing.results import ResultRecord, State, read_record, slide_facts
 from histonuc.viewing.squares import SquareGrid, list_grids, read_square
 from histonuc.viewing.table import NucleusTable
+
+log = logging.getLogger(__name__)
 
 _RIM_PX = 64
 """Beyond the last centroid, where nothing says how large the slide is."""
@@ -176,9 +179,10 @@ class OpenResult:
         try:
             scene = scene if isinstance(scene, int) else None
             return SlidePicture(path, scene, icc=settings.get("icc") is True), "shown"
-        except (ValueError, OSError):
+        except (ValueError, OSError) as error:
+            log.warning("%s", error)
             if self.entry.folder is None:
-                raise
+                raise ShownError("unreadable", "This slide cannot be read.") from None
             return None, "unreadable"
 
     def _find_facts(self) -> Facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class SlidePicture:
 
     def __init__(self, path: Path, scene: int | None = None, *, icc: bool = False) -> None:
         self.slide: Slide = open_slide(path, scene=scene, icc=icc, lazy=True)
+        weakref.finalize(self, self.slide.close)  # with the last who reads a tile
         self._overview: Pyramid | None = None
         self._tissue: TissueMask | None = None
         self._lock = threading.Lock()
@@ -94,10 +96,6 @@ class SlidePicture:
             if self._tissue is None:
                 self._tissue = find_tissue(self.slide)
             return self._tissue
-
-    def close(self) -> None:
-        """Let go of the file."""
-        self.slide.close()
 
     def _read(self, x: int, y: int, w: int, h: int, width: int, height: int) -> RGB:
         shrink = min(w / width, h / height) * 1.001

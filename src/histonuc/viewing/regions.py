@@ -152,15 +152,18 @@ def _mark_cells(area: shapely.Geometry, num_nuclei: int) -> NDArray[np.uint8]:
         area: the polygons.
         num_nuclei: that are looked up in the cells: for few of them few cells are worth it.
     """
-    side = min(max(int((num_nuclei / _NUCLEI_A_CELL) ** 0.5), 1), _MAX_CELLS)
+    unknown = np.full((1, 1), 2, np.uint8)
+    side = min(int((num_nuclei / _NUCLEI_A_CELL) ** 0.5), _MAX_CELLS)
     x0, y0, x1, y1 = area.bounds
+    if side == 0 or min(x0, y0) < 0:  # fixed positions have no sign
+        return unknown
     width, height = (x1 - x0) / side, (y1 - y0) / side
     centre_x, centre_y = np.meshgrid(np.arange(side) + 0.5, np.arange(side) + 0.5)
     x = np.rint((x0 + centre_x.ravel() * width) * FIXED).astype(np.uint32)
     y = np.rint((y0 + centre_y.ravel() * height) * FIXED).astype(np.uint32)
     # A whole cell lies to one side of an edge that is farther from its centre than its corners.
     banded = _sort_edges(area, math.hypot(width, height) / 2 + 2 * _NEAR_PX)
-    cells, unknown = np.empty(side * side, np.uint8), np.full((1, 1), 2, np.uint8)
+    cells = np.empty(side * side, np.uint8)
     mark_inside(x, y, *banded, unknown, cells)
     return cells.reshape(side, side)
 
@@ -228,7 +231,7 @@ def _parse_region(record: Any, number: int, size_px: tuple[int, int]) -> Region:
     slide = shapely.box(0, 0, *size_px)
     area = area if slide.covers(area) else shapely.intersection(area, slide)
     pieces = shapely.get_parts(shapely.get_parts([area])).tolist()
-    area = shapely.multipolygons([piece for piece in pieces if piece.geom_type == "Polygon"])
+    area = shapely.MultiPolygon([piece for piece in pieces if piece.geom_type == "Polygon"])
     if not area.area > 0:
         raise RequestError(f"Region {number} has no area inside the slide.")
     name, class_name = (_parse_name(record.get(key)) for key in ("name", "class_name"))

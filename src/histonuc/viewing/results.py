@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from histonuc.exports.facts import Facts
+from histonuc.exports.facts import Facts, check_facts, to_facts
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult
 from histonuc.exports.table import TABLE_FILE
 from histonuc.files import is_sealed
 from histonuc.inference.results import ResultFolder
+from histonuc.taxonomy import NUCLEUS
 
 State = Literal["whole", "unfinished", "damaged", "older", "slide"]
 """One word for people; ``slide`` is a bare slide without a result."""
@@ -67,6 +68,7 @@ def read_record(folder: Path) -> ResultRecord:
         raw = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(raw, dict) or not is_sealed(raw):
             return ResultRecord(state="damaged", has_table=has_table)
+        _check_sizes(raw)
     except (OSError, ValueError, RecursionError):
         return ResultRecord(state="damaged", has_table=has_table)
     try:
@@ -75,6 +77,17 @@ def read_record(folder: Path) -> ResultRecord:
         return ResultRecord(state="older", has_table=has_table, raw=raw)
     state: State = "whole" if has_table else "damaged"
     return ResultRecord(state=state, summary=summary, has_table=has_table, raw=raw)
+
+
+def _check_sizes(raw: Mapping[str, Any]) -> None:
+    """Refuse sizes and scales that no slide has.
+
+    Raises:
+        ValueError: one of them.
+    """
+    names = {"size_px": "image_size", "mpp_xy": "mpp_xy", "bounds_xyxy": "bounds_xyxy"}
+    given = {fact: raw[name] for name, fact in names.items() if name in raw}
+    check_facts({**to_facts(NUCLEUS, float("nan")), **given})
 
 
 def slide_facts(record: ResultRecord, facts: Facts | None) -> dict[str, Any]:

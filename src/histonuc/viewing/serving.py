@@ -68,7 +68,7 @@ class Viewer:
         idle_stop_s: ends `run` when nobody asked for so many seconds; None for never.
 
     Raises:
-        ValueError: the port is taken.
+        ValueError: the port is taken, or there is none of this number.
     """
 
     def __init__(
@@ -181,6 +181,8 @@ def open_browser(link: str) -> None:
 
 
 def _listen(port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise ValueError(f"--port {port}: expected 1 to 65535, or 0 for any that is free")
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
         if port:
