@@ -128,7 +128,17 @@ THREE = LabelSpace(
 )
 """What CoNSeP and unclassified sets together can teach: no Dead, Neoplastic not told apart."""
 
-LABEL_SPACES: dict[str, LabelSpace] = {space.name: space for space in (PANNUKE, THREE, NUCLEUS)}
+FOUR = LabelSpace(
+    name="four",
+    classes=("Neoplastic", "Inflammatory", "Connective", "Epithelial"),
+    colours=(_PALETTE[0], _PALETTE[1], _PALETTE[2], _PALETTE[4]),
+    meanings=(("Neoplastic",), ("Inflammatory",), ("Connective",), ("Epithelial",)),
+)
+"""PanNuke's classes but Dead, which no data set but PanNuke teaches."""
+
+LABEL_SPACES: dict[str, LabelSpace] = {
+    space.name: space for space in (PANNUKE, FOUR, THREE, NUCLEUS)
+}
 """The label spaces that are made of PanNuke's classes. Those of data sets come from classes files,
 see `histonuc.data.classes`."""
 

@@ -24,7 +24,7 @@ def prepare_pannuke(
         out: Store to write; must not exist.
         folds: Folds to read; all that are found when not given.
         mpp: Microns per pixel of the tiles.
-        label_space: Classes of the store: pannuke (five), three or nucleus.
+        label_space: Classes of the store: pannuke (five), four, three or nucleus.
         overwrite: Replace an existing store.
     """
     from histonuc.data import pannuke
@@ -54,8 +54,8 @@ def prepare_folder(
         directories: Folders with an index.csv and one folder a data set.
         out: Store to write; must not exist.
         only: Names of the data sets to read; all when not given.
-        label_space: Classes of the store: pannuke, three, nucleus, or the name in the classes file
-            of a data set, whose own classes are then kept.
+        label_space: Classes of the store: pannuke, four, three, nucleus, or the name in the classes
+            file of a data set, whose own classes are then kept.
         classes: Files that say what the classes of the data sets mean, or names of those that ship
             with histonuc; classes.yaml beside index.csv when not given.
         num_folds: Folds to split into, by patient (or image), stratified by data set. A data set

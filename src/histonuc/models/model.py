@@ -41,6 +41,8 @@ class ModelSpec:
         mpp: microns per pixel of the images it was trained on.
         trunk_options: keyword arguments of the trunk.
         representation_options: keyword arguments of the representation.
+        class_branch: keyword arguments of `histonuc.models.class_branch.ClassBranch`; empty where
+            the classes come out of the same head as the other maps.
         origins: where a trunk or representation came from that is not the package's, by kind; said
             in the error where it is missing, and nothing is ever loaded from there.
 
@@ -54,6 +56,7 @@ class ModelSpec:
     mpp: float
     trunk_options: Mapping[str, Any] = field(default_factory=dict)
     representation_options: Mapping[str, Any] = field(default_factory=dict)
+    class_branch: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -66,11 +69,12 @@ class ModelSpec:
                     f"a name of at most 100 characters was expected, got {name!r:.120}"
                 )
         _check_options("trunk", self.trunk_options, MAX_TRUNK_NUMBER)
+        _check_options("class_branch", self.class_branch, MAX_TRUNK_NUMBER)
         _check_options("representation", self.representation_options, MAX_NUMBER)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON and YAML; `from_dict` reads it back."""
-        origins = {"origins": dict(self.origins)} if self.origins else {}
+        given = {"class_branch": self.class_branch, "origins": self.origins}
         return {
             "trunk": self.trunk,
             "representation": self.representation,
@@ -78,7 +82,7 @@ class ModelSpec:
             "mpp": self.mpp,
             "trunk_options": dict(self.trunk_options),
             "representation_options": dict(self.representation_options),
-            **origins,
+            **{name: dict(value) for name, value in given.items() if value},
         }
 
     @classmethod
@@ -99,6 +103,7 @@ class ModelSpec:
                 mpp=float(record["mpp"]),
                 trunk_options=dict(record.get("trunk_options", {})),
                 representation_options=dict(record.get("representation_options", {})),
+                class_branch=dict(record.get("class_branch", {})),
                 origins=dict(record.get("origins", {})),
             )
         except (TypeError, LookupError, AttributeError, OverflowError) as error:

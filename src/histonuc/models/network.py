@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
+from histonuc.field_checks import refuse_unknown
+from histonuc.models.class_branch import ClassBranch
 from histonuc.models.model import ModelSpec
-from histonuc.trunks.base import Trunk, build_head
+from histonuc.representations import Representation
+from histonuc.representations.maps import Nuclear
+from histonuc.trunks.base import Trunk, TrunkFeatures, build_head
 
 
 class Network(nn.Module):
@@ -22,6 +27,7 @@ class Network(nn.Module):
         representation: its loss, activation and decoder.
         trunk: the network proper.
         head, aux_head: 1x1 convolutions on the trunk's features; aux_head may be None.
+        class_branch: what gives the classes, where the head does not; None else.
     """
 
     mean: Tensor
@@ -32,8 +38,12 @@ class Network(nn.Module):
         self.spec = spec
         self.representation = spec.build_representation()
         self.trunk = trunk
+        self.class_branch = _build_class_branch(spec, self.representation, trunk)
         channels, aux_channels = self.representation.channels, trunk.aux_channels
-        self.head = build_head(trunk.out_channels, channels * trunk.shuffle**2)
+        self._head_channels = channels
+        if self.class_branch is not None:
+            self._head_channels -= self.representation.num_classes
+        self.head = build_head(trunk.out_channels, self._head_channels * trunk.shuffle**2)
         self.aux_head = None if aux_channels is None else build_head(aux_channels, channels)
         self.register_buffer("mean", 255 * torch.tensor(trunk.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(trunk.std).view(1, 3, 1, 1))
@@ -46,7 +56,7 @@ class Network(nn.Module):
                 `trunk.min_size` up.
         """
         x = self._pad(images)
-        return _crop(self._to_size(self.head(self.trunk(x).main), x), images)
+        return _crop(self._logits(self.trunk(x), x), images)
 
     def forward_train(
         self, images: Shaped[Tensor, "b 3 h w"]
@@ -54,7 +64,7 @@ class Network(nn.Module):
         """As `forward`, with the auxiliary logits of trunks that have them (training mode only)."""
         x = self._pad(images)
         features = self.trunk(x)
-        logits = _crop(self._to_size(self.head(features.main), x), images)
+        logits = _crop(self._logits(features, x), images)
         if self.aux_head is None or features.aux is None:
             return logits, None
         return logits, _crop(self._to_size(self.aux_head(features.aux), x), images)
@@ -62,7 +72,23 @@ class Network(nn.Module):
     def forward_padded(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
         """As `forward`, for sizes that already are multiples of `trunk.size_multiple`."""
         x = self._normalise(images)
-        return self._to_size(self.head(self.trunk(x).main), x)
+        return self._logits(self.trunk(x), x)
+
+    def forward_apart(self, images: Shaped[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
+        """Logits of a network with a class branch, its classes on their own grid.
+
+        Args:
+            images: as of `forward`, of sizes that are multiples of `trunk.size_multiple`.
+
+        Returns:
+            Logits (B, K - C, H, W) of all but the classes, and (B, C, h, w) of the classes, whose
+            cells cover equal squares of pixels.
+        """
+        assert self.class_branch is not None
+        x = self._normalise(images)
+        features = self.trunk(x)
+        classes = self.class_branch(features.levels).to(self.mean.dtype)
+        return self._to_size(self.head(features.main), x), classes
 
     def freeze_encoder(self) -> None:
         """Train only what is not pretrained; see the trunk's ``freezable``."""
@@ -100,14 +126,43 @@ class Network(nn.Module):
         pads = (0, -width % multiple, 0, -height % multiple)
         return nn.functional.pad(self._normalise(images), pads, mode="reflect")
 
+    def _logits(self, features: TrunkFeatures, x: Tensor) -> Tensor:
+        """All logits at the size of `x`; each pixel has the classes of the cell that it lies in."""
+        logits = self._to_size(self.head(features.main), x)
+        if self.class_branch is None:
+            return logits
+        classes = self.class_branch(features.levels).to(logits.dtype)
+        classes = nn.functional.interpolate(classes, x.shape[-2:], mode="nearest")
+        return torch.cat([logits, classes], 1)
+
     def _to_size(self, coarse: Tensor, x: Tensor) -> Tensor:
         """Up-sample logits to the size of `x`; after the 1x1 head this costs a fraction."""
         coarse = coarse.to(self.mean.dtype)  # bf16 would leave steps in the up-sampled logits
-        if coarse.shape[1] != self.representation.channels:
+        if coarse.shape[1] != self._head_channels:
             coarse = _shuffle(coarse, self.trunk.shuffle)
         if coarse.shape[-2:] == x.shape[-2:]:
             return coarse
         return nn.functional.interpolate(coarse, x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _build_class_branch(
+    spec: ModelSpec, representation: Representation, trunk: Trunk
+) -> ClassBranch | None:
+    """The class branch that a spec describes, if it does.
+
+    Raises:
+        ValueError: a representation or a trunk that it does not go with, or an unknown option.
+    """
+    if not spec.class_branch:
+        return None
+    known = [name for name in signature(ClassBranch).parameters if name not in ("channels", "num_classes")]
+    refuse_unknown(spec.class_branch, known, "options of the class branch")
+    if not isinstance(representation, Nuclear):
+        raise ValueError(
+            f"class_branch: the representation {spec.representation} decides background and class "
+            "in one; a class branch goes with hover, offset or star"
+        )
+    return ClassBranch(trunk.level_channels, representation.num_classes, **spec.class_branch)
 
 
 def _shuffle(x: Tensor, scale: int) -> Tensor:

@@ -20,7 +20,7 @@ _POSITIVE = (
 _NOT_NEGATIVE = (
     *("samples_per_epoch", "minutes", "weight_decay", "min_lr", "clip_norm"),
     *("warmup_epochs", "early_stop_epochs", "workers", "threads", "checkpoint_minutes"),
-    *("checkpoint_steps", "seed"),
+    *("checkpoint_steps", "seed", "teacher_weight"),
 )
 
 
@@ -40,12 +40,18 @@ class TrainConfig:
     """Options of the trunk, e.g. up: bilinear for unet."""
     representation_options: dict[str, Any] = field(default_factory=dict)
     """Options of the representation, e.g. dice: 1.0, class_weights."""
+    class_branch: dict[str, Any] = field(default_factory=dict)
+    """Options of a class head of its own, which reads several levels: hidden, dropout, detach."""
     loss: str = "representation"
     """Loss to minimise: the representation's, or one of your own by its name (--plugin)."""
     pretrained: bool = True
     """Start from pretrained encoder weights where the trunk has them."""
     init: str = ""
     """Model to go on from (run folder or checkpoint), e.g. to fine-tune it on corrected labels."""
+    teacher: str = ""
+    """Model whose maps the network learns beside the labels, all but the classes."""
+    teacher_weight: float = 1.0
+    """Weight of the teacher's loss."""
     freeze: bool = False
     """Freeze the pretrained encoder (the seed's freeze-all-but-layer4 for deeplabv3_resnet101)."""
 
@@ -142,7 +148,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("data", "out"):
             object.__setattr__(self, name, Path(getattr(self, name)))
-        for name in ("trunk_options", "representation_options"):
+        for name in ("trunk_options", "representation_options", "class_branch"):
             object.__setattr__(self, name, read_options(getattr(self, name)))
         object.__setattr__(self, "precision", str(self.precision))  # YAML: precision: 32
         check_types(self)

@@ -21,6 +21,7 @@ from histonuc.training.config import TrainConfig
 from histonuc.training.crops import load_batches
 from histonuc.training.folder import discarding_unsaved, explain_storage
 from histonuc.training.run import Run, save_last, set_up
+from histonuc.training.teacher import teacher_loss
 from histonuc.training.tracking import require_trackers
 from histonuc.training.validation import expect_validation, validate
 
@@ -201,6 +202,11 @@ def _loss(run: Run, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]
     loss, terms = run.loss(representation, logits, targets)
     if auxiliary is not None:
         loss = loss + AUX_WEIGHT * run.loss(representation, auxiliary, targets)[0]
+    if run.teacher is not None:
+        seed = _step_seed(run.config.seed, run.progress.step, run.fabric.global_rank)
+        maps = run.teacher.maps(batch["image"], seed)
+        distance, more = teacher_loss(representation, logits, maps)
+        loss, terms = loss + run.config.teacher_weight * distance, {**terms, **more}
     return loss, terms
 
 

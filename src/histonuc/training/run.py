@@ -30,6 +30,7 @@ from histonuc.training.folder import (
     read_origins,
 )
 from histonuc.training.loss import Loss, find_loss
+from histonuc.training.teacher import Teacher
 from histonuc.training.tracking import Tracker, check_trackers
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Run:
         bare: the same network without the wrapping.
         average: the moving average of its weights; None where there is none.
         loss: what is minimised.
+        teacher: model that the network learns from beside the labels; None without one.
         optimizer: as Fabric wraps it.
         schedule: learning rate by step.
         dataset: the training crops.
@@ -67,6 +69,7 @@ class Run:
     bare: Network
     average: Network | None
     loss: Loss
+    teacher: Teacher | None
     optimizer: Any
     schedule: CosineRestarts
     dataset: TileDataset
@@ -145,6 +148,7 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
         bare=model,
         average=average,
         loss=loss,
+        teacher=Teacher(config.teacher, model.spec, fabric.device) if config.teacher else None,
         optimizer=optimizer,
         schedule=_schedule(config, steps_per_epoch),
         dataset=dataset,
@@ -189,6 +193,7 @@ def _model(config: TrainConfig, store: Store, origins: Mapping[str, str]) -> Net
             mpp=config.mpp,
             trunk_options=config.trunk_options,
             representation_options=config.representation_options,
+            class_branch=config.class_branch,
             origins=origins,
         ),
         pretrained=config.pretrained and not config.init and not can_resume(config),

@@ -24,10 +24,16 @@ class TrunkFeatures(NamedTuple):
         main: float (B, out_channels, h, w); h and w are the input's size or an integer fraction.
         aux: float (B, aux_channels, h', w') for a second, auxiliary loss; None outside training
             and for trunks without one.
+        levels: features of the decoder's coarser steps, float (B, `level_channels[i]`, h, w) at a
+            fraction 1 / `level_strides[i]` of the input's size, coarsest first; empty for trunks
+            that offer none.
+        encoder: features of the encoder, in the same way, finest first.
     """
 
     main: Tensor
     aux: Tensor | None = None
+    levels: tuple[Tensor, ...] = ()
+    encoder: tuple[Tensor, ...] = ()
 
 
 class Trunk(nn.Module, ABC):
@@ -43,9 +49,15 @@ class Trunk(nn.Module, ABC):
         training_only: names of the sub-modules that evaluation does not use.
         shuffle: map pixels a side that the head makes of each feature pixel (Shi et al. 2016,
             arXiv 1609.05158); 1 for none.
+        level_channels, level_strides: of `TrunkFeatures.levels`; empty where there are none.
+        encoder_channels, encoder_strides: of `TrunkFeatures.encoder`.
     """
 
     training_only: ClassVar[tuple[str, ...]] = ()
+    level_channels: tuple[int, ...] = ()
+    level_strides: tuple[int, ...] = ()
+    encoder_channels: tuple[int, ...] = ()
+    encoder_strides: tuple[int, ...] = ()
 
     def __init__(
         self,
@@ -130,7 +142,13 @@ def build_head(in_channels: int, out_channels: int) -> nn.Conv2d:
 
 
 def conv_bn_relu(
-    in_channels: int, out_channels: int, kernel: int, *, stride: int = 1, groups: int = 1
+    in_channels: int,
+    out_channels: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    dilation: int = 1,
 ) -> nn.Sequential:
     """Convolution padded by half its kernel, batch norm, ReLU."""
     conv = nn.Conv2d(
@@ -138,7 +156,8 @@ def conv_bn_relu(
         out_channels,
         kernel,
         stride,
-        padding=kernel // 2,
+        padding=dilation * (kernel // 2),
+        dilation=dilation,
         groups=groups,
         bias=False,
     )

@@ -29,7 +29,8 @@ class Compact(Trunk):
     each skip reduced by a 1x1 convolution first; plain 3x3 convolutions, as on CPUs they run at
     several times the arithmetic rate of depthwise ones.
 
-    Deviations: a stem of stride 4 (see `stem_stride`) is not the paper's. The encoder's stride-2
+    Deviations: a stem of stride 4 (see `stem_stride`) or of plain convolutions (`plain_stem`) is not
+    the paper's. The encoder's stride-2
     convolutions pad by fixed amounts, equal to TensorFlow's "same" for the multiples that the model
     pads to (timm computes them from each input, which clutters an exported graph). The head's 1280
     channels are dropped.
@@ -40,8 +41,9 @@ class Compact(Trunk):
         *,
         pretrained: bool = False,
         stem_stride: int = 2,
+        plain_stem: bool = False,
         widths: Sequence[int] = (128, 96, 64, 48, 32),
-        repeats: int = 1,
+        repeats: int | Sequence[int] = 1,
         shuffle: int = 1,
         fine: Sequence[int] = (16,),
     ) -> None:
@@ -51,18 +53,26 @@ class Compact(Trunk):
             pretrained: load ImageNet weights into the encoder (no network needed).
             stem_stride: stride of the encoder's first convolution. 4 costs a quarter: the encoder
                 then works at half its usual scale, though its first convolution sees every pixel.
+            plain_stem: two plain convolutions take the place of the encoder's layers up to its first
+                block of stride 4. Those hold 96 channels at stride 2, which takes a processor a
+                fifth of the whole network's time. Their ImageNet weights are gone with them:
+                `tools/start_student.py` fits the new ones to a trained network's features.
             widths: decoder channels at the encoder's strides, coarsest first; a sixth adds a step
                 at half the finest of them, with plain convolutions of the image as its skip.
-            repeats: 3x3 convolutions at each stride.
+            repeats: 3x3 convolutions at each stride, or at each step, coarsest first.
             shuffle: the head gives this many map pixels a side for each pixel of the features.
             fine: channels of the plain 3x3 convolutions of the image that a sixth step merges.
         """
         if stem_stride not in (2, 4):
             raise ValueError(f"compact: expected stem_stride 2 or 4, got {stem_stride}")
-        if len(widths) not in (5, 6) or min(widths) < 1 or repeats < 1:
+        if plain_stem and stem_stride != 2:
+            raise ValueError("compact: expected stem_stride 2 with plain_stem")
+        steps = len(widths) - 1
+        each = (repeats,) * steps if isinstance(repeats, int) else tuple(repeats)
+        if len(widths) not in (5, 6) or min(widths) < 1 or len(each) != steps or min(each) < 1:
             raise ValueError(
-                "compact: expected five or six widths above 0 and repeats >= 1, "
-                f"got {tuple(widths)} and {repeats}"
+                "compact: expected five or six widths above 0 and one repeats >= 1, or one for each "
+                f"of the steps between them, got {tuple(widths)} and {repeats}"
             )
         if not fine or min(fine) < 1:
             raise ValueError(f"compact: expected one or more fine channels, got {tuple(fine)}")
@@ -78,31 +88,36 @@ class Compact(Trunk):
             min_size=64,
             mean=TF_MEAN,
             std=TF_STD,
-            freezable=("encoder.conv_stem", "encoder.bn1", "encoder.blocks"),
+            freezable=("encoder",),
             shuffle=shuffle,
         )
-        self.encoder = build_encoder(stem_stride)
+        self.encoder = _PlainStemEncoder() if plain_stem else build_encoder(stem_stride)
         skips = list(ENCODER_CHANNELS)
+        self.encoder_channels = ENCODER_CHANNELS
+        self.encoder_strides = tuple(stem_stride * 2**i for i in range(5))
+        self.level_channels = tuple(widths[:4])
+        self.level_strides = tuple(reversed(self.encoder_strides))[:4]
         self.fine = None
         if len(widths) == 6:
             self.fine = _fine(fine, out_stride)
             skips = [fine[-1], *skips]
         self.bottom = conv_bn_relu(skips[-1], widths[0], 1)
-        steps = zip(widths[:-1], widths[1:], reversed(skips[:-1]), strict=True)
-        self.merge = nn.ModuleList(_Merge(wide, skip, out, repeats) for wide, out, skip in steps)
+        merges = zip(widths[:-1], widths[1:], reversed(skips[:-1]), each, strict=True)
+        self.merge = nn.ModuleList(_Merge(*sizes) for sizes in merges)
         init_weights(self)
         if pretrained:
-            self.encoder.load_state_dict(imagenet_encoder_state(stem_stride))
+            # Of a plain stem the layers that it lacks are left over, and its own start anew.
+            state = imagenet_encoder_state(stem_stride)
+            self.encoder.load_state_dict(state, strict=not plain_stem)
 
     def forward(self, x: Tensor) -> TrunkFeatures:
         """Features at the finest stride of the decoder."""
-        skips = self.encoder(x)
-        if self.fine is not None:
-            skips = [self.fine(x), *skips]
-        y = self.bottom(skips.pop())
+        encoder = tuple(self.encoder(x))
+        skips = [*encoder] if self.fine is None else [self.fine(x), *encoder]
+        levels = [self.bottom(skips.pop())]
         for merge in self.merge:
-            y = merge(y, skips.pop())
-        return TrunkFeatures(y)
+            levels.append(merge(levels[-1], skips.pop()))
+        return TrunkFeatures(levels[-1], levels=tuple(levels[:4]), encoder=encoder)
 
     def for_inference(self) -> Trunk:
         """A copy whose decoder convolves before it up-samples."""
@@ -121,7 +136,7 @@ def _fine(channels: Sequence[int], stride: int) -> nn.Sequential:
 class _Merge(nn.ModuleList):
     """A step of the decoder: features from below, up-sampled, with those of the encoder."""
 
-    def __init__(self, wide: int, skip: int, out: int, repeats: int) -> None:
+    def __init__(self, wide: int, out: int, skip: int, repeats: int) -> None:
         layers = [conv_bn_relu(wide + skip, out, 1)]
         super().__init__(layers + [conv_bn_relu(out, out, 3) for _ in range(repeats)])
         self.wide = wide
@@ -156,6 +171,36 @@ class _LeanMerge(nn.Module):
 
     def forward(self, y: Tensor, skip: Tensor) -> Tensor:
         return cast("Tensor", self.rest(upsample(self.below(y), 2) + self.skip(skip)))
+
+
+class _PlainStemEncoder(nn.Module):
+    """EfficientNet-Lite0 from its second block of stride 4 on, behind two plain convolutions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks = build_encoder().get_submodule("blocks")
+        first, second = ENCODER_CHANNELS[:2]
+        self.stem = conv_bn_relu(3, first, 3, stride=2)
+        self.down = nn.Sequential(
+            *conv_bn_relu(first, 2 * second, 3, stride=2),
+            nn.Conv2d(2 * second, second, 1, bias=False),
+            nn.BatchNorm2d(second),
+        )
+        # Under timm's names, so that weights fit: without the blocks that the stem replaces.
+        self.blocks = nn.ModuleDict({str(i): blocks.get_submodule(str(i)) for i in range(1, 7)})
+        del self.blocks["1"][0]  # type: ignore[operator]
+        self.blocks["1"] = nn.ModuleDict({"1": blocks.get_submodule("1")[0]})  # type: ignore[index]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Features at strides 2, 4, 8, 16 and 32."""
+        features = [self.stem(x)]
+        y = self.blocks["1"]["1"](self.down(features[0]))  # type: ignore[index]
+        features.append(y)
+        for names in ("2", "34", "56"):
+            for name in names:
+                y = self.blocks[name](y)
+            features.append(y)
+        return features
 
 
 def build_encoder(stem_stride: int = 2) -> nn.Module:
