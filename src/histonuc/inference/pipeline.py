@@ -25,7 +25,7 @@ from histonuc.inference.sources import check_reachable
 from histonuc.inference.tiles import Part, Tile, TileResult, TileStatus, View
 from histonuc.inference.tissue import is_blank
 from histonuc.models.engines import num_cores
-from histonuc.models.model import Model
+from histonuc.models.model import Model, Outputs
 from histonuc.nuclei import Nuclei
 from histonuc.slides import RegionError, Slide
 
@@ -197,13 +197,13 @@ def _analyse_batch(
     batch = [_set_aside_defocused(item, model, plan) for item in batch]
     empty = Nuclei.empty(model.spec.label_space, plan.mpp, FEATURES)
     seen = [item.image for item in batch if item.status == "found"]
-    maps = iter(_run_network(model, seen, clock))
+    outputs = iter(_run_network(model, seen, clock))
     results = []
     for item in batch:
         nuclei, flag = empty, DEFOCUSED if item.status == "out of focus" else ""
         with clock.stage("decode"):
             if item.status == "found":
-                nuclei = _decode(model, next(maps), item, plan)
+                nuclei = _decode(model, *next(outputs), item, plan)
                 flag = flag_image(item.image, plan.mpp / model.spec.mpp)
             # A band of half the margin: two tiles disagree less about one centroid.
             claimed, owned = claim_nuclei(nuclei, item.tile.core, plan.margin_px / 2)
@@ -234,19 +234,24 @@ def _set_aside_defocused(item: _TileImage, model: Model, plan: Plan) -> _TileIma
 
 def _run_network(
     model: Model, images: list[NDArray[np.uint8]], clock: Clock
-) -> list[NDArray[np.float32]]:
-    """The network's maps (C, H, W) of images (H, W, 3), those of one shape in one pass."""
-    maps: dict[int, NDArray[np.float32]] = {}
+) -> list[tuple[Outputs, int]]:
+    """The network's outputs for images (H, W, 3), those of one shape in one pass.
+
+    Returns:
+        For each image the outputs of its pass, and its index in them.
+    """
+    found: dict[int, tuple[Outputs, int]] = {}
     for shape in dict.fromkeys(image.shape for image in images):
         index = [i for i, image in enumerate(images) if image.shape == shape]
         with clock.watched("network"):
-            maps |= zip(index, model.maps(np.stack([images[i] for i in index])), strict=True)
-    return [maps[i] for i in range(len(images))]
+            outputs = model.outputs(np.stack([images[i] for i in index]))
+        found |= {i: (outputs, place) for place, i in enumerate(index)}
+    return [found[i] for i in range(len(images))]
 
 
-def _decode(model: Model, maps: NDArray[np.float32], item: _TileImage, plan: Plan) -> Nuclei:
+def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: Plan) -> Nuclei:
     """The nuclei of one tile's view in level-0 pixels, measured."""
-    instances = model.representation.decode(maps)
+    instances = outputs.decode(model.representation, index)
     nuclei = Nuclei.from_instances(instances, model.spec.label_space)
     features = measure_features(instances.labels, item.image, nuclei, model.spec.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales

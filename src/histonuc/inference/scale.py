@@ -262,7 +262,7 @@ def _success_at(image: NDArray[np.uint8], model: Model, zoom: float) -> float:
     if zoom != 1:
         how = cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
         image = np.asarray(cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=how), np.uint8)
-    found = model.representation.decode(model.maps(image[None])[0])
+    found = model.outputs(image[None]).decode(model.representation, 0)
     if len(found.score) == 0:
         return 0.0
     return float(np.count_nonzero(found.labels) * found.score.mean() ** 4 / zoom**2)

@@ -4,22 +4,38 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.extras import require
 from histonuc.files import file_sha256
-from histonuc.models.exported import exported_sha256, openvino_core, read_exported
-from histonuc.models.model import Model, ModelSpec
+from histonuc.models.exported import (
+    DENSE_OUTPUTS,
+    exported_sha256,
+    openvino_core,
+    read_exported,
+)
+from histonuc.models.model import Model, ModelSpec, Outputs
 from histonuc.representations import Representation
+from histonuc.representations.cells import Cells
+from histonuc.representations.maps import flip
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Precision = Literal["auto", "fp32", "bf16", "int8"]
 """Arithmetic of a forward pass. ``auto`` means, of an exported model, int8 where a shipped one has
 such a version (on x86) or the file is one, else bf16 where the processor multiplies it natively; of
 a checkpoint fp32, as torch's bf16 loses accuracy (docs/decisions/0009)."""
+
+
+_COARSEST_STRIDE = 64
+"""Multiple of the strides of all classes and features that a network of ours gives, in pixels."""
 
 
 class ExportedModel:
@@ -67,8 +83,11 @@ class ExportedModel:
         # An int8 graph leaves some of its layers in floating point.
         self.precision: str = f"int8+{floating}" if is_int8 else floating
         self._min_size = exported.min_size
-        # OpenVINO 2026 gives wrong maps where an int8 graph ends without the cropping.
-        self._multiple = 1 if is_int8 else _take_off_padding(graph)
+        # OpenVINO 2026 takes the first steps of an int8 graph, which normalise a uint8 image, for
+        # those of a quantised value where no padding comes before them, and its maps are wrong.
+        self._multiple = _take_off_padding(
+            graph, ends=DENSE_OUTPUTS if is_int8 else (*DENSE_OUTPUTS, "padded")
+        )
         self._compiled = core.compile_model(
             graph,
             "CPU",
@@ -79,10 +98,15 @@ class ExportedModel:
                 "ENABLE_CPU_PINNING": False,  # several processes would all pin to the first cores
             },
         )
+        self._output_names = exported.outputs
         self._local = threading.local()
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
+        return self.outputs(images).merge()
+
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        """All that the model gives of RGB images uint8 (B, H, W, 3)."""
         height, width = images.shape[1:3]
         padded = pad_to(images, self._min_size)
         rows, columns = (-side % self._multiple for side in padded.shape[1:3])
@@ -91,9 +115,26 @@ class ExportedModel:
         padded = np.ascontiguousarray(padded)
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
-        maps = self._local.request.infer([padded], share_inputs=True)[0]
-        cropped: NDArray[np.float32] = np.asarray(maps, np.float32)[..., :height, :width]
-        return cropped
+        found = self._local.request.infer([padded], share_inputs=True)
+        by_name = {
+            name: np.asarray(found[i], np.float32) for i, name in enumerate(self._output_names)
+        }
+        dense = [by_name[name] for name in DENSE_OUTPUTS if name in by_name]
+        maps = dense[0] if len(dense) == 1 else np.concatenate(dense, axis=1)
+        cells = {
+            kind: [
+                Cells(values=array, stride=int(stride))
+                for name, array in by_name.items()
+                for given, _, stride in [name.partition("_")]
+                if given == kind
+            ]
+            for kind in ("classes", "features")
+        }
+        return Outputs(
+            maps=maps[..., :height, :width],
+            classes=next(iter(cells["classes"]), None),
+            features=tuple(cells["features"]),
+        )
 
 
 class TorchModel:
@@ -151,17 +192,37 @@ class TorchModel:
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
+        return self.outputs(images).merge()
+
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        """All that the model gives of RGB images uint8 (B, H, W, 3)."""
         import torch
 
         height, width = images.shape[1:3]
-        pixels = np.require(pad_to(images, self._min_size), requirements="W")
+        pixels = pad_to(images, self._min_size)
+        rows, columns = self._network.pad_size(*pixels.shape[1:3])
+        if rows or columns:
+            pixels = np.pad(pixels, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="reflect")
+        pixels = np.require(pixels, requirements="W")
         padded = torch.from_numpy(pixels).to(self._device)
         autocast = torch.autocast(self._device.type, torch.bfloat16, enabled=self._autocast)
         with self._lock, torch.inference_mode(), autocast:  # one pass fills the device
-            logits = self._network(padded.permute(0, 3, 1, 2))
-            maps = self.representation.activate(logits)[..., :height, :width]
-        result: NDArray[np.float32] = maps.float().cpu().numpy()
-        return result
+            given = self._network.activate(
+                self._network.forward_outputs(padded.permute(0, 3, 1, 2))
+            )
+
+        def read(tensor: Tensor) -> NDArray[np.float32]:
+            array: NDArray[np.float32] = tensor.float().cpu().numpy()
+            return array
+
+        def read_cells(tensor: Tensor) -> Cells:
+            return Cells(values=read(tensor), stride=pixels.shape[1] // tensor.shape[2])
+
+        return Outputs(
+            maps=read(given.logits)[..., :height, :width],
+            classes=None if given.classes is None else read_cells(given.classes),
+            features=tuple(map(read_cells, given.features)),
+        )
 
 
 class MirroredModel:
@@ -178,15 +239,49 @@ class MirroredModel:
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3)."""
-        total: NDArray[np.float32] | None = None
-        for down in (False, True):
-            for right in (False, True):
-                axes = tuple(axis for axis, flipped in ((1, down), (2, right)) if flipped)
-                maps = self._model.maps(np.ascontiguousarray(np.flip(images, axes)))
-                maps = self.representation.mirror(maps, down=down, right=right)
-                total = maps.copy() if total is None else total + maps
-        assert total is not None
-        return total / np.float32(4)
+        return self.outputs(images).merge()
+
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        """All that the model gives of RGB images uint8 (B, H, W, 3)."""
+        height, width = images.shape[1:3]
+        if self.spec.class_branch or self.spec.features:
+            # Cells of a mirrored image lie on the image's where its sides are multiples of theirs.
+            rows, columns = (-side % _COARSEST_STRIDE for side in (height, width))
+            images = np.pad(images, ((0, 0), (0, rows), (0, columns), (0, 0)), mode="symmetric")
+        ways = [(down, right) for down in (False, True) for right in (False, True)]
+        given = [self._see_mirrored(images, down=down, right=right) for down, right in ways]
+        classes = [outputs.classes for outputs in given if outputs.classes is not None]
+        return Outputs(
+            maps=_mean([outputs.maps for outputs in given])[..., :height, :width],
+            classes=_mean_cells(classes) if classes else None,
+            features=tuple(
+                _mean_cells(list(each))
+                for each in zip(*(outputs.features for outputs in given), strict=True)
+            ),
+        )
+
+    def _see_mirrored(self, images: NDArray[np.uint8], *, down: bool, right: bool) -> Outputs:
+        """What the model gives of mirrored images, mirrored back."""
+        axes = tuple(axis for axis, flipped in ((1, down), (2, right)) if flipped)
+        given = self._model.outputs(np.ascontiguousarray(np.flip(images, axes)))
+
+        def turn(cells: Cells) -> Cells:
+            return replace(cells, values=flip(cells.values, down=down, right=right))
+
+        return Outputs(
+            maps=self.representation.mirror(given.maps, down=down, right=right),
+            classes=None if given.classes is None else turn(given.classes),
+            features=tuple(map(turn, given.features)),
+        )
+
+
+def _mean(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    total: NDArray[np.float32] = sum(arrays[1:], start=arrays[0])
+    return total / np.float32(len(arrays))
+
+
+def _mean_cells(cells: Sequence[Cells]) -> Cells:
+    return replace(cells[0], values=_mean([each.values for each in cells]))
 
 
 def pad_to(images: NDArray[np.uint8], min_size: int) -> NDArray[np.uint8]:
@@ -205,21 +300,25 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _take_off_padding(graph: Any) -> int:
+def _take_off_padding(graph: Any, ends: Sequence[str]) -> int:
     """Remove the padding to the network's multiple from a graph of ours, and the cropping.
 
     They are there for programs that run the file by themselves. Where there is nothing to pad they
     still copy image and maps, a tenth of the network's time.
 
+    Args:
+        graph: the `openvino.Model`, changed.
+        ends: names of the nodes to remove: that of the padding, and those that crop.
+
     Returns:
         The multiple that height and width must have now; 1 where nothing could be removed.
     """
     nodes = {node.get_friendly_name(): node for node in graph.get_ordered_ops()}
-    found: list[Any] = [nodes.get(name) for name in ("padded", "maps", "size_multiple")]
-    if None in found:
+    multiple = nodes.get("size_multiple")
+    found = [nodes[name] for name in ends if name in nodes]
+    if multiple is None or not found:
         return 1
-    pad, crop, multiple = found
-    for node in (pad, crop):
+    for node in found:
         for target in node.output(0).get_target_inputs():
             target.replace_source_output(node.input_value(0))
     graph.validate_nodes_and_infer_types()

@@ -18,6 +18,10 @@ from histonuc.offline import load_openvino
 
 MIN_SIZE_KEY = "histonuc_min_size"
 """Key of the smallest height and width an exported graph takes."""
+DENSE_OUTPUTS = ("maps", "nucleus", "geometry")
+"""Outputs at the image's size: all maps; or, of a network with a class branch, those but the
+classes, one by one (stacking them takes OpenVINO a tenth of the network's time). Its classes are in
+the output ``classes_S`` on cells of S pixels, features of a network in ``features_S``."""
 GRAPH_SUFFIXES = (".onnx", ".xml")
 """Exported models: ONNX, and OpenVINO's format (with the weights in a ``.bin`` beside it)."""
 INT8_SUFFIX = ".int8.onnx"
@@ -46,12 +50,14 @@ class Exported:
     """An exported model as it was read from its file.
 
     Attributes:
-        graph: the `openvino.Model`, from ``images`` to ``maps``.
+        graph: the `openvino.Model`, from ``images`` to its outputs.
+        outputs: their names, see `DENSE_OUTPUTS`.
         spec: what the model was built from.
         min_size: smallest height and width that the graph takes, in pixels.
     """
 
     graph: Any
+    outputs: tuple[str, ...]
     spec: ModelSpec
     min_size: int
 
@@ -107,15 +113,41 @@ def read_exported(path: Path) -> Exported:
         raise ValueError(f"{path} is damaged: it takes images from {smallest[:20]!r} pixels up")
     try:
         spec = ModelSpec.from_json(info[SPEC_KEY])
-        channels = spec.build_representation().channels
+        expected = _list_outputs(spec)
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from None
-    shape = graph.output(0).get_partial_shape()
-    if shape.rank.is_dynamic or len(shape) != 4 or str(shape[1]) != str(channels):
+    given = {}
+    for output in graph.outputs:
+        shape = output.get_partial_shape()
+        is_image = not shape.rank.is_dynamic and len(shape) == 4
+        given[output.any_name] = str(shape[1]) if is_image else str(shape)
+    kinds = [(re.sub("_[1-9][0-9]?$", "", name), channels) for name, channels in given.items()]
+    if sorted(kinds) != sorted(expected):
         raise ValueError(
-            f"{path} is damaged: its description asks for {channels} maps, it gives {shape}"
+            f"{path} is damaged: its description asks for the outputs (with channels) "
+            f"{sorted(expected)}, it gives {sorted(kinds)}"
         )
-    return Exported(graph=graph, spec=spec, min_size=int(smallest))
+    return Exported(graph=graph, outputs=tuple(given), spec=spec, min_size=int(smallest))
+
+
+def _list_outputs(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Kinds of the outputs that a graph of a spec has, with their channels.
+
+    Raises:
+        ValueError: unknown name or option.
+    """
+    representation = spec.build_representation()
+    channels, num_classes = representation.channels, representation.num_classes
+    features = [("features", str(size)) for size in spec.features.values()]
+    if not spec.class_branch:
+        return [("maps", str(channels)), *features]
+    geometry = channels - 1 - num_classes
+    return [
+        ("nucleus", "1"),
+        ("geometry", str(geometry)),
+        ("classes", str(num_classes)),
+        *features,
+    ]
 
 
 def _read_info(graph: Any, path: Path) -> dict[str, str]:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histonuc.files import is_text, one_line
+from histonuc.nuclei import Instances
 from histonuc.parts import find_part
 from histonuc.representations import REPRESENTATIONS, Representation, build_representation
+from histonuc.representations.cells import Cells
+from histonuc.representations.maps import Nuclear
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ class ModelSpec:
         representation_options: keyword arguments of the representation.
         class_branch: keyword arguments of `histonuc.models.class_branch.ClassBranch`; empty where
             the classes come out of the same head as the other maps.
+        features: channels of the features that the network also gives, projected from its
+            encoder's, by their stride in pixels: ``{"8": 24, "16": 48}``; empty for none.
         origins: where a trunk or representation came from that is not the package's, by kind; said
             in the error where it is missing, and nothing is ever loaded from there.
 
@@ -57,6 +62,7 @@ class ModelSpec:
     trunk_options: Mapping[str, Any] = field(default_factory=dict)
     representation_options: Mapping[str, Any] = field(default_factory=dict)
     class_branch: Mapping[str, Any] = field(default_factory=dict)
+    features: Mapping[str, int] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -70,11 +76,16 @@ class ModelSpec:
                 )
         _check_options("trunk", self.trunk_options, MAX_TRUNK_NUMBER)
         _check_options("class_branch", self.class_branch, MAX_TRUNK_NUMBER)
+        _check_options("features", self.features, MAX_TRUNK_NUMBER)
         _check_options("representation", self.representation_options, MAX_NUMBER)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON and YAML; `from_dict` reads it back."""
-        given = {"class_branch": self.class_branch, "origins": self.origins}
+        given = {
+            "class_branch": self.class_branch,
+            "features": self.features,
+            "origins": self.origins,
+        }
         return {
             "trunk": self.trunk,
             "representation": self.representation,
@@ -104,6 +115,7 @@ class ModelSpec:
                 trunk_options=dict(record.get("trunk_options", {})),
                 representation_options=dict(record.get("representation_options", {})),
                 class_branch=dict(record.get("class_branch", {})),
+                features=dict(record.get("features", {})),
                 origins=dict(record.get("origins", {})),
             )
         except (TypeError, LookupError, AttributeError, OverflowError) as error:
@@ -164,6 +176,41 @@ def _check_options(kind: str, options: Mapping[str, Any], most: int) -> None:
                 raise ValueError(f"{kind} option {name!r}: expected {most} at most, got {item:g}")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outputs:
+    """All that a model gives of a batch of B images.
+
+    Attributes:
+        maps: float32 (B, K, H, W), activated; without their class channels where `classes` has
+            them.
+        classes: class probabilities (B, C, h, w) on a coarser grid; None where they are in `maps`.
+        features: of the network, each (B, D, h, w) on its own grid; empty for models without.
+    """
+
+    maps: NDArray[np.float32]
+    classes: Cells | None = None
+    features: tuple[Cells, ...] = ()
+
+    def merge(self) -> NDArray[np.float32]:
+        """All maps (B, K, H, W) at full size; each pixel has the classes of its cell."""
+        import numpy as np
+
+        if self.classes is None:
+            return self.maps
+        return np.concatenate([self.maps, self.classes.spread(*self.maps.shape[2:])], axis=1)
+
+    def decode(self, representation: Representation, index: int) -> Instances:
+        """The nuclei of one image of the batch.
+
+        Raises:
+            ValueError: as of the representation's `decode`.
+        """
+        if self.classes is None:
+            return representation.decode(self.maps[index])
+        assert isinstance(representation, Nuclear)
+        return representation.decode(self.maps[index], self.classes[index])
+
+
 class Model(Protocol):
     """What turns images into maps, whatever computes it.
 
@@ -183,6 +230,13 @@ class Model(Protocol):
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3).
+
+        Several threads may call it at once.
+        """
+        ...
+
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        """The same with all that the model gives, nothing brought to a size that it has not.
 
         Several threads may call it at once.
         """

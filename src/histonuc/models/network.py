@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from inspect import signature
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
@@ -19,6 +19,20 @@ from histonuc.representations.maps import Nuclear
 from histonuc.trunks.base import Trunk, TrunkFeatures, build_head
 
 
+class NetworkOutputs(NamedTuple):
+    """What a network gives of images whose sides are multiples of its trunk's.
+
+    Attributes:
+        logits: float32 (B, K, H, W), without the classes where `classes` has them.
+        classes: logits float32 (B, C, h, w); None where they are among `logits`.
+        features: each float32 (B, D, h, w), by stride from fine to coarse.
+    """
+
+    logits: Tensor
+    classes: Tensor | None
+    features: tuple[Tensor, ...]
+
+
 class Network(nn.Module):
     """A trunk, a 1x1 head that gives a representation's channels, and all that inputs need.
 
@@ -28,6 +42,7 @@ class Network(nn.Module):
         trunk: the network proper.
         head, aux_head: 1x1 convolutions on the trunk's features; aux_head may be None.
         class_branch: what gives the classes, where the head does not; None else.
+        projections: 1x1 convolutions of the encoder's features, by stride.
     """
 
     mean: Tensor
@@ -45,6 +60,7 @@ class Network(nn.Module):
             self._head_channels -= self.representation.num_classes
         self.head = build_head(trunk.out_channels, self._head_channels * trunk.shuffle**2)
         self.aux_head = None if aux_channels is None else build_head(aux_channels, channels)
+        self.projections = _build_projections(spec, trunk)
         self.register_buffer("mean", 255 * torch.tensor(trunk.mean).view(1, 3, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(trunk.std).view(1, 3, 1, 1))
 
@@ -55,8 +71,7 @@ class Network(nn.Module):
             images: RGB in 0..255, uint8 or floating point, of any height and width from
                 `trunk.min_size` up.
         """
-        x = self._pad(images)
-        return _crop(self._logits(self.trunk(x), x), images)
+        return self.forward_train(images)[0]
 
     def forward_train(
         self, images: Shaped[Tensor, "b 3 h w"]
@@ -64,31 +79,47 @@ class Network(nn.Module):
         """As `forward`, with the auxiliary logits of trunks that have them (training mode only)."""
         x = self._pad(images)
         features = self.trunk(x)
-        logits = _crop(self._logits(features, x), images)
+        logits = _crop(self.merge(features, x), images)
         if self.aux_head is None or features.aux is None:
             return logits, None
-        return logits, _crop(self._to_size(self.aux_head(features.aux), x), images)
+        return logits, _crop(self.to_size(self.aux_head(features.aux), x), images)
 
-    def forward_padded(self, images: Shaped[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h w"]:
-        """As `forward`, for sizes that already are multiples of `trunk.size_multiple`."""
-        x = self._normalise(images)
-        return self._logits(self.trunk(x), x)
-
-    def forward_apart(self, images: Shaped[Tensor, "b 3 h w"]) -> tuple[Tensor, Tensor]:
-        """Logits of a network with a class branch, its classes on their own grid.
+    def forward_outputs(self, images: Shaped[Tensor, "b 3 h w"]) -> NetworkOutputs:
+        """All that the network gives, each on its own grid.
 
         Args:
-            images: as of `forward`, of sizes that are multiples of `trunk.size_multiple`.
-
-        Returns:
-            Logits (B, K - C, H, W) of all but the classes, and (B, C, h, w) of the classes, whose
-            cells cover equal squares of pixels.
+            images: RGB in 0..255, of sizes that are multiples of `trunk.size_multiple`.
         """
-        assert self.class_branch is not None
-        x = self._normalise(images)
+        x = self.normalise(images)
         features = self.trunk(x)
-        classes = self.class_branch(features.levels).to(self.mean.dtype)
-        return self._to_size(self.head(features.main), x), classes
+        classes = None
+        if self.class_branch is not None:
+            classes = self.class_branch(features.levels).to(self.mean.dtype)
+        return NetworkOutputs(
+            logits=self.to_size(self.head(features.main), x),
+            classes=classes,
+            features=self.project(features),
+        )
+
+    def activate(self, outputs: NetworkOutputs) -> NetworkOutputs:
+        """The same with activated maps and class probabilities in place of logits."""
+        if outputs.classes is None:
+            return outputs._replace(logits=self.representation.activate(outputs.logits))
+        assert isinstance(self.representation, Nuclear)
+        nucleus, geometry = outputs.logits[:, :1], outputs.logits[:, 1:]
+        geometry = self.representation.activate_geometry(geometry)
+        return outputs._replace(
+            logits=torch.cat([nucleus.float().sigmoid(), geometry], 1),
+            classes=outputs.classes.float().softmax(1),
+        )
+
+    def project(self, features: TrunkFeatures) -> tuple[Tensor, ...]:
+        """The features that `spec.features` asks for, each (B, D, h, w), from fine to coarse."""
+        strides = self.trunk.encoder_strides
+        return tuple(
+            projection(features.encoder[strides.index(int(stride))]).to(self.mean.dtype)
+            for stride, projection in self.projections.items()
+        )
 
     def freeze_encoder(self) -> None:
         """Train only what is not pretrained; see the trunk's ``freezable``."""
@@ -108,7 +139,8 @@ class Network(nn.Module):
         """Parameters that an optimiser is to step."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    def _normalise(self, images: Tensor) -> Tensor:
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) of 0..255 as the trunk expects them."""
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
     def _pad(self, images: Tensor) -> Tensor:
@@ -116,26 +148,32 @@ class Network(nn.Module):
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"expected RGB images (B, 3, H, W), got {tuple(images.shape)}")
         height, width = images.shape[-2:]
-        smallest, multiple = self.trunk.min_size, self.trunk.size_multiple
+        smallest = self.trunk.min_size
         if height < smallest or width < smallest:
             raise ValueError(
                 f"images of {width} x {height} pixels are too small for {self.spec.trunk}: "
                 f"every width and height from {smallest} up works"
             )
         # multiple <= min_size, so the reflection never runs out of pixels
-        pads = (0, -width % multiple, 0, -height % multiple)
-        return nn.functional.pad(self._normalise(images), pads, mode="reflect")
+        rows, columns = self.pad_size(height, width)
+        pads = (0, columns, 0, rows)
+        return nn.functional.pad(self.normalise(images), pads, mode="reflect")
 
-    def _logits(self, features: TrunkFeatures, x: Tensor) -> Tensor:
+    def pad_size(self, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns that images of this size need at their ends for the trunk."""
+        multiple = self.trunk.size_multiple
+        return -height % multiple, -width % multiple
+
+    def merge(self, features: TrunkFeatures, x: Tensor) -> Tensor:
         """All logits at the size of `x`; each pixel has the classes of the cell that it lies in."""
-        logits = self._to_size(self.head(features.main), x)
+        logits = self.to_size(self.head(features.main), x)
         if self.class_branch is None:
             return logits
         classes = self.class_branch(features.levels).to(logits.dtype)
         classes = nn.functional.interpolate(classes, x.shape[-2:], mode="nearest")
         return torch.cat([logits, classes], 1)
 
-    def _to_size(self, coarse: Tensor, x: Tensor) -> Tensor:
+    def to_size(self, coarse: Tensor, x: Tensor) -> Tensor:
         """Up-sample logits to the size of `x`; after the 1x1 head this costs a fraction."""
         coarse = coarse.to(self.mean.dtype)  # bf16 would leave steps in the up-sampled logits
         if coarse.shape[1] != self._head_channels:
@@ -155,7 +193,11 @@ def _build_class_branch(
     """
     if not spec.class_branch:
         return None
-    known = [name for name in signature(ClassBranch).parameters if name not in ("channels", "num_classes")]
+    known = [
+        name
+        for name in signature(ClassBranch).parameters
+        if name not in ("channels", "num_classes")
+    ]
     refuse_unknown(spec.class_branch, known, "options of the class branch")
     if not isinstance(representation, Nuclear):
         raise ValueError(
@@ -163,6 +205,20 @@ def _build_class_branch(
             "in one; a class branch goes with hover, offset or star"
         )
     return ClassBranch(trunk.level_channels, representation.num_classes, **spec.class_branch)
+
+
+def _build_projections(spec: ModelSpec, trunk: Trunk) -> nn.ModuleDict:
+    """Projections of the encoder's features that a spec asks for, by stride.
+
+    Raises:
+        ValueError: a stride that the trunk has no features at, or no number of channels.
+    """
+    known = dict(zip(map(str, trunk.encoder_strides), trunk.encoder_channels, strict=True))
+    refuse_unknown(spec.features, known, "strides of the trunk's features")
+    if any(not isinstance(size, int) or size < 1 for size in spec.features.values()):
+        raise ValueError(f"features: expected channels by stride, got {dict(spec.features)}")
+    strides = sorted(spec.features, key=int)
+    return nn.ModuleDict({s: nn.Conv2d(known[s], spec.features[s], 1) for s in strides})
 
 
 def _shuffle(x: Tensor, scale: int) -> Tensor:

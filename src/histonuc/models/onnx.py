@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from histonuc.files import replacing
 from histonuc.models.checksum import sign_file
-from histonuc.models.exported import describe_model
+from histonuc.models.exported import DENSE_OUTPUTS, describe_model
+from histonuc.representations.maps import Nuclear
 
 if TYPE_CHECKING:
     from histonuc.models.network import Network
@@ -29,7 +30,9 @@ def export_onnx(network: Network, path: Path, *, precision: str = "fp32") -> Pat
 
     The graph takes ``images`` uint8 (B, H, W, 3) of any batch and any size from the trunk's
     smallest up, and gives ``maps`` float32 (B, C, H, W): padding, normalisation, cropping and the
-    representation's activation are inside.
+    representation's activation are inside. A network with a class branch gives ``nucleus``,
+    ``geometry`` and ``classes_S`` instead, one with features ``features_S`` as well, where S is the
+    stride of their grid in pixels; such grids cover the padded image.
 
     Args:
         network: the model; exported in evaluation mode, left as it is.
@@ -68,14 +71,15 @@ def onnx_difference(network: Network, path: Path, images: NDArray[np.uint8]) -> 
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    (exported,) = session.run(["maps"], {"images": images})
+    names = [name for name in _output_names(network) if name in DENSE_OUTPUTS]
+    exported = np.concatenate(session.run(names, {"images": images}), axis=1)
     training = network.training
     network.eval()
     with torch.no_grad():
         logits = network(torch.from_numpy(images).permute(0, 3, 1, 2))
         maps = network.representation.activate(logits).numpy()
     network.train(training)
-    return float(np.abs(maps - exported).max())
+    return float(np.abs(maps[:, : exported.shape[1]] - exported).max())
 
 
 def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> Path:
@@ -83,8 +87,8 @@ def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> P
 
     Weights are int8, one scale an output channel; activations uint8, with the ranges they have on
     `images`. The first two convolutions, which see little more than raw colours (the second,
-    where it is depthwise, costs half of all that int8 changes), and the last, which makes the
-    maps, stay in floating point, as do the maps and whatever is no convolution, addition or
+    where it is depthwise, costs half of all that int8 changes), and the last ones, which make the
+    outputs, stay in floating point, as do the outputs and whatever is no convolution, addition or
     concatenation.
 
     Args:
@@ -102,7 +106,7 @@ def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> P
         raise ValueError("int8 needs real tiles for its ranges: expected images, got none")
     graph = onnx.load_model(str(source)).graph
     convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
-    last = [node.name for node in graph.node if "padded_maps" in node.output]
+    ends = [node.name for node in graph.node if any("padded_" in name for name in node.output)]
     root = logging.getLogger()  # the quantiser's: it recommends a pass our graphs have behind them
     level = root.level
     root.setLevel(logging.ERROR)
@@ -117,12 +121,25 @@ def quantise(source: Path, path: Path, images: Sequence[NDArray[np.uint8]]) -> P
                 weight_type=QuantType.QInt8,
                 per_channel=True,
                 op_types_to_quantize=["Conv", "Clip", "Relu", "Add", "Concat"],
-                nodes_to_exclude=[*convolutions[:2], convolutions[-1], *last],
+                nodes_to_exclude=[*convolutions[:2], *_last_convolutions(graph), *ends],
             )
             sign_file(draft)
     finally:
         root.setLevel(level)
     return path
+
+
+def _last_convolutions(graph: Any) -> list[str]:
+    """Names of the convolutions that no other convolution comes after."""
+    last: list[str] = []
+    seen_by_convolution: set[str] = set()  # values that a convolution further on depends on
+    for node in reversed(graph.node):  # nodes are sorted: what uses a value comes after it
+        before_convolution = any(value in seen_by_convolution for value in node.output)
+        if node.op_type == "Conv" and not before_convolution:
+            last.append(node.name)
+        if node.op_type == "Conv" or before_convolution:
+            seen_by_convolution.update(node.input)
+    return last
 
 
 class _Images:
@@ -143,14 +160,47 @@ class _Padded(nn.Module):
         super().__init__()
         self.network = copy.deepcopy(network).eval()
         self.network.trunk = network.trunk.for_inference()
+        self.heads = _split_head(self.network)
 
-    def forward(self, images: Tensor) -> Tensor:
-        logits = self.network.forward_padded(images.permute(0, 3, 1, 2))
-        return self.network.representation.activate(logits)
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        network, representation = self.network, self.network.representation
+        x = network.normalise(images.permute(0, 3, 1, 2))
+        features = network.trunk(x)
+        projected = network.project(features)
+        if network.class_branch is None:
+            return representation.activate(network.merge(features, x)), *projected
+        assert isinstance(representation, Nuclear)
+        nucleus, geometry = (network.to_size(head(features.main), x) for head in self.heads)
+        classes = network.class_branch(features.levels)
+        geometry = representation.activate_geometry(geometry)
+        return nucleus.sigmoid(), geometry, classes.softmax(1), *projected
+
+
+def _split_head(network: Network) -> nn.ModuleList:
+    """The head's convolution as two, of nucleus and geometry; taking maps apart costs more."""
+    if network.class_branch is None:
+        return nn.ModuleList()
+    area = network.trunk.shuffle**2
+    parts = []
+    for rows in (slice(area), slice(area, None)):
+        weight, bias = network.head.weight[rows], network.head.bias
+        part = nn.Conv2d(weight.shape[1], weight.shape[0], 1)
+        part.weight = nn.Parameter(weight.detach())
+        part.bias = None if bias is None else nn.Parameter(bias[rows].detach())
+        parts.append(part)
+    return nn.ModuleList(parts)
+
+
+def _output_names(network: Network) -> list[str]:
+    """Names of the graph's outputs, in their order."""
+    features = [f"features_{stride}" for stride in network.projections]
+    if network.class_branch is None:
+        return ["maps", *features]
+    return ["nucleus", "geometry", f"classes_{network.trunk.level_strides[-1]}", *features]
 
 
 def _export_padded(network: Network) -> Any:
-    """Graph from ``padded`` to ``padded_maps``, batch norms folded into the convolutions."""
+    """Graph from ``padded`` to ``padded_NAME`` of every output, batch norms folded in."""
     multiple, smallest = network.trunk.size_multiple, network.trunk.min_size
     # Sizes as multiples of a symbol: torch can then prove that up-sampled features meet the skips.
     steps = [torch.export.Dim(name, min=smallest // multiple) for name in ("rows", "columns")]
@@ -162,7 +212,7 @@ def _export_padded(network: Network) -> Any:
         dynamo=True,
         dynamic_shapes={"images": {0: batch, 1: multiple * steps[0], 2: multiple * steps[1]}},
         input_names=["padded"],
-        output_names=["padded_maps"],
+        output_names=[f"padded_{name}" for name in _output_names(network)],
         opset_version=OPSET,
         verbose=False,
     )
@@ -192,17 +242,29 @@ def _add_padding(proto: Any, multiple: int) -> None:
         node("Concat", ["pad_zeros", "missing", "pad_zero"], ["pads"], axis=0),
         node("Pad", ["images", "pads"], ["padded"], mode="reflect"),
     ]
-    after = node("Slice", ["padded_maps", "crop_start", "size", "crop_axes"], ["maps"])
-    nodes = [*before, *graph.node, after]
-    channels = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    names = {output.name: output.name.removeprefix("padded_") for output in graph.output}
+    channels = {
+        names[output.name]: output.type.tensor_type.shape.dim[1].dim_value
+        for output in graph.output
+    }
+    after = [
+        node("Slice", [padded, "crop_start", "size", "crop_axes"], [name])
+        if name in DENSE_OUTPUTS
+        else node("Identity", [padded], [name])
+        for padded, name in names.items()
+    ]
+    nodes = [*before, *graph.node, *after]
     del graph.node[:], graph.input[:], graph.output[:]
     # The shapes torch inferred name sizes by expressions of its symbols; nothing needs them.
     del graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend([zeros, one_zero, start, axes, unit])
-    image_shape, map_shape = ["batch", "height", "width", 3], ["batch", channels, "height", "width"]
+    image_shape = ["batch", "height", "width", 3]
     graph.input.append(helper.make_tensor_value_info("images", TensorProto.UINT8, image_shape))
-    graph.output.append(helper.make_tensor_value_info("maps", TensorProto.FLOAT, map_shape))
+    for name, size in channels.items():
+        sides = ["height", "width"] if name in DENSE_OUTPUTS else [f"{name}_h", f"{name}_w"]
+        shape = ["batch", size, *sides]
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
 def _spell_out_softmax(proto: Any) -> None:

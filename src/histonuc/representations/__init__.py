@@ -74,6 +74,9 @@ class Representation(Protocol):
     def decode(self, maps: NDArray[np.float32]) -> Instances:
         """Nuclei of the activated maps float32 (K, H, W) of one tile, without torch.
 
+        Those with separate maps of nucleus and class (`histonuc.representations.maps.Nuclear`) take
+        the classes on a coarser grid as well, by the argument ``classes``.
+
         Raises:
             ValueError: another shape, NaN or infinite maps.
         """

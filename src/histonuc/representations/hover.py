@@ -33,14 +33,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.cells import Cells
 from histonuc.representations.kernels.regions import tidy
 from histonuc.representations.kernels.targets import to_distances
 from histonuc.representations.kernels.watershed import drop_specks, flood
 from histonuc.representations.maps import (
     Nuclear,
-    activate_nuclear,
     check_finite,
-    check_shape,
     encode_nuclear,
     nuclear_loss,
 )
@@ -116,9 +115,9 @@ class Hover(Nuclear):
         total = total + self.distance * terms["distance"] + self.gradient * terms["gradient"]
         return total, {name: value.detach() for name, value in terms.items()}
 
-    def activate(self, logits: Tensor) -> Tensor:
-        """Maps (B, 3 + C, H, W) from logits."""
-        return activate_nuclear(logits, geometry=logits[:, 1:3].float())
+    def activate_geometry(self, logits: Tensor) -> Tensor:
+        """Distances (x, y), which are their logits (B, 2, H, W)."""
+        return logits.float()
 
     def mirror_geometry(
         self, geometry: NDArray[np.float32], *, down: bool, right: bool
@@ -127,7 +126,7 @@ class Hover(Nuclear):
         signs = np.array([-1 if right else 1, -1 if down else 1], np.float32)
         return geometry * signs[:, None, None]
 
-    def decode(self, maps: NDArray[np.float32]) -> Instances:
+    def decode(self, maps: NDArray[np.float32], classes: Cells | None = None) -> Instances:
         """Markers where both slopes are gentle, grown down to where they break, within the mask.
 
         The paper's S = max(H_x(p_x), H_y(p_y)), H the Sobel slope scaled to 0..1 with its sign
@@ -135,12 +134,13 @@ class Hover(Nuclear):
         order of S. Here heights are 1 - S.
 
         Args:
-            maps: float32 (3 + C, H, W).
+            maps: float32 (3 + C, H, W), or (3, H, W) where `classes` has the rest.
+            classes: class probabilities (C, h, w) on a coarser grid.
 
         Raises:
             ValueError: wrong shape, NaN or infinite maps.
         """
-        check_shape(maps, self.channels)
+        self.check_maps(maps, classes)
         check_finite(maps)
         mask = maps[0] >= self.threshold
         height = _heights(mask, maps[1], maps[2])
@@ -153,7 +153,7 @@ class Hover(Nuclear):
         order = pixels[np.argsort(depth, kind="stable")]
         labels = flood(smooth, order, markers, num)
         labels, num = tidy(labels, self.min_area_px)
-        return self.pool(labels, num, maps)
+        return self.pool(labels, num, maps, classes)
 
 
 def _mean_square(wrong: Tensor, weight: Tensor) -> Tensor:

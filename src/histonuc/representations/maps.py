@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from histonuc.field_checks import check_types, refuse_unknown
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.cells import Cells
 from histonuc.representations.kernels.pooling import add_rows, renumber
 
 if TYPE_CHECKING:
@@ -52,6 +53,28 @@ class Nuclear(ABC):
     def __post_init__(self) -> None:
         check_options(self, self.num_classes)
 
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """K, the number of map channels: nucleus, geometry, classes."""
+
+    @abstractmethod
+    def activate_geometry(self, logits: Tensor) -> Tensor:
+        """Geometry float32 (B, G, H, W) of its logits, by torch."""
+
+    def activate(self, logits: Tensor) -> Tensor:
+        """Maps float32 (B, 1 + G + C, H, W) of logits: sigmoid, geometry, softmax."""
+        import torch
+
+        last = logits.shape[1] - self.num_classes
+        geometry = self.activate_geometry(logits[:, 1:last])
+        nucleus, classes = logits[:, :1].float().sigmoid(), logits[:, last:].float().softmax(1)
+        return torch.cat([nucleus, geometry, classes], dim=1)
+
+    @abstractmethod
+    def decode(self, maps: NDArray[np.float32], classes: Cells | None = None) -> Instances:
+        """Nuclei of one tile's maps, see `histonuc.representations.Representation`."""
+
     @abstractmethod
     def mirror_geometry(
         self, geometry: NDArray[np.float32], *, down: bool, right: bool
@@ -59,9 +82,9 @@ class Nuclear(ABC):
         """Values of geometry (B, G, H, W) after mirroring, their places being changed already."""
 
     def mirror(self, maps: NDArray[np.float32], *, down: bool, right: bool) -> NDArray[np.float32]:
-        """Maps (B, 1 + G + C, H, W) of the mirrored image."""
+        """Maps (B, 1 + G + C, H, W) of the mirrored image; the class channels may be missing."""
         maps = flip(maps, down=down, right=right)
-        geometry = slice(1, maps.shape[1] - self.num_classes)
+        geometry = slice(1, self.channels - self.num_classes)
         maps[:, geometry] = self.mirror_geometry(maps[:, geometry], down=down, right=right)
         return maps
 
@@ -73,21 +96,49 @@ class Nuclear(ABC):
         """A copy with other options; see `change_options`."""
         return change_options(self, options)
 
-    def pool(self, labels: NDArray[np.int32], num: int, maps: NDArray[np.float32]) -> Instances:
+    def check_maps(self, maps: NDArray[np.float32], classes: Cells | None = None) -> None:
+        """Refuse maps of another shape.
+
+        Args:
+            maps: float32 (K, H, W), without its class channels where `classes` has them.
+            classes: class probabilities (C, h, w) on a coarser grid.
+        """
+        channels = self.channels
+        if classes is not None:
+            channels -= self.num_classes
+            if classes.values.ndim != 3 or len(classes.values) != self.num_classes:
+                raise ValueError(
+                    f"expected {self.num_classes} classes (C, h, w), got {classes.values.shape}"
+                )
+        check_shape(maps, channels)
+
+    def pool(
+        self,
+        labels: NDArray[np.int32],
+        num: int,
+        maps: NDArray[np.float32],
+        classes: Cells | None = None,
+    ) -> Instances:
         """Nuclei of tidy labels: probabilities are means over pixels, the score is the first map's.
 
         Args:
             labels: int32 (H, W), ids 1..num; written over.
             num: number of nuclei.
-            maps: float32 (1 + G + C, H, W).
+            maps: float32 (1 + G + C, H, W), or (1 + G, H, W) where `classes` has the rest.
+            classes: class probabilities (C, h, w) on a coarser grid.
 
         Raises:
             ValueError: NaN or infinite maps, but for the geometry, which is not read.
         """
-        mean = pool_means(labels, num, maps, [0, *range(len(maps) - self.num_classes, len(maps))])
-        classes = np.maximum(mean[:, 1:], 1e-9)
+        last = len(maps) - (0 if classes is not None else self.num_classes)
+        mean = pool_means(labels, num, maps, [0, *range(last, len(maps))])
+        probabilities = mean[:, 1:] if classes is None else classes.pool(labels, num)
         return to_instances(
-            labels, mean[:, 0], classes, temperature=self.temperature, min_score=self.min_score
+            labels,
+            mean[:, 0],
+            np.maximum(probabilities, 1e-9),
+            temperature=self.temperature,
+            min_score=self.min_score,
         )
 
 
@@ -194,15 +245,6 @@ def nuclear_loss(
         ),
     }
     return terms["bce"] + terms["dice"] + classes * terms["class"], terms
-
-
-def activate_nuclear(logits: Tensor, *, geometry: Tensor) -> Tensor:
-    """Sigmoid of the first channel, the given geometry, softmax of the classes."""
-    import torch
-
-    first = 1 + geometry.shape[1]
-    nucleus, classes = logits[:, :1].float().sigmoid(), logits[:, first:].float().softmax(1)
-    return torch.cat([nucleus, geometry, classes], dim=1)
 
 
 def check_shape(maps: NDArray[np.float32], channels: int) -> None:

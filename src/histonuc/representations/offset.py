@@ -26,11 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.cells import Cells
 from histonuc.representations.kernels.targets import to_centres
 from histonuc.representations.maps import (
     Nuclear,
-    activate_nuclear,
-    check_shape,
     encode_nuclear,
     nuclear_loss,
 )
@@ -104,9 +103,9 @@ class Offset(Nuclear):
         terms["offset"] = (wrong.sum(1) * weight).sum() / batch_total(weight, 1.0)
         return total + self.offset * terms["offset"], {k: v.detach() for k, v in terms.items()}
 
-    def activate(self, logits: Tensor) -> Tensor:
-        """Maps (B, 3 + C, H, W) from logits."""
-        return activate_nuclear(logits, geometry=logits[:, 1:3].float() * _UNIT_PX)
+    def activate_geometry(self, logits: Tensor) -> Tensor:
+        """Offsets (y, x) in pixels, of their logits (B, 2, H, W)."""
+        return logits.float() * _UNIT_PX
 
     def mirror_geometry(
         self, geometry: NDArray[np.float32], *, down: bool, right: bool
@@ -115,16 +114,17 @@ class Offset(Nuclear):
         signs = np.array([-1 if down else 1, -1 if right else 1], np.float32)
         return geometry * signs[:, None, None]
 
-    def decode(self, maps: NDArray[np.float32]) -> Instances:
+    def decode(self, maps: NDArray[np.float32], classes: Cells | None = None) -> Instances:
         """Nuclei by `votes_to_labels`; classes and scores pooled over their pixels.
 
         Args:
-            maps: float32 (3 + C, H, W).
+            maps: float32 (3 + C, H, W), or (3, H, W) where `classes` has the rest.
+            classes: class probabilities (C, h, w) on a coarser grid.
 
         Raises:
             ValueError: wrong shape, NaN or infinite maps.
         """
-        check_shape(maps, self.channels)
+        self.check_maps(maps, classes)
         labels, num = votes_to_labels(
             maps[0] > self.threshold,
             maps[1:3],
@@ -132,4 +132,4 @@ class Offset(Nuclear):
             prominence=self.prominence,
             min_area_px=self.min_area_px,
         )
-        return self.pool(labels, num, maps)
+        return self.pool(labels, num, maps, classes)

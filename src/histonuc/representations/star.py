@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import Instances, TileLabels
+from histonuc.representations.cells import Cells
 from histonuc.representations.kernels.polygons import (
     RAYS,
     balance,
@@ -41,9 +42,7 @@ from histonuc.representations.kernels.regions import tidy
 from histonuc.representations.kernels.targets import march_rays
 from histonuc.representations.maps import (
     Nuclear,
-    activate_nuclear,
     check_finite,
-    check_shape,
     encode_nuclear,
     nuclear_loss,
 )
@@ -127,10 +126,9 @@ class Star(Nuclear):
         terms["rays"] = (wrong * depth).sum() / batch_total(depth, 1.0)
         return total + self.rays * terms["rays"], {k: v.detach() for k, v in terms.items()}
 
-    def activate(self, logits: Tensor) -> Tensor:
-        """Maps (B, 33 + C, H, W) from logits."""
-        rays = logits[:, 1 : 1 + RAYS].float().clamp(min=0) * _UNIT_PX
-        return activate_nuclear(logits, geometry=rays)
+    def activate_geometry(self, logits: Tensor) -> Tensor:
+        """Rays in pixels, of their logits (B, 32, H, W)."""
+        return logits.float().clamp(min=0) * _UNIT_PX
 
     def mirror_geometry(
         self, geometry: NDArray[np.float32], *, down: bool, right: bool
@@ -141,16 +139,17 @@ class Star(Nuclear):
         ray = RAYS // 2 - ray if right else ray
         return geometry[:, ray % RAYS]
 
-    def decode(self, maps: NDArray[np.float32]) -> Instances:
+    def decode(self, maps: NDArray[np.float32], classes: Cells | None = None) -> Instances:
         """Propose polygons, suppress those that overlap better ones, give nuclear pixels an owner.
 
         Args:
-            maps: float32 (33 + C, H, W).
+            maps: float32 (33 + C, H, W), or (33, H, W) where `classes` has the rest.
+            classes: class probabilities (C, h, w) on a coarser grid.
 
         Raises:
             ValueError: wrong shape, NaN or infinite maps.
         """
-        check_shape(maps, self.channels)
+        self.check_maps(maps, classes)
         check_finite(maps)
         maps = np.ascontiguousarray(maps)
         nuclear = maps[0] > np.float32(self.threshold)
@@ -164,7 +163,7 @@ class Star(Nuclear):
         uncovered = np.flatnonzero(nuclear & (labels == 0)).astype(np.int32)
         suppress(_best_first(uncovered, score), rays, nuclear, self.overlap, labels, area)
         labels, num = tidy(labels, self.min_area_px)
-        return self.pool(labels, num, maps)
+        return self.pool(labels, num, maps, classes)
 
 
 def _best_first(cells: NDArray[np.int32], score: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -29,11 +29,10 @@ class Compact(Trunk):
     each skip reduced by a 1x1 convolution first; plain 3x3 convolutions, as on CPUs they run at
     several times the arithmetic rate of depthwise ones.
 
-    Deviations: a stem of stride 4 (see `stem_stride`) or of plain convolutions (`plain_stem`) is not
-    the paper's. The encoder's stride-2
-    convolutions pad by fixed amounts, equal to TensorFlow's "same" for the multiples that the model
-    pads to (timm computes them from each input, which clutters an exported graph). The head's 1280
-    channels are dropped.
+    Deviations: a stem of stride 4 (`stem_stride`) or of plain convolutions (`plain_stem`) is not
+    the paper's. The encoder's stride-2 convolutions pad by fixed amounts, equal to its "same"
+    for the multiples that the model pads to (timm computes them from each input, which clutters an
+    exported graph). The head's 1280 channels are dropped.
     """
 
     def __init__(
@@ -53,9 +52,9 @@ class Compact(Trunk):
             pretrained: load ImageNet weights into the encoder (no network needed).
             stem_stride: stride of the encoder's first convolution. 4 costs a quarter: the encoder
                 then works at half its usual scale, though its first convolution sees every pixel.
-            plain_stem: two plain convolutions take the place of the encoder's layers up to its first
-                block of stride 4. Those hold 96 channels at stride 2, which takes a processor a
-                fifth of the whole network's time. Their ImageNet weights are gone with them:
+            plain_stem: two plain convolutions take the place of the encoder's layers up to its
+                first block of stride 4. Those hold 96 channels at stride 2, which takes a processor
+                a fifth of the whole network's time. Their ImageNet weights are gone with them:
                 `tools/start_student.py` fits the new ones to a trained network's features.
             widths: decoder channels at the encoder's strides, coarsest first; a sixth adds a step
                 at half the finest of them, with plain convolutions of the image as its skip.
@@ -71,8 +70,8 @@ class Compact(Trunk):
         each = (repeats,) * steps if isinstance(repeats, int) else tuple(repeats)
         if len(widths) not in (5, 6) or min(widths) < 1 or len(each) != steps or min(each) < 1:
             raise ValueError(
-                "compact: expected five or six widths above 0 and one repeats >= 1, or one for each "
-                f"of the steps between them, got {tuple(widths)} and {repeats}"
+                "compact: expected five or six widths above 0 and one repeats >= 1, or one for "
+                f"each of the steps between them, got {tuple(widths)} and {repeats}"
             )
         if not fine or min(fine) < 1:
             raise ValueError(f"compact: expected one or more fine channels, got {tuple(fine)}")

@@ -62,3 +62,36 @@ def add_rows(
                         total += maps[channel, y, u]
                     sums[before, column] += total
             start, before = x, label
+
+
+@compiled_kernel
+def add_cells(
+    labels: Ints,
+    cells: NDArray[np.float32],
+    stride: int,
+    sums: NDArray[np.float64],
+    area: NDArray[np.int64],
+) -> None:
+    """Add to each label's sums and area what the cells under its pixels hold, pixel by pixel.
+
+    Args:
+        labels: (H, W), ids 0..num.
+        cells: (h, w, C), one value for each square of `stride` by `stride` pixels.
+        stride: in pixels.
+        sums: (num + 1, C), added to; row 0 (the background) is left alone.
+        area: (num + 1,), in pixels, added to in the same way.
+    """
+    height, width = labels.shape
+    for y in range(height):
+        row = y // stride
+        for column in range(cells.shape[1]):
+            x, end = column * stride, min((column + 1) * stride, width)
+            while x < end:
+                label = labels[y, x]
+                start = x
+                while x < end and labels[y, x] == label:
+                    x += 1
+                if label:
+                    area[label] += x - start
+                    for channel in range(cells.shape[2]):
+                        sums[label, channel] += (x - start) * cells[row, column, channel]
