@@ -14,7 +14,7 @@ from histonuc.inference.plan import make_plan
 from histonuc.inference.progress import Clock, Meter, Tally
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.slide import join_parts
-from histonuc.models.model import ModelSpec
+from histonuc.models.model import ModelSpec, Outputs
 from histonuc.taxonomy import LABEL_SPACES, LabelSpace
 
 
@@ -39,6 +39,9 @@ class PixelModel:
         maps[:, 1] = np.where(dark & ~blue, 0.9, 0.05)
         maps[:, 2] = np.where(dark & blue, 0.9, 0.05)
         return maps
+
+    def outputs(self, images: NDArray[np.uint8]) -> Outputs:
+        return Outputs(maps=self.maps(images))
 
 
 def draw_blobs(size: tuple[int, int], num: int, seed: int = 0) -> NDArray[np.uint8]:

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from histonuc.models.engines import MirroredModel
+from histonuc.models.model import ModelSpec, Outputs
 from histonuc.nuclei import TileLabels
 from histonuc.representations import build_representation
+from histonuc.taxonomy import LabelSpace
 
 MIRRORINGS = [(False, False), (False, True), (True, False), (True, True)]
 
@@ -64,10 +66,15 @@ def test_the_mean_is_over_four_mirrorings(name):
     model = SimpleNamespace(
         name="n",
         sha256="s",
-        spec=None,
+        spec=ModelSpec(
+            trunk="unet",
+            representation=name,
+            label_space=LabelSpace(name="two", classes=("a", "b")),
+            mpp=0.25,
+        ),
         representation=representation,
         precision="fp32",
-        maps=maps,
+        outputs=lambda images: Outputs(maps=maps(images)),
     )
     image = np.random.default_rng(0).integers(0, 256, (1, 9, 13, 3), np.uint8)
     found = MirroredModel(model).maps(image)

@@ -25,7 +25,7 @@ OPTIONS: dict[str, dict[str, object]] = {
 PRECISION = {"inception_unet": "fp32", "compact": "fp16-weights"}
 
 
-def _model(trunk: str, representation: str = "semantic") -> Network:
+def _model(trunk: str, representation: str = "semantic", **options: object) -> Network:
     torch.manual_seed(0)
     model = build_network(
         ModelSpec(
@@ -34,6 +34,7 @@ def _model(trunk: str, representation: str = "semantic") -> Network:
             label_space=PANNUKE,
             mpp=0.25,
             trunk_options=OPTIONS[trunk],
+            **options,
         )
     )
     torch.nn.init.normal_(model.head.weight)  # logits that make a difference
