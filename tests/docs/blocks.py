@@ -151,7 +151,9 @@ def _run_histonuc(arguments: list[str], *, parse_only: bool) -> None:
         words = cli.read_line(expanded).words
         cli.build_app().parse_args(words, print_error=False, exit_on_error=False)
         return
-    if expanded[0] in ("prepare", "synth"):  # what the tests made by that name makes room
+    if (
+        expanded[0] in ("prepare", "synth") and "--out" in expanded
+    ):  # what the tests made by that name makes room
         shutil.rmtree(expanded[expanded.index("--out") + 1], ignore_errors=True)
     code = cli.run(with_budget(expanded))
     assert code == 0, f"exit code {code} of histonuc {shlex.join(expanded)}"

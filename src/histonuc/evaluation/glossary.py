@@ -137,6 +137,7 @@ SCORES: dict[str, Score] = {
 EVALUATE = (
     ("bpq", "mpq", "bpq_strict", "mpq_strict", "bpq_pooled", "mpq_pooled"),
     ("aji", "f1", "f1_centroid", "foreground_dice", "dice", "bce"),
+    ("class_f1_centroid", "class_accuracy_centroid"),
 )
 """Overall scores that `histonuc evaluate` prints, line by line."""
 EVALUATE_CLASS = ("pq", "pq_pooled", "dq_pooled", "sq_pooled", "dice", "iou")
