@@ -11,6 +11,7 @@ from PIL import Image
 from histonuc.cli import run
 from histonuc.slides import open_slide
 
+from ..data.pointed_store import write_pointed
 from ..slides.conftest import levels_of, write_dicom, write_pyramid, write_scn
 
 MAX_LINES = 10
@@ -171,3 +172,12 @@ def test_a_scene_is_chosen_in_info(tmp_path, capsys, levels):
     assert "choose one with --scene" in capsys.readouterr().err
     told = lines_of(capsys, "info", tmp_path / "a.tif", "--scene", "1")
     assert told[1] == "size            300 x 150 pixels"
+
+
+def test_a_store_with_points_tells_who_outlined_them(tmp_path, capsys) -> None:
+    for name, marked, model in (("a", False, "nothing"), ("b", True, "truth")):
+        store = write_pointed(tmp_path / name, marked=marked)
+        capsys.readouterr()
+        assert run(["info", str(store.path), "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["points"], facts["outlined_by"], facts["nuclei"]) == (16, model, 16)

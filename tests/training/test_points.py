@@ -64,12 +64,14 @@ def test_outlined_tiles_validate_where_there_are_any(pointed, settings) -> None:
     assert [pointed.source(tile) for tile in alone] == ["clicks"] * 2
 
 
-def test_batches_of_both_kinds_of_tiles(pointed, settings) -> None:
+def test_batches_of_both_kinds_of_tiles(pointed, settings, caplog) -> None:
+    caplog.set_level("INFO")
     run = train(make(pointed, settings, epochs=2, batch_size=4, augment=AugmentConfig()))
     (first, _) = steps(run)
     assert first["bce"] > 0
     assert first["class"] > 0
     assert "bpq" in epochs(run)[-1]["val"]
+    assert "2 tiles with points do not validate, as others have outlines" in caplog.text
 
 
 @pytest.mark.parametrize("representation", ["offset", "semantic"])

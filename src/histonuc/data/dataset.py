@@ -189,7 +189,7 @@ def balanced_order(
         _, inverse = np.unique(values, return_inverse=True)
         share = np.bincount(inverse, crops) / crops.sum()
         weight *= share[inverse] ** -power
-    counts = store.class_counts(tiles)
+    counts = store.class_counts(tiles, points=True)
     share = np.maximum(counts.sum(0), 1) / max(counts.sum(), 1)
     rarest = np.where(counts > 0, share, np.inf).min(1)  # of the classes in the tile
     rarest[~np.isfinite(rarest)] = share.max()  # empty or unclassified tiles: as the commonest

@@ -210,11 +210,9 @@ class Store:
         """Microns per pixel, NaN where unknown."""
         return float(self._tile_columns["mpp"][tile])
 
-    def class_counts(self, tiles: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Visible nuclei of known class (len(tiles), C), and points where they are outlined."""
-        tables = [self._nucleus_columns]
-        if self.point_outlines is not None:
-            tables.append(self._point_columns)
+    def class_counts(self, tiles: NDArray[np.int64], *, points: bool = False) -> NDArray[np.int64]:
+        """Visible nuclei of known class (len(tiles), C), with or without those that points mark."""
+        tables = [self._nucleus_columns, *([self._point_columns] if points else [])]
         counts = np.zeros((len(self), len(self.label_space) + 1), np.int64)
         for columns in tables:
             np.add.at(counts, (columns["tile"], columns["type"]), 1)

@@ -59,7 +59,13 @@ def _store(path: Path) -> Description:
     from histonuc.data.store import Store
 
     store = Store.open(path)
-    tiles = store.tiles
+    tiles, points = store.tiles, {}
+    if "points" in tiles["labels"].to_pylist():
+        outlines = store.point_outlines
+        points = {
+            "points": sum(len(store.points(tile)) for tile in range(len(store))),
+            "outlined_by": "nothing" if outlines is None else outlines.model.get("name"),
+        }
     return plain_description(
         {
             "kind": "store",
@@ -67,6 +73,7 @@ def _store(path: Path) -> Description:
             "folds": store.folds,
             "tiles": tiles.num_rows,
             "nuclei": sum(tiles["num_nuclei"].to_pylist()),
+            **points,
             "sources": sorted(set(tiles["source"].to_pylist())),
             "tissues": sorted(set(tiles["tissue"].to_pylist())),
         }

@@ -46,11 +46,15 @@ def open_crops(
     )
     # Complain about the validation tiles now, not after the first epoch.
     validated = find_validation_tiles(config, store)
+    left_out = len(store.select(config.val_folds, config.sources or None, labels=None))
+    left_out -= len(validated)
     if not store.has_outlines(int(validated[0])):
         log.info(
             "the validation tiles have points and no outlines: their class F1 by centroid decides "
             "which checkpoint is the best"
         )
+    elif left_out:
+        log.info("%d tiles with points do not validate, as others have outlines", left_out)
     num_val = len(validated)
     if num_val < world_size:
         raise ValueError(

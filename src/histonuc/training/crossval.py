@@ -70,7 +70,7 @@ def crossval(config: TrainConfig, *, symmetric: bool = False) -> Crossval:
     store = Store.open(config.data)
     for rotation in rotations:  # complain about a missing fold now, not after a training
         for fold in (rotation.train, rotation.validate, rotation.test):
-            store.select([fold], config.sources or None)
+            store.select([fold], config.sources or None, labels=None)
     _open(config, symmetric)
     scores = []
     for number, rotation in enumerate(rotations, 1):
