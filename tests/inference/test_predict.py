@@ -351,7 +351,8 @@ def test_real_slides(model, shared_slides, tmp_path):
     )
     slide, pen = summary.items
     assert slide.mpp == pytest.approx(0.499)
-    assert 0 < slide.tiles_analysed < slide.tiles
+    assert slide.tiles_analysed > 0
+    assert 1 < slide.network_ratio < 2
     assert slide.num_nuclei > 500
     assert 0.3 * slide.image_mm2 < slide.tissue_mm2 < 0.45 * slide.image_mm2
     assert pen.num_nuclei == 0

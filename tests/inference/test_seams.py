@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from histonuc.contours import trace_contours
 from histonuc.inference.seams import Seams, _overlaps, _shared_area, claim_nuclei
-from histonuc.inference.tiles import TileResult, View, make_grid
+from histonuc.inference.tiles import TileResult
+from histonuc.inference.tissue import TissueMask
+from histonuc.inference.windows import lay_tiles
 from histonuc.nuclei import Nuclei
 from histonuc.slides import PlainImage
 from histonuc.taxonomy import NUCLEUS
@@ -38,28 +40,35 @@ def squares(centres, radius=5.0):
 def claim(tile, nuclei, status="found"):
     """What came of a tile in which all these nuclei were found."""
     nuclei, owned = claim_nuclei(nuclei, tile.core, band_px=10)
-    view = View(box=tile.window, input_px=tile.window.size)
-    return TileResult(tile=tile, view=view, status=status, nuclei=nuclei, owned=owned)
+    return TileResult(tile=tile, status=status, nuclei=nuclei, owned=owned)
 
 
-def join(results, grid):
+def join(results, tiles):
     """All tiles at once."""
-    return Seams(grid, Nuclei.empty(NUCLEUS, 0.25)).add(results)
+    return Seams(tiles, Nuclei.empty(NUCLEUS, 0.25)).add(results)
 
 
-def join_by_rows(results, grid):
+def join_by_rows(results, tiles):
     """Tiles as they come, each row with what it settles."""
-    seams = Seams(grid, Nuclei.empty(NUCLEUS, 0.25))
+    seams = Seams(tiles, Nuclei.empty(NUCLEUS, 0.25))
     rows = sorted({result.tile.row for result in results})
     settled = []
     for row, following in zip(rows, [*rows[1:], None], strict=True):
-        top = np.inf if following is None else grid.rows[following].window[0]
+        tops = [tile.window.y0 for tile in tiles if tile.row == following]
+        top = min(tops, default=np.inf)
         settled.append(seams.add([one for one in results if one.tile.row == row], top))
     return settled
 
 
-PAIR = make_grid((200, 60), (120, 120), 20)
-SQUARE = make_grid((300, 300), (120, 120), 20)
+def tile_tissue(mask, tile_px=120):
+    """Tiles of a slide of which each pixel of the mask (h, w) is 20 level-0 pixels."""
+    mask = np.asarray(mask, bool)
+    size = 20 * mask.shape[1], 20 * mask.shape[0]
+    return lay_tiles(TissueMask(mask, size), tile_px, (1.0, 1.0), 20)
+
+
+PAIR = tile_tissue(np.ones((3, 10)), 160)
+SQUARE = tile_tissue(np.ones((15, 15)))
 
 
 @pytest.fixture
@@ -146,9 +155,60 @@ def test_the_order_of_the_tiles_does_not_matter(seed, order):
 
 
 def test_no_tiles_give_no_nuclei():
-    grid = make_grid((50, 50), (50, 50), 0)
-    assert len(join([], grid)) == 0
-    assert len(join([claim(next(iter(grid)), squares([]))], grid)) == 0
+    (tile,) = tile_tissue([[1]])
+    assert len(join([], [tile])) == 0
+    assert len(join([claim(tile, squares([]))], [tile])) == 0
+
+
+GAPS = np.ones((15, 30))
+GAPS[:, 13:17] = GAPS[6:9, :13] = 0
+GAPS[7:, 17:] = 0
+"""Three pieces of tissue: two on the left, and one on the right that is beside both."""
+
+
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        ((260, 60), 1),  # beyond the mask, but a window saw it
+        ((100, 130), 1),  # the same, between two pieces
+        ((100, 150), 1),
+        ((300, 200), 0),  # no window is there
+        ((350, 100), 1),
+    ],
+)
+def test_nuclei_beside_the_tissue_are_kept_as_far_as_windows_show_them(at, kept):
+    """Cores leave out the glass, where nobody may disown what another tile found."""
+    tiles = tile_tissue(GAPS)
+    assert {tile.row for tile in tiles} >= {0, 1, 2}
+    parts = []
+    for tile in tiles:
+        w = tile.window
+        seen = [at] if w.x0 <= at[0] < w.x1 and w.y0 <= at[1] < w.y1 else []
+        parts.append(claim(tile, squares(seen, radius=3)))
+    assert len(join(parts, tiles)) == kept
+    assert sum(map(len, join_by_rows(parts, tiles))) == kept
+
+
+@pytest.mark.parametrize("side", [(19, 3), (3, 19), (18, 18)])
+def test_tissue_in_pieces_of_any_shape_loses_no_nucleus(side):
+    """A nucleus on each pixel of the mask, near borders of cores as elsewhere."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        field = cv2.GaussianBlur(rng.normal(size=side[::-1]).astype(np.float32), (0, 0), 2)
+        mask = field > np.quantile(field, rng.uniform(0.1, 0.9))
+        rows, columns = np.nonzero(mask)
+        truth = np.stack([columns, rows], 1) * 20 + rng.uniform(4, 16, (len(rows), 2))
+        tiles = tile_tissue(mask)
+        parts = []
+        for tile in tiles:
+            low, high = np.array(tile.window).reshape(2, 2)
+            seen = truth[((truth >= low) & (truth < high)).all(1)]
+            shifted = seen + rng.uniform(-0.7, 0.7, seen.shape)
+            parts.append(claim(tile, squares(shifted, radius=3)))
+        for found in (join(parts, tiles), Nuclei.concat(join_by_rows(parts, tiles))):
+            assert len(found) == len(truth)
+            apart = np.linalg.norm(found.centroid[:, None] - truth[None], axis=2)
+            assert (apart.min(0) < 1).all()
 
 
 @given(

@@ -56,10 +56,11 @@ def test_boxes_are_asked_in_level_0_pixels():
     image = np.full((1000, 6000, 3), 245, np.uint8)
     image[400:600, 4000:4500] = (200, 120, 170)
     tissue = find_tissue(PlainImage(image))
-    assert tissue.touches(Box(4100, 450, 4110, 460))
-    assert tissue.touches(Box(3000, 0, 6000, 1000))
-    assert not tissue.touches(Box(0, 0, 3000, 1000))
-    assert not tissue.touches(Box(5000, 0, 6000, 1000))
+    assert tissue.within(Box(4100, 450, 4110, 460)).all()
+    assert tissue.within(Box(3000, 0, 6000, 1000)).sum() == tissue.mask.sum()
+    assert not tissue.within(Box(0, 0, 3000, 1000)).any()
+    assert tissue.bounds(Box(5000, 0, 6000, 1000)) is None
+    assert tissue.bounds(Box(3000, 0, 6000, 1000)) == pytest.approx((4000, 400, 4500, 600), abs=20)
     assert tissue.fraction == pytest.approx(200 * 500 / 6e6, rel=0.2)
 
 

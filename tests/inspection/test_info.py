@@ -132,7 +132,7 @@ def test_results_that_were_changed_raise_one(results, tmp_path, capsys, place):
     shutil.copytree(results, tmp_path / "out")
     file = tmp_path / "out" / place / "summary.json"
     content = file.read_text()
-    changed = content.replace('"tiles": 1', '"tiles": 2')
+    changed = content.replace('"tiles_analysed": 1', '"tiles_analysed": 2')
     assert changed != content
     file.write_text(changed)
     assert facts_of(capsys, file.parent)["note"] == "summary.json was changed since it was written"

@@ -57,6 +57,7 @@ def to_cohort_table(results: Sequence[SlideResult]) -> pa.Table:
         add(name, [getattr(result, name) for result in results], number)
     add("ink_mm2", [result.ink_mm2 for result in results], number)
     add("analysed_mm2", [result.analysed_mm2 for result in results], number)
+    add("network_ratio", [result.network_ratio for result in results], number)
     add("image_mm2", [result.image_mm2 for result in results], number)
     for label in dict.fromkeys(name for result in results for name in result.classes):
         of_class = [result.classes.get(label) for result in results]

@@ -100,8 +100,9 @@ class SlideResult:
         left_out_mm2: area of the tissue that could not be read or is out of focus.
         ink_mm2: area of the tissue, or of the regions, that lies under ink; it was left out and is
             no part of ``tissue_mm2``.
-        tiles: number of tiles that cover the slide.
-        tiles_analysed: number of those that hold tissue.
+        tiles_analysed: number of tiles that cover the tissue.
+        network_ratio: area that went through the network for each mm² of tissue that was analysed:
+            windows overlap, and show what is beside the tissue; None where there is none.
         num_nuclei: number of nuclei.
         density_per_mm2: nuclei a mm² of the tissue that was analysed, ``tissue_mm2`` without
             ``left_out_mm2``; None where there is none.
@@ -140,8 +141,8 @@ class SlideResult:
     tissue_mm2: float
     left_out_mm2: float
     ink_mm2: float
-    tiles: int
     tiles_analysed: int
+    network_ratio: float | None
     num_nuclei: int
     density_per_mm2: float | None
     density_per_image_mm2: float

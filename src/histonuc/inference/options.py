@@ -34,7 +34,7 @@ class PredictOptions:
     mpp: float | None = None
     """Microns per pixel at level 0; needed where a slide does not state it."""
     tile_px: int = 1024
-    """Side of the network's input, at the model's mpp."""
+    """Width of the network's widest input, at the model's mpp; its highest is 1.4 times as high."""
     margin_um: float = 12.0
     """Margin around each tile, in microns, in which neighbouring tiles overlap."""
     batch_size: int = 1
@@ -144,5 +144,6 @@ _WORDS = {
     "model_sha256": "model",
     "mpp_xy": "scale",
     "regions_sha256": "regions",
+    "tiles_sha256": "view of the tissue",
 }
 """What the parts of a result's key are called that are no options."""

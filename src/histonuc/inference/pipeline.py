@@ -22,7 +22,7 @@ from histonuc.inference.quality import DEFOCUSED, flag_image, is_defocused
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.seams import claim_nuclei
 from histonuc.inference.sources import check_reachable
-from histonuc.inference.tiles import Part, Tile, TileResult, TileStatus, View
+from histonuc.inference.tiles import Part, Tile, TileResult, TileStatus
 from histonuc.inference.tissue import is_blank
 from histonuc.models.engines import num_cores
 from histonuc.models.model import Model, Outputs
@@ -44,14 +44,12 @@ class _TileImage:
 
     Attributes:
         tile: which one.
-        view: what was read of it.
         status: "found" where the network is to see it.
-        image: RGB uint8 (H, W, 3) of the view; empty unless `status` is "found".
+        image: RGB uint8 (H, W, 3) of its window; empty unless `status` is "found".
         reason: why it could not be read; empty when it could.
     """
 
     tile: Tile
-    view: View
     status: TileStatus
     image: NDArray[np.uint8] = field(default_factory=lambda: _NO_IMAGE)
     reason: str = ""
@@ -160,19 +158,18 @@ def store_part(
 
 def _read_tile(slide: Slide, plan: Plan, tile: Tile, clock: Clock) -> _TileImage:
     """What the network is to see of a tile, or why it sees nothing of it."""
-    view = plan.view(tile)
     with clock.stage("read"):
         try:
-            image = slide.read(view.box.x0, view.box.y0, *view.box.size, *view.input_px)
+            image = slide.read(tile.window.x0, tile.window.y0, *tile.window.size, *tile.input_px)
         except RegionError as error:
-            return _TileImage(tile=tile, view=view, status="unreadable", reason=str(error))
+            return _TileImage(tile=tile, status="unreadable", reason=str(error))
         if plan.skip_blank and is_blank(image[::2, ::2]):
-            return _TileImage(tile=tile, view=view, status="blank")
-    return _TileImage(tile=tile, view=view, status="found", image=image)
+            return _TileImage(tile=tile, status="blank")
+    return _TileImage(tile=tile, status="found", image=image)
 
 
 def can_read(slide: Slide, plan: Plan, tile: Tile) -> bool:
-    """Whether the view of a tile can be read."""
+    """Whether the window of a tile can be read."""
     return _read_tile(slide, plan, tile, Clock()).status != "unreadable"
 
 
@@ -210,7 +207,6 @@ def _analyse_batch(
         results.append(
             TileResult(
                 tile=item.tile,
-                view=item.view,
                 status=item.status,
                 nuclei=claimed,
                 owned=owned,
@@ -250,15 +246,15 @@ def _run_network(
 
 
 def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: Plan) -> Nuclei:
-    """The nuclei of one tile's view in level-0 pixels, measured."""
+    """The nuclei of one tile's window in level-0 pixels, measured."""
     instances = outputs.decode(model.representation, index)
     nuclei = Nuclei.from_instances(instances, model.spec.label_space)
     features = measure_features(instances.labels, item.image, nuclei, model.spec.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales
     # differ by a fraction of a percent when the slide is smaller than a tile.
-    box = item.view.box
-    scale = np.array(box.size) / item.view.input_px
-    origin = np.array([box.x0, box.y0])
+    window = item.tile.window
+    scale = np.array(window.size) / item.tile.input_px
+    origin = np.array([window.x0, window.y0])
     return replace(
         nuclei,
         points=nuclei.points * scale + origin,

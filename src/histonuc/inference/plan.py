@@ -1,21 +1,23 @@
-"""What of a slide is going to be analysed: its tissue, its tiles, and what is read of each."""
+"""What of a slide is going to be analysed: its tissue, and the tiles that are fitted to it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from histonuc.inference.drawn import Regions
 from histonuc.inference.drawn_reader import find_regions, read_regions
 from histonuc.inference.options import PredictOptions
-from histonuc.inference.tiles import Box, Grid, Tile, View, make_grid
+from histonuc.inference.tiles import Tile
 from histonuc.inference.tissue import TissueMask, find_tissue
+from histonuc.inference.windows import lay_tiles
 from histonuc.slides import Slide
 
-VIEW_STEP_PX = 128
-"""Where only part of a window is tissue, the network's input shrinks to it in steps of this many
-pixels: few shapes, which the engine prepares for once each."""
 MUCH_INK = 0.05
 """A larger share of the tissue under ink is worth a warning."""
 SMALL_IMAGE_PIXELS = 1 << 24
@@ -27,21 +29,18 @@ class Plan:
     """How a slide is going to be analysed.
 
     Attributes:
-        grid: all tiles.
-        tiles: those to analyse.
+        tiles: those to analyse, row by row and from left to right.
         tissue: where tissue is.
-        input_px: width and height of the network's input for a whole window.
-        margin_px: halo in level-0 pixels.
+        margin_px: least distance between the borders of a core and its window, in level-0 pixels,
+            where tissue is beyond.
         mpp_xy: microns per level-0 pixel along x and y.
         skip_blank: drop tiles that turn out blank when read.
         regions: where nuclei are wanted; None for everywhere.
         warnings: what is odd about the tissue or the regions.
     """
 
-    grid: Grid
     tiles: tuple[Tile, ...]
     tissue: TissueMask
-    input_px: tuple[int, int]
     margin_px: int
     mpp_xy: tuple[float, float]
     skip_blank: bool
@@ -53,23 +52,11 @@ class Plan:
         """Side of a square of the same area as a level-0 pixel, in microns."""
         return math.sqrt(math.prod(self.mpp_xy))
 
-    def view(self, tile: Tile) -> View:
-        """What to read of a tile's window: all of it, or what holds its tissue and a margin."""
-        window = tile.window
-        bounds = None if self.skip_blank else self.tissue.bounds(window)
-        if bounds is None:
-            return View(box=window, input_px=self.input_px)
-        spans = []
-        for axis in (0, 1):
-            length, low = self.input_px[axis], window[axis]
-            scale = window.size[axis] / length
-            first = (bounds[axis] - self.margin_px - low) / scale / VIEW_STEP_PX
-            last = (bounds[axis + 2] + self.margin_px - low) / scale / VIEW_STEP_PX
-            start = max(0, math.floor(first) * VIEW_STEP_PX)
-            stop = min(length, math.ceil(last) * VIEW_STEP_PX)
-            spans.append((low + round(start * scale), low + round(stop * scale), stop - start))
-        (x0, x1, width), (y0, y1, height) = spans
-        return View(box=Box(x0, y0, x1, y1), input_px=(width, height))
+    @property
+    def tiles_sha256(self) -> str:
+        """Hex SHA-256 of where the tiles lie and how the network sees them."""
+        facts = [(*tile.core, *tile.window, *tile.input_px) for tile in self.tiles]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def plan_slide(
@@ -122,15 +109,12 @@ def make_plan(
         slide: open slide.
         mpp_xy: microns per level-0 pixel along x and y.
         model_mpp: microns per pixel of the network's input, which are square.
-        tile_px: side of the network's input.
-        margin_um: halo around each core.
+        tile_px: width of the network's widest input.
+        margin_um: margin of a window around its core.
         regions: taken instead of the tissue.
         without_ink: whether to leave out tissue under ink.
     """
-    scale_x, scale_y = (model_mpp / mpp for mpp in mpp_xy)  # level-0 pixels per pixel of the input
-    margin_px = round(margin_um / min(mpp_xy))
-    window_px = round(tile_px * scale_x), round(tile_px * scale_y)
-    grid = make_grid(slide.size, window_px, margin_px)
+    scale_xy = model_mpp / mpp_xy[0], model_mpp / mpp_xy[1]
     tissue = find_tissue(slide, without_ink=without_ink)
     if regions is not None:
         regions = regions.on(tissue)
@@ -138,18 +122,15 @@ def make_plan(
     small = (
         regions is None and slide.is_plain and slide.size[0] * slide.size[1] <= SMALL_IMAGE_PIXELS
     )
-    wanted = (tile for tile in grid if (tissue.mask.any() if small else tissue.touches(tile.core)))
-    width, height = grid.window_size
+    wanted = replace(tissue, mask=np.full_like(tissue.mask, tissue.mask.any())) if small else tissue
     warnings = list(regions.warnings) if regions is not None else []
     warnings += _ink_warnings(tissue, math.prod(mpp_xy) / 1e6)
     if not tissue.mask.any():
         warnings.append("no stained tissue found: nothing was analysed")
     return Plan(
-        grid=grid,
-        tiles=tuple(wanted),
+        tiles=lay_tiles(wanted, tile_px, scale_xy, math.ceil(margin_um / model_mpp)),
         tissue=tissue,
-        input_px=(max(1, round(width / scale_x)), max(1, round(height / scale_y))),
-        margin_px=margin_px,
+        margin_px=round(margin_um / min(mpp_xy)),
         mpp_xy=mpp_xy,
         skip_blank=small,
         regions=regions,

@@ -23,6 +23,7 @@ from histonuc.inference.results import RESULT_FORMAT, ResultFolder
 from histonuc.inference.scale import resolve_scale
 from histonuc.inference.slide import predict_slide
 from histonuc.inference.sources import find_inputs, fingerprint, name_folders
+from histonuc.inference.tiles import Box
 from histonuc.models.engines import num_cores
 from histonuc.models.loading import load_model
 from histonuc.models.model import Model
@@ -186,13 +187,14 @@ def _is_readable_again(
         options: of the run.
         model: that finds the nuclei.
     """
-    missing = {region.box_xyxy for region in result.skipped_regions}
+    missing = [Box(*region.box_xyxy) for region in result.skipped_regions]
     if not missing:
         return False
     with open_slide(source, scene=options.scene, icc=options.icc) as slide:
         scale = resolve_scale(slide, readable(source.name), options.mpp, model)
         plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
-        lacking = (tile for tile in plan.tiles if tile.core in missing)
+        # Other tissue may be found now, and other tiles be laid.
+        lacking = (tile for tile in plan.tiles if any(map(tile.core.overlaps, missing)))
         return any(can_read(slide, plan, tile) for tile in lacking)
 
 

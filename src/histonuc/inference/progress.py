@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -88,6 +89,8 @@ class Tally:
         skipped: cores of the tiles that could not be read.
         flagged: cores of the tiles whose image is unlike H&E.
         tiles_resumed: number of tiles that an earlier, interrupted run had analysed.
+        network_px: area of the windows that went through the network, in square level-0 pixels;
+            where windows overlap it counts each time.
     """
 
     label_space: LabelSpace
@@ -96,6 +99,7 @@ class Tally:
     skipped: list[SkippedRegion] = field(default_factory=list)
     flagged: list[FlaggedRegion] = field(default_factory=list)
     tiles_resumed: int = 0
+    network_px: int = 0
     _centroid: list[NDArray[np.float32]] = field(default_factory=list)
     _class_index: list[NDArray[np.int8]] = field(default_factory=list)
     _area_px: list[NDArray[np.float32]] = field(default_factory=list)
@@ -111,6 +115,8 @@ class Tally:
     def add_tiles(self, results: Sequence[TileResult]) -> None:
         """Note which of some more tiles could not be read, and which are unlike H&E."""
         for result in results:
+            if result.status == "found":
+                self.network_px += math.prod(result.tile.window.size)
             if result.status == "unreadable":
                 self.skipped.append(SkippedRegion(box_xyxy=result.tile.core, reason=result.reason))
             if result.flag:

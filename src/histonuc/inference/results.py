@@ -30,12 +30,12 @@ from histonuc.exports.table import open_table
 from histonuc.files import reading, remove_drafts, replacing, write_text
 from histonuc.inference.features import FEATURES
 from histonuc.inference.options import PredictOptions, name_changes
-from histonuc.inference.tiles import Box, Part, TileResult, TileStatus, View
+from histonuc.inference.tiles import Part, TileResult, TileStatus
 from histonuc.nuclei import Nuclei
 
 log = logging.getLogger(__name__)
 
-RESULT_FORMAT = 12
+RESULT_FORMAT = 13
 """Raised when the files of a result or of its parts change: older ones are then made anew."""
 GEOJSON_FILE, REGIONS_FILE = "nuclei.geojson", "regions.csv"
 OVERVIEW_FILE, DETAIL_FILE, DENSITY_FILE = "overview.jpg", "detail.jpg", "density.jpg"
@@ -47,7 +47,7 @@ PARTS_FOLDER = "parts"
 RUN_FILE = "run.json"
 _ARRAYS = (
     *("points", "offsets", "centroid", "class_probabilities", "score", "features", "owned"),
-    *("column", "view_box", "view_px", "status", "flag", "count", "reasons"),
+    *("column", "status", "flag", "count", "reasons"),
 )
 
 
@@ -235,8 +235,6 @@ class ResultFolder:
             "features": np.stack(list(nuclei.features.values()), axis=1),
             "owned": np.concatenate([result.owned for result in results]),
             "column": np.array([result.tile.column for result in results], np.int64),
-            "view_box": np.array([result.view.box for result in results], np.int64),
-            "view_px": np.array([result.view.input_px for result in results], np.int64),
             "status": np.array([result.status for result in results], "U16"),
             "flag": np.array([result.flag for result in results], "U16"),
             "count": np.array([len(result.owned) for result in results], np.int64),
@@ -272,16 +270,13 @@ class ResultFolder:
         return [
             TileResult(
                 tile=tiles[int(column)],
-                view=View(box=Box(*arrays["view_box"][i].tolist()), input_px=input_px),
                 status=cast(TileStatus, str(arrays["status"][i])),
                 nuclei=nuclei.select(rows[i]),
                 owned=arrays["owned"][rows[i]],
                 flag=str(arrays["flag"][i]),
                 reason=reasons[i],
             )
-            for i, (column, input_px) in enumerate(
-                zip(arrays["column"], map(tuple, arrays["view_px"].tolist()), strict=True)
-            )
+            for i, column in enumerate(arrays["column"])
         ]
 
     def _part_path(self, part: Part) -> Path:

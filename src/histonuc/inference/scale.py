@@ -115,7 +115,7 @@ def estimate_mpp(slide: Slide, model: Model) -> float | None:
     plan = make_plan(slide, mpp_xy=mpp_xy, model_mpp=model.spec.mpp, tile_px=tile_px, margin_um=0.0)
 
     def measure(tile: Tile) -> list[float]:
-        image = _read_middle(slide, plan, tile)
+        image = _read_middle(slide, tile)
         return [0.0 if image is None else _success_at(image, model, zoom) for zoom in zooms]
 
     with ThreadPoolExecutor(num_cores(), thread_name_prefix="histonuc-probe") as pool:
@@ -192,7 +192,7 @@ def probe_scale(
     """
 
     def measure(tile: Tile) -> tuple[float, ...] | None:
-        image = _read_middle(slide, plan, tile)
+        image = _read_middle(slide, tile)
         return None if image is None else measure_gains(image, model, zooms)
 
     with ThreadPoolExecutor(num_cores(), thread_name_prefix="histonuc-probe") as pool:
@@ -272,26 +272,26 @@ def _fullest_tiles(plan: Plan) -> list[Tile]:
     """Some tiles from all over the slide, those that are fullest of tissue in the middle."""
     step = max(1, len(plan.tiles) // _CANDIDATES)
     tiles = plan.tiles[step // 2 :: step]
-    tissue = [plan.tissue.fraction_in([_middle(plan, tile)]) for tile in tiles]
+    tissue = [plan.tissue.fraction_in([_middle(tile)]) for tile in tiles]
     best = np.argsort(tissue)[::-1][:PROBES]
     return [tiles[i] for i in sorted(best) if tissue[i] > 0]
 
 
-def _middle(plan: Plan, tile: Tile) -> Box:
+def _middle(tile: Tile) -> Box:
     """The probe of a tile's window, in level-0 pixels."""
     box = tile.window
     sides = [
         min(size, round(PROBE_PX * size / px))
-        for size, px in zip(box.size, plan.input_px, strict=True)
+        for size, px in zip(box.size, tile.input_px, strict=True)
     ]
     x, y = (box[i] + (box.size[i] - sides[i]) // 2 for i in (0, 1))
     return Box(x, y, x + sides[0], y + sides[1])
 
 
-def _read_middle(slide: Slide, plan: Plan, tile: Tile) -> NDArray[np.uint8] | None:
+def _read_middle(slide: Slide, tile: Tile) -> NDArray[np.uint8] | None:
     """The probe of a tile, RGB (H, W, 3) at the model's scale; None where it cannot be read."""
-    box = _middle(plan, tile)
-    width, height = (min(PROBE_PX, px) for px in plan.input_px)
+    box = _middle(tile)
+    width, height = (min(PROBE_PX, px) for px in tile.input_px)
     try:
         return slide.read(box.x0, box.y0, *box.size, width, height)
     except RegionError:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
-from histonuc.inference.tiles import Box, Grid, Tile, TileResult
+from histonuc.inference.tiles import Box, Tile, TileResult
 from histonuc.nuclei import Nuclei
 
 SAME_OVERLAP = 0.5
@@ -56,20 +56,17 @@ class _Contested:
         nuclei: n of them.
         owned: bool (n,), as in `TileResult`.
         tile: int64 (n,), number of the tile that found each.
-        core: float64 (n, 4), that tile's core.
     """
 
     nuclei: Nuclei
     owned: NDArray[np.bool_]
     tile: NDArray[np.int64]
-    core: NDArray[np.float64]
 
     def select(self, index: NDArray[np.bool_]) -> _Contested:
         return _Contested(
             nuclei=self.nuclei.select(index),
             owned=self.owned[index],
             tile=self.tile[index],
-            core=self.core[index],
         )
 
     def followed_by(self, other: _Contested) -> _Contested:
@@ -77,7 +74,6 @@ class _Contested:
             nuclei=Nuclei.concat([self.nuclei, other.nuclei]),
             owned=np.concatenate([self.owned, other.owned]),
             tile=np.concatenate([self.tile, other.tile]),
-            core=np.concatenate([self.core, other.core]),
         )
 
 
@@ -85,19 +81,20 @@ class Seams:
     """Joins the nuclei of tiles that come row by row, each nucleus once.
 
     Args:
-        grid: of all tiles, analysed or not.
+        tiles: all of them, analysed or not, row by row and from left to right.
         empty: no nuclei, with the label space, mpp and features of those to come.
     """
 
-    def __init__(self, grid: Grid, empty: Nuclei) -> None:
-        self._grid = grid
-        self._analysed = np.zeros((len(grid.rows), len(grid.columns)), bool)
+    def __init__(self, tiles: Sequence[Tile], empty: Nuclei) -> None:
+        self._number = {(tile.row, tile.column): i for i, tile in enumerate(tiles)}
+        self._cores = np.array([tile.core for tile in tiles], np.int64).reshape(-1, 4)
+        self._first = np.array([i for i, tile in enumerate(tiles) if tile.column == 0], np.int64)
+        self._analysed = np.zeros(len(tiles), bool)
         self._empty = empty
         self._waiting = _Contested(
             nuclei=empty,
             owned=np.zeros(0, bool),
             tile=np.zeros(0, np.int64),
-            core=np.zeros((0, 4)),
         )
 
     def add(self, results: Sequence[TileResult], next_top: float = math.inf) -> Nuclei:
@@ -110,33 +107,28 @@ class Seams:
                 infinity when these were the last.
 
         Returns:
-            Nuclei that no later tile can change, sorted by the column of tiles that holds their
-            centroid, and in it by centroid (y, then x), so that neighbours in the table are
+            Nuclei that no later tile can change, sorted by the left border of the core at their
+            centroid, and then by centroid (y, then x), so that neighbours in the table are
             neighbours on the slide. The same whatever the order of the results.
         """
         analysed = [result for result in results if result.is_analysed]
         analysed.sort(key=lambda result: (result.tile.row, result.tile.column))
-        for result in analysed:
-            self._analysed[result.tile.row, result.tile.column] = True
+        tiles = [result.tile for result in analysed]
+        numbers = np.array([self._number[tile.row, tile.column] for tile in tiles], np.int64)
+        self._analysed[numbers] = True
         nuclei = Nuclei.concat([self._empty, *(result.nuclei for result in analysed)])
         owned = np.concatenate([np.zeros(0, bool), *(result.owned for result in analysed)])
         index = np.repeat(np.arange(len(analysed)), [len(result.owned) for result in analysed])
-        tiles = [result.tile for result in analysed]
         shared = ~owned | _seen_by_others(tiles, nuclei.box, index)
-        cores = np.array([tile.core for tile in tiles], np.float64).reshape(-1, 4)
-        numbers = [tile.row * len(self._grid.columns) + tile.column for tile in tiles]
         new = _Contested(
-            nuclei=nuclei.select(shared),
-            owned=owned[shared],
-            tile=np.array(numbers, np.int64)[index[shared]],
-            core=cores[index[shared]],
+            nuclei=nuclei.select(shared), owned=owned[shared], tile=numbers[index[shared]]
         )
         settled = self._settle(self._waiting.followed_by(new), next_top)
         # Outlines are most of the bytes: they are moved once.
         everything = Nuclei.concat([nuclei, settled])
         index = np.flatnonzero(np.concatenate([~shared, np.ones(len(settled), bool)]))
-        column = self._place(everything.centroid)[1]
-        keys = everything.score, everything.area_px, *everything.centroid.T, column
+        left = self._cores[self._nearest_tile(everything.centroid), 0]
+        keys = everything.score, everything.area_px, *everything.centroid.T, left
         return everything.select(index[np.lexsort([key[index] for key in keys])])
 
     def _settle(self, some: _Contested, next_top: float) -> Nuclei:
@@ -162,7 +154,8 @@ class Seams:
         never analysed.
         """
         centroid = some.nuclei.centroid
-        sides = np.concatenate([centroid - some.core[:, :2], some.core[:, 2:] - centroid], axis=1)
+        core = self._cores[some.tile]
+        sides = np.concatenate([centroid - core[:, :2], core[:, 2:] - centroid], axis=1)
         depth = sides.min(1, initial=np.inf)
         x, y = centroid.T
         order = np.lexsort((x, y, some.nuclei.area_px, -depth, ~some.owned))
@@ -183,17 +176,26 @@ class Seams:
 
     def _in_analysed_core(self, centroid: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Whether each centroid (n, 2) lies in the core of a tile that was analysed."""
-        inside: NDArray[np.bool_] = self._analysed[self._place(centroid)]
-        return inside
+        tile = self._nearest_tile(centroid)
+        core = self._cores[tile]
+        inside = (centroid >= core[:, :2]) & (centroid < core[:, 2:])
+        return np.asarray(inside.all(1) & self._analysed[tile])
 
-    def _place(self, centroid: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row and column of the tile whose core holds each centroid (n, 2)."""
-        spans = (self._grid.rows, centroid[:, 1]), (self._grid.columns, centroid[:, 0])
-        row, column = (
-            (np.searchsorted([span.core[0] for span in along], values, "right") - 1).clip(0)
-            for along, values in spans
+    def _nearest_tile(self, centroid: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Number of the tile whose core alone may hold each centroid (n, 2)."""
+        cores, first = self._cores, self._first
+        tops = np.minimum.reduceat(cores[:, 1], first)
+        row = (np.searchsorted(tops, centroid[:, 1], "right") - 1).clip(0)
+        # Left borders rise within a row of tiles: a stride for each row makes them rise throughout.
+        stride = float(cores[:, 2].max() + 1)
+        lefts = (
+            np.repeat(np.arange(len(first)), np.diff([*first, len(cores)])) * stride + cores[:, 0]
         )
-        return row, column
+        places = row * stride + centroid[:, 0].clip(0, stride - 1)
+        tile: NDArray[np.int64] = np.maximum(
+            np.searchsorted(lefts, places, "right") - 1, first[row]
+        )
+        return tile
 
 
 def _seen_by_others(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +82,8 @@ def predict_slide(
             probes = choose_probes(plan, scale)
             warnings = [*slide.notes, *scale.warnings, *plan.warnings]
             warnings += probe_scale(slide, plan, model, probes)
-        warnings += folder.begin({**key, "mpp_xy": plan.mpp_xy, "version": __version__})
+        parts_key = {"mpp_xy": plan.mpp_xy, "tiles_sha256": plan.tiles_sha256}
+        warnings += folder.begin({**key, **parts_key, "version": __version__})
         meter.start(readable(source.name), len(plan.tiles))
         tally = _start_tally(plan, model)
         analysed = _choose_analysis(slide, source, folder, options, model, plan, clock, client)
@@ -224,7 +225,7 @@ def join_parts(
     Raises:
         ValueError: no tile can be read.
     """
-    seams = Seams(plan.grid, tally.empty)
+    seams = Seams(plan.tiles, tally.empty)
 
     def join(results: list[TileResult], next_top: float) -> None:
         with clock.stage("stitch"):
@@ -236,8 +237,9 @@ def join_parts(
             append(nuclei)
             tally.add_nuclei(nuclei)
 
-    tops = [plan.grid.rows[row].window[0] for row in sorted({tile.row for tile in plan.tiles})]
-    next_tops = [*tops, math.inf][1:]
+    rows = groupby(plan.tiles, key=lambda tile: tile.row)
+    tops = [min(tile.window.y0 for tile in row) for _, row in rows]
+    next_tops = [*accumulate(reversed([*tops[1:], math.inf]), min)][::-1][: len(tops)]
     with (
         ThreadPoolExecutor(1, thread_name_prefix="histonuc-joiner") as joiner,
         closing(_all_parts(plan, folder, analysed, tally, meter)) as parts,
@@ -271,6 +273,7 @@ def _measure(slide: Slide, scale: Scale, plan: Plan, tally: Tally) -> partial[Sl
     tissue_mm2 = image_mm2 * plan.tissue.fraction
     left_out_mm2 = image_mm2 * plan.tissue.fraction_in(left_out)
     analysed_mm2 = tissue_mm2 - left_out_mm2
+    network_mm2 = tally.network_px * (plan.mpp / 1000) ** 2
     return partial(
         SlideResult,
         size_px=(width, height),
@@ -278,8 +281,8 @@ def _measure(slide: Slide, scale: Scale, plan: Plan, tally: Tally) -> partial[Sl
         tissue_mm2=tissue_mm2,
         left_out_mm2=left_out_mm2,
         ink_mm2=image_mm2 * plan.tissue.ink_fraction,
-        tiles=len(plan.grid),
         tiles_analysed=len(plan.tiles),
+        network_ratio=network_mm2 / analysed_mm2 if analysed_mm2 > 0 else None,
         num_nuclei=len(tally),
         density_per_mm2=len(tally) / analysed_mm2 if analysed_mm2 > 0 else None,
         density_per_image_mm2=len(tally) / image_mm2,

@@ -56,8 +56,7 @@ class TissueMask:
 
     def fraction_in(self, boxes: Sequence[Box]) -> float:
         """Share of the slide that is tissue in any of the boxes (level-0 pixels)."""
-        height, width = self.mask.shape
-        x, y = width / self.size[0], height / self.size[1]
+        x, y = self._scale
         inside = np.zeros_like(self.mask)
         for box in boxes:
             rows = slice(round(box.y0 * y), round(box.y1 * y))
@@ -81,27 +80,37 @@ class TissueMask:
         found: NDArray[np.bool_] = mask[row.clip(0, height - 1), column.clip(0, width - 1)]
         return found
 
-    def touches(self, box: Box) -> bool:
-        """Whether any tissue lies in `box` (level-0 pixels)."""
-        return self.bounds(box) is not None
+    def within(self, box: Box) -> NDArray[np.bool_]:
+        """The part of the mask that lies in and at `box` (level-0 pixels): bool (h, w)."""
+        top, left, bottom, right = self._place(box)
+        return self.mask[top:bottom, left:right]
 
     def bounds(self, box: Box) -> tuple[float, float, float, float] | None:
         """Borders x0, y0, x1, y1 of the tissue in and at `box` (level-0 pixels); None without."""
-        height, width = self.mask.shape
-        x, y = width / self.size[0], height / self.size[1]
-        top, left = int(box.y0 * y), int(box.x0 * x)
-        bottom = max(math.ceil(box.y1 * y), top + 1)
-        right = max(math.ceil(box.x1 * x), left + 1)
-        part = self.mask[top:bottom, left:right]
+        top, left, *_ = self._place(box)
+        part = self.within(box)
         rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
         if not len(rows):
             return None
+        x, y = self._scale
         return (
             (left + columns[0]) / x,
             (top + rows[0]) / y,
             (left + columns[-1] + 1) / x,
             (top + rows[-1] + 1) / y,
         )
+
+    def _place(self, box: Box) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right border of the mask's pixels that `box` touches."""
+        x, y = self._scale
+        top, left = int(box.y0 * y), int(box.x0 * x)
+        return top, left, max(math.ceil(box.y1 * y), top + 1), max(math.ceil(box.x1 * x), left + 1)
+
+    @property
+    def _scale(self) -> tuple[float, float]:
+        """Pixels of the mask per level-0 pixel along x and y."""
+        height, width = self.mask.shape
+        return width / self.size[0], height / self.size[1]
 
 
 def find_tissue(slide: Slide, *, without_ink: bool = True) -> TissueMask:
