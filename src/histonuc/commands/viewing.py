@@ -49,5 +49,8 @@ def view(
     if browser:
         open_browser(link)
     with suppress(KeyboardInterrupt):
+        from histonuc.viewing.memory import return_memory  # not before the link: it takes time
+
+        return_memory()
         viewer.run()
     return Outcome(lines=["The viewer has ended."], data={"link": link})

@@ -73,10 +73,10 @@ def list_nuclei(
         RequestError: a column that the table lacks.
         ShownError: the table is damaged.
     """
-    keys = _sort_keys(table, order, filters)
-    total = int((keys < np.inf).sum())
+    keys, hidden = _sort_keys(table, order, filters)
+    total = int((keys < hidden).sum())
     if around is not None:
-        if not 0 <= around < len(keys) or not keys[around] < np.inf:
+        if not 0 <= around < len(keys) or not keys[around] < hidden:
             raise NotFoundError("this nucleus is not in the list")
         key = keys[around]
         before = int((keys < key).sum() + (keys[:around] == key).sum())
@@ -91,22 +91,24 @@ def list_nuclei(
     return Page(total=total, offset=offset, rows=chosen[skipped : skipped + end - offset])
 
 
-def _sort_keys(table: NucleusTable, order: Order, filters: Filters) -> NDArray[np.floating[Any]]:
-    """What the list is sorted by, (n,), rising; infinite where a nucleus is not listed."""
+def _sort_keys(table: NucleusTable, order: Order, filters: Filters) -> tuple[NDArray[Any], Any]:
+    """What the list is sorted by, (n,), rising, and the key of what is not listed, the largest."""
     index = table.index()
     keys: NDArray[Any]
+    hidden: Any
     if order.sort == "id":
-        keys = np.arange(len(index), dtype=np.float64)
-    elif order.sort == "class":
-        keys = index.kind.astype(np.float32)
+        keys, hidden = np.arange(len(index), dtype=np.uint32), np.iinfo(np.uint32).max
+        keys = keys[::-1].copy() if order.descending else keys
     else:
-        keys = list_values(table, table.column(order.sort))
-    if order.descending:
-        np.negative(keys, out=keys)
-    np.nan_to_num(keys, copy=False, nan=_LAST, posinf=_LAST, neginf=-_LAST)
+        by_class, hidden = order.sort == "class", np.inf
+        column = None if by_class else table.column(order.sort)
+        keys = index.kind.astype(np.float32) if column is None else list_values(table, column)
+        if order.descending:
+            np.negative(keys, out=keys)
+        np.nan_to_num(keys, copy=False, nan=_LAST, posinf=_LAST, neginf=-_LAST)
     for rows, passes in find_passing(table, filters):
-        keys[rows][~passes] = np.inf
-    return keys
+        keys[rows][~passes] = hidden
+    return keys, hidden
 
 
 def list_values(

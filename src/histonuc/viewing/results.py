@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from histonuc.taxonomy import NUCLEUS
 
 State = Literal["whole", "unfinished", "damaged", "older", "slide"]
 """One word for people; ``slide`` is a bare slide without a result."""
+_PARQUET = b"PAR1"
 _MESSAGES: dict[State, str] = {
     "whole": "",
     "slide": "",
@@ -32,13 +34,11 @@ class ResultRecord:
 
     Attributes:
         state: one word.
-        summary: the record of the result; None where it cannot be read.
         has_table: whether there is a table of nuclei.
         raw: what the summary holds, also where it is another version's; empty where it is damaged.
     """
 
     state: State
-    summary: SlideResult | None = None
     has_table: bool = False
     raw: Mapping[str, Any] = field(default_factory=dict)
 
@@ -59,24 +59,44 @@ def read_record(folder: Path) -> ResultRecord:
     Args:
         folder: of one result.
     """
-    has_table = (folder / TABLE_FILE).is_file()
-    path = folder / SUMMARY_FILE
+    has_table, path = (folder / TABLE_FILE).is_file(), folder / SUMMARY_FILE
+    if has_table and not _is_whole(folder / TABLE_FILE):
+        return ResultRecord(state="damaged", raw=_read_raw(path))
     if not path.exists():
         key = ResultFolder(folder).read_run() or {}
         return ResultRecord(state="unfinished", has_table=has_table, raw={"fingerprint": key})
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(raw, dict) or not is_sealed(raw):
-            return ResultRecord(state="damaged", has_table=has_table)
-        _check_sizes(raw)
-    except (OSError, ValueError, RecursionError):
+    raw = _read_raw(path)
+    if not raw:
         return ResultRecord(state="damaged", has_table=has_table)
     try:
-        summary = SlideResult.from_record(raw)
+        SlideResult.from_record(raw)
     except (LookupError, TypeError, ValueError):
         return ResultRecord(state="older", has_table=has_table, raw=raw)
     state: State = "whole" if has_table else "damaged"
-    return ResultRecord(state=state, summary=summary, has_table=has_table, raw=raw)
+    return ResultRecord(state=state, has_table=has_table, raw=raw)
+
+
+def _read_raw(path: Path) -> dict[str, Any]:
+    """What a summary holds; nothing where it is not there, damaged or edited."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(raw, dict) and is_sealed(raw):
+            _check_sizes(raw)
+            return raw
+    except (OSError, ValueError, RecursionError):
+        pass
+    return {}
+
+
+def _is_whole(table: Path) -> bool:
+    """Whether a Parquet file was not cut: it ends as it begins."""
+    try:
+        with table.open("rb") as stream:
+            head = stream.read(len(_PARQUET))
+            end = stream.seek(-len(_PARQUET), os.SEEK_END)
+            return end > len(_PARQUET) and head == stream.read() == _PARQUET
+    except OSError:
+        return False
 
 
 def _check_sizes(raw: Mapping[str, Any]) -> None:

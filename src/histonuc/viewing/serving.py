@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 _GRACE_S = 1
 """How long a last answer may take when the server ends."""
+_KEEP_ALIVE_S = 75
+"""How long a connection of the browser may rest between two requests."""
 _LOOK_S = 0.2
 """How often it is looked whether nobody asked for long."""
 
@@ -121,6 +123,7 @@ class Viewer:
             proxy_headers=False,
             server_header=False,
             date_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_GRACE_S,
         )
         self._server = uvicorn.Server(config)

@@ -27,7 +27,7 @@ OVERHANG_UM = 32.0
 """A nucleus may reach this far out of the square of its centroid."""
 Detail = Literal["none", "points", "coarse", "fine", "full"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
-TOLERANCE_UM = {"coarse": 0.2, "fine": 0.12, "full": -1.0}
+TOLERANCE_UM = {"coarse": 0.25, "fine": 0.12, "full": -1.0}
 """How far an outline may leave the vertices that are left out, in µm; below 0 none are."""
 _USUAL_MPP = 0.25
 """Where no scale is known."""

@@ -35,7 +35,7 @@ _HANDLES = 2
 """Readers of one file: each serves one thread at a time."""
 _GROUPS_AT_ONCE = 16
 """Row groups that are decoded together while the index is made."""
-_RINGS_BYTES = 96 << 20
+_RINGS_BYTES = 64 << 20
 """Memory for decoded outlines."""
 _VALUES_BYTES = 96 << 20
 """Memory for columns of all nuclei: two of ten million."""
