@@ -32,6 +32,16 @@ _MAX_ITEMS = 64
 _PLAUSIBLE_MPP = (0.01, 100.0)
 """Lowest and highest microns per pixel of a model."""
 
+DEFAULT_TRUST_THRESHOLD = 0.05
+"""Median trust below which the classes of an image are extrapolated, where the model says no other:
+it is calibrated so that one in twenty nuclei like those it learned from has less."""
+_SHARES = {
+    "trust_threshold": DEFAULT_TRUST_THRESHOLD,
+    "min_class_probability": 0.0,
+    "min_class_trust": 0.0,
+}
+"""Fields of `ModelSpec` that are shares of 1, with their usual values, which are not written."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
@@ -48,6 +58,13 @@ class ModelSpec:
             the classes come out of the same head as the other maps.
         features: channels of the features that the network also gives, projected from its
             encoder's, by their stride in pixels: ``{"8": 24, "16": 48}``; empty for none.
+        learned_on: what tissue its classes were learned on, as "colon": its nuclei then have a
+            `histonuc.nuclei.CLASS_TRUST`; empty for models without.
+        trust_threshold: the classes of an image are extrapolated where the median of its nuclei's
+            trust lies below this.
+        min_class_probability: a nucleus whose most probable class has less is "Uncertain", where
+            the user asks for nothing else; 0 for never.
+        min_class_trust: the same of its trust.
         origins: where a trunk or representation came from that is not the package's, by kind; said
             in the error where it is missing, and nothing is ever loaded from there.
 
@@ -63,6 +80,10 @@ class ModelSpec:
     representation_options: Mapping[str, Any] = field(default_factory=dict)
     class_branch: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, int] = field(default_factory=dict)
+    learned_on: str = ""
+    trust_threshold: float = DEFAULT_TRUST_THRESHOLD
+    min_class_probability: float = 0.0
+    min_class_trust: float = 0.0
     origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,6 +95,11 @@ class ModelSpec:
                 raise ValueError(
                     f"a name of at most 100 characters was expected, got {name!r:.120}"
                 )
+        if self.learned_on and (not is_text(self.learned_on) or len(self.learned_on) > 100):
+            raise ValueError(f"learned_on: at most 100 characters, got {self.learned_on!r:.120}")
+        for name in _SHARES:
+            if not 0 <= (value := getattr(self, name)) <= 1:  # nor NaN
+                raise ValueError(f"a model's {name}: expected 0 to 1, got {value:g}")
         _check_options("trunk", self.trunk_options, MAX_TRUNK_NUMBER)
         _check_options("class_branch", self.class_branch, MAX_TRUNK_NUMBER)
         _check_options("features", self.features, MAX_TRUNK_NUMBER)
@@ -94,6 +120,12 @@ class ModelSpec:
             "trunk_options": dict(self.trunk_options),
             "representation_options": dict(self.representation_options),
             **{name: dict(value) for name, value in given.items() if value},
+            **({"learned_on": self.learned_on} if self.learned_on else {}),
+            **{
+                name: getattr(self, name)
+                for name in _SHARES
+                if getattr(self, name) != _SHARES[name]
+            },
         }
 
     @classmethod
@@ -116,6 +148,8 @@ class ModelSpec:
                 representation_options=dict(record.get("representation_options", {})),
                 class_branch=dict(record.get("class_branch", {})),
                 features=dict(record.get("features", {})),
+                learned_on=str(record.get("learned_on", "")),
+                **{name: float(record.get(name, usual)) for name, usual in _SHARES.items()},
                 origins=dict(record.get("origins", {})),
             )
         except (TypeError, LookupError, AttributeError, OverflowError) as error:
