@@ -15,6 +15,7 @@ from histonuc.inference.progress import Clock, Meter, Tally
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.slide import join_parts
 from histonuc.models.model import ModelSpec, Outputs
+from histonuc.models.trust import Trust
 from histonuc.taxonomy import LABEL_SPACES, LabelSpace
 
 
@@ -25,6 +26,7 @@ class PixelModel:
         self.name = "pixels"
         self.sha256 = "0" * 64
         self.precision = "fp32"
+        self.trust: Trust | None = None
         self.spec = ModelSpec(trunk="pixels", representation="semantic", label_space=space, mpp=mpp)
         self.representation = self.spec.build_representation()
         self.num_images = 0

@@ -74,6 +74,7 @@ def test_the_mean_is_over_four_mirrorings(name):
         ),
         representation=representation,
         precision="fp32",
+        trust=None,
         outputs=lambda images: Outputs(maps=maps(images)),
     )
     image = np.random.default_rng(0).integers(0, 256, (1, 9, 13, 3), np.uint8)

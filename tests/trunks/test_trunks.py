@@ -176,4 +176,4 @@ def test_padding_does_not_move_the_image(model: Network) -> None:
     """A multiple of the trunk's size needs no padding, so the padded path must agree with it."""
     images = _images(1, 64, 128)
     with torch.no_grad():
-        assert torch.equal(model.eval()(images), model.forward_outputs(images)).logits
+        assert torch.equal(model.eval()(images), model.forward_outputs(images).logits)

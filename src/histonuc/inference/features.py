@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
+from histonuc.models.model import Model
 from histonuc.nuclei import Nuclei
 
 STAIN_OD = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
@@ -35,6 +36,13 @@ FEATURES = (
     "eosin_od",
 )
 """Names of the columns, in order; the docs say what each one is."""
+CLASS_TRUST = "class_trust"
+"""Name of the column that models with a trust give besides, see `histonuc.models.trust`."""
+
+
+def list_features(model: Model) -> tuple[str, ...]:
+    """Names of the features that the nuclei of a model's results have, in order."""
+    return FEATURES if model.trust is None else (*FEATURES, CLASS_TRUST)
 
 
 def measure_features(

@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.inference.features import FEATURES, measure_features
+from histonuc.inference.features import CLASS_TRUST, list_features, measure_features
 from histonuc.inference.plan import Plan
 from histonuc.inference.progress import Clock
 from histonuc.inference.quality import DEFOCUSED, flag_image, is_defocused
@@ -192,7 +192,7 @@ def _analyse_batch(
 ) -> list[TileResult]:
     """What came of each tile of a batch."""
     batch = [_set_aside_defocused(item, model, plan) for item in batch]
-    empty = Nuclei.empty(model.spec.label_space, plan.mpp, FEATURES)
+    empty = Nuclei.empty(model.spec.label_space, plan.mpp, list_features(model))
     seen = [item.image for item in batch if item.status == "found"]
     outputs = iter(_run_network(model, seen, clock))
     results = []
@@ -248,6 +248,10 @@ def _run_network(
 def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: Plan) -> Nuclei:
     """The nuclei of one tile's window in level-0 pixels, measured."""
     instances = outputs.decode(model.representation, index)
+    trust = {}
+    if model.trust is not None:
+        pooled = outputs.pool_features(instances.labels, len(instances.score), index)
+        trust = {CLASS_TRUST: model.trust.judge(pooled)}
     nuclei = Nuclei.from_instances(instances, model.spec.label_space)
     features = measure_features(instances.labels, item.image, nuclei, model.spec.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales
@@ -260,7 +264,7 @@ def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: 
         points=nuclei.points * scale + origin,
         centroid=nuclei.centroid * scale + origin,
         mpp=plan.mpp,
-        features=features,
+        features={**features, **trust},
     )
 
 

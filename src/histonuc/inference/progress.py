@@ -91,6 +91,7 @@ class Tally:
         tiles_resumed: number of tiles that an earlier, interrupted run had analysed.
         network_px: area of the windows that went through the network, in square level-0 pixels;
             where windows overlap it counts each time.
+        features: names of what is measured on each nucleus.
     """
 
     label_space: LabelSpace
@@ -100,6 +101,7 @@ class Tally:
     flagged: list[FlaggedRegion] = field(default_factory=list)
     tiles_resumed: int = 0
     network_px: int = 0
+    features: tuple[str, ...] = FEATURES
     _centroid: list[NDArray[np.float32]] = field(default_factory=list)
     _class_index: list[NDArray[np.int8]] = field(default_factory=list)
     _area_px: list[NDArray[np.float32]] = field(default_factory=list)
@@ -149,7 +151,7 @@ class Tally:
     @property
     def empty(self) -> Nuclei:
         """No nuclei, with the label space, mpp and features of those that are counted."""
-        return Nuclei.empty(self.label_space, self.mpp, FEATURES)
+        return Nuclei.empty(self.label_space, self.mpp, self.features)
 
     def warnings(self, num_tiles: int) -> Iterator[str]:
         """What could not be read, and what is unlike H&E where it is more than a corner.

@@ -28,7 +28,6 @@ from histonuc.exports.source import open_source, split_batches
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult, read_summary, write_summary
 from histonuc.exports.table import open_table
 from histonuc.files import reading, remove_drafts, replacing, write_text
-from histonuc.inference.features import FEATURES
 from histonuc.inference.options import PredictOptions, name_changes
 from histonuc.inference.tiles import Part, TileResult, TileStatus
 from histonuc.nuclei import Nuclei
@@ -249,7 +248,7 @@ class ResultFolder:
 
         Args:
             part: which one.
-            empty: no nuclei, with the label space and mpp of those in the part.
+            empty: no nuclei, with the label space, mpp and features of those in the part.
         """
         with np.load(self._part_path(part), allow_pickle=False) as file:
             arrays = dict(file)
@@ -261,7 +260,7 @@ class ResultFolder:
             score=arrays["score"],
             label_space=empty.label_space,
             mpp=empty.mpp,
-            features=dict(zip(FEATURES, arrays["features"].T, strict=True)),
+            features=dict(zip(empty.features, arrays["features"].T, strict=True)),
         )
         ends = np.cumsum(arrays["count"]).tolist()
         rows = [np.arange(*span) for span in pairwise([0, *ends])]

@@ -21,6 +21,7 @@ from histonuc.exports.facts import SlideFacts
 from histonuc.exports.summary import SlideResult
 from histonuc.inference.cluster import analyse_on_cluster
 from histonuc.inference.drawn import RegionTally
+from histonuc.inference.features import list_features
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.pictures import write_pictures
 from histonuc.inference.pipeline import Parts, analyse_and_store
@@ -135,7 +136,8 @@ def _start_tally(plan: Plan, model: Model) -> Tally:
     """A tally of nothing yet."""
     space, regions = model.spec.label_space, plan.regions
     by_region = None if regions is None else RegionTally(regions, space.classes)
-    return Tally(label_space=space, mpp=plan.mpp, by_region=by_region)
+    features = list_features(model)
+    return Tally(label_space=space, mpp=plan.mpp, by_region=by_region, features=features)
 
 
 def _choose_analysis(

@@ -21,6 +21,7 @@ from histonuc.models.exported import (
     read_exported,
 )
 from histonuc.models.model import Model, ModelSpec, Outputs
+from histonuc.models.trust import Trust
 from histonuc.representations import Representation
 from histonuc.representations.cells import Cells
 from histonuc.representations.maps import flip
@@ -69,6 +70,7 @@ class ExportedModel:
         self.name = name or path.stem
         self.sha256 = exported_sha256(path)
         self.spec: ModelSpec = exported.spec
+        self.trust: Trust | None = exported.trust
         self.representation: Representation = self.spec.build_representation()
         is_int8 = any(node.get_type_name() == "FakeQuantize" for node in graph.get_ordered_ops())
         if precision == "int8" and not is_int8:
@@ -184,6 +186,7 @@ class TorchModel:
         self.name = name or str(path)
         self.sha256 = file_sha256(path / "model.safetensors" if path.is_dir() else path)
         self.spec: ModelSpec = self._network.spec
+        self.trust: Trust | None = self._network.trust
         self.representation: Representation = self._network.representation
         arithmetic = "bf16" if self._autocast else "fp32"
         self.precision = arithmetic if kind == "cpu" else f"{arithmetic} on {kind}"
@@ -235,6 +238,7 @@ class MirroredModel:
     def __init__(self, model: Model) -> None:
         self.name, self.sha256, self.precision = model.name, model.sha256, model.precision
         self.spec, self.representation = model.spec, model.representation
+        self.trust = model.trust
         self._model = model
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

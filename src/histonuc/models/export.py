@@ -130,7 +130,8 @@ def export_model(
 
 def _write_openvino(graph: Path, network: Network, out: Path, *, compress: bool) -> None:
     model = openvino_core().read_model(graph)
-    for key, text in describe_model(network.spec, network.trunk.min_size).items():
+    texts = describe_model(network.spec, network.trunk.min_size, network.trust)
+    for key, text in texts.items():
         model.set_rt_info(text, [key])
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "model.xml"

@@ -14,6 +14,7 @@ import numpy as np
 from histonuc.files import file_sha256
 from histonuc.models.checksum import CHECKSUM_KEY, UNSIGNED, check_file
 from histonuc.models.model import SPEC_KEY, ModelSpec
+from histonuc.models.trust import TRUST_KEY, Trust, read_trust
 from histonuc.offline import load_openvino
 
 MIN_SIZE_KEY = "histonuc_min_size"
@@ -54,15 +55,17 @@ class Exported:
         outputs: their names, see `DENSE_OUTPUTS`.
         spec: what the model was built from.
         min_size: smallest height and width that the graph takes, in pixels.
+        trust: what the model knows of the nuclei that its classes were learned from; or None.
     """
 
     graph: Any
     outputs: tuple[str, ...]
     spec: ModelSpec
     min_size: int
+    trust: Trust | None
 
 
-def describe_model(spec: ModelSpec, min_size: int) -> dict[str, str]:
+def describe_model(spec: ModelSpec, min_size: int, trust: Trust | None) -> dict[str, str]:
     """The metadata that an exported file carries, as `read_exported` takes it back.
 
     Its checksum is a place for one: see `sign_file`.
@@ -70,9 +73,10 @@ def describe_model(spec: ModelSpec, min_size: int) -> dict[str, str]:
     Args:
         spec: what the model was built from.
         min_size: smallest height and width that the graph takes, in pixels.
+        trust: what the model knows of the nuclei that its classes were learned from; or None.
     """
-    sizes = {MIN_SIZE_KEY: str(min_size), CHECKSUM_KEY: UNSIGNED}
-    return {SPEC_KEY: spec.to_json(), **sizes}
+    texts = {SPEC_KEY: spec.to_json(), MIN_SIZE_KEY: str(min_size), CHECKSUM_KEY: UNSIGNED}
+    return texts | ({} if trust is None else {TRUST_KEY: trust.to_text()})
 
 
 def exported_sha256(path: Path) -> str:
@@ -114,6 +118,7 @@ def read_exported(path: Path) -> Exported:
     try:
         spec = ModelSpec.from_json(info[SPEC_KEY])
         expected = _list_outputs(spec)
+        trust = read_trust(spec.features, info.get(TRUST_KEY))
     except ValueError as error:
         raise ValueError(f"{path} cannot be used: {error}") from None
     given = {}
@@ -127,7 +132,9 @@ def read_exported(path: Path) -> Exported:
             f"{path} is damaged: its description asks for the outputs (with channels) "
             f"{sorted(expected)}, it gives {sorted(kinds)}"
         )
-    return Exported(graph=graph, outputs=tuple(given), spec=spec, min_size=int(smallest))
+    return Exported(
+        graph=graph, outputs=tuple(given), spec=spec, min_size=int(smallest), trust=trust
+    )
 
 
 def _list_outputs(spec: ModelSpec) -> list[tuple[str, str]]:
@@ -153,7 +160,7 @@ def _list_outputs(spec: ModelSpec) -> list[tuple[str, str]]:
 def _read_info(graph: Any, path: Path) -> dict[str, str]:
     """The texts of ours that a graph carries, by key; those that are missing are left out."""
     info = {}
-    for key in (SPEC_KEY, MIN_SIZE_KEY):
+    for key in (SPEC_KEY, MIN_SIZE_KEY, TRUST_KEY):
         place = ["framework", key] if path.suffix == ".onnx" else [key]
         if graph.has_rt_info(place):
             info[key] = str(graph.get_rt_info(place).value)

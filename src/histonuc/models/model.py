@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histonuc.files import is_text, one_line
+from histonuc.models.trust import Trust, pool_features
 from histonuc.nuclei import Instances
 from histonuc.parts import find_part
 from histonuc.representations import REPRESENTATIONS, Representation, build_representation
@@ -244,6 +245,10 @@ class Outputs:
         assert isinstance(representation, Nuclear)
         return representation.decode(self.maps[index], self.classes[index])
 
+    def pool_features(self, labels: NDArray[np.int32], num: int, index: int) -> NDArray[np.float32]:
+        """Features (num, D) of the nuclei of one image, see `histonuc.models.trust`."""
+        return pool_features([cells[index] for cells in self.features], labels, num)
+
 
 class Model(Protocol):
     """What turns images into maps, whatever computes it.
@@ -254,6 +259,7 @@ class Model(Protocol):
         spec: what it was built from: its classes, its microns per pixel.
         representation: the decoder of its maps, built from the spec.
         precision: of its arithmetic: ``fp32``, ``bf16`` or ``int8+fp32``, and on what if no CPU.
+        trust: judges how far its classes can be trusted; None for a model that cannot tell.
     """
 
     name: str
@@ -261,6 +267,7 @@ class Model(Protocol):
     spec: ModelSpec
     representation: Representation
     precision: str
+    trust: Trust | None
 
     def maps(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Activated maps float32 (B, C, H, W) of RGB images uint8 (B, H, W, 3).

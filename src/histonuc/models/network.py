@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from histonuc.field_checks import refuse_unknown
 from histonuc.models.class_branch import ClassBranch
 from histonuc.models.model import ModelSpec
+from histonuc.models.trust import Trust
 from histonuc.representations import Representation
 from histonuc.representations.maps import Nuclear
 from histonuc.trunks.base import Trunk, TrunkFeatures, build_head
@@ -43,6 +44,7 @@ class Network(nn.Module):
         head, aux_head: 1x1 convolutions on the trunk's features; aux_head may be None.
         class_branch: what gives the classes, where the head does not; None else.
         projections: 1x1 convolutions of the encoder's features, by stride.
+        trust: what is known of the nuclei that its classes were learned from; None for nothing.
     """
 
     mean: Tensor
@@ -51,6 +53,7 @@ class Network(nn.Module):
     def __init__(self, spec: ModelSpec, trunk: Trunk) -> None:
         super().__init__()
         self.spec = spec
+        self.trust: Trust | None = None
         self.representation = spec.build_representation()
         self.trunk = trunk
         self.class_branch = _build_class_branch(spec, self.representation, trunk)

@@ -52,7 +52,8 @@ def export_onnx(network: Network, path: Path, *, precision: str = "fp32") -> Pat
     _spell_out_softmax(proto)
     if precision == "fp16-weights":
         _halve_weights(proto)
-    onnx.helper.set_model_props(proto, describe_model(network.spec, network.trunk.min_size))
+    texts = describe_model(network.spec, network.trunk.min_size, network.trust)
+    onnx.helper.set_model_props(proto, texts)
     onnx.checker.check_model(proto)
     with replacing(path) as draft:
         onnx.save_model(proto, str(draft), format="protobuf")

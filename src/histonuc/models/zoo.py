@@ -19,6 +19,7 @@ from histonuc.files import one_line, replacing
 from histonuc.models.checksum import CHECKSUM_KEY, UNSIGNED, check_file, sign_file
 from histonuc.models.model import SPEC_KEY, ModelSpec
 from histonuc.models.network import Network
+from histonuc.models.trust import TRUST_KEY, read_trust
 from histonuc.parts import find_origin, find_part, part_names
 from histonuc.representations import REPRESENTATIONS
 from histonuc.taxonomy import LabelSpace
@@ -103,8 +104,10 @@ def save_network(
     state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
     if half:
         state = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    described = (spec or network.spec).to_json()
-    content = save(state, {SPEC_KEY: described, CHECKSUM_KEY: UNSIGNED})
+    texts = {SPEC_KEY: (spec or network.spec).to_json(), CHECKSUM_KEY: UNSIGNED}
+    if network.trust is not None:
+        texts[TRUST_KEY] = network.trust.to_text()
+    content = save(state, texts)
     with replacing(file) as draft:
         draft.write_bytes(content)  # by Python, whose errors of a full disk are OSErrors
         sign_file(draft)
@@ -136,6 +139,7 @@ def load_network(path: Path) -> Network:
         with torch.device("meta"):  # no time spent on weights that are replaced at once
             network = build_network(spec)
         network.load_state_dict(state, assign=True)
+        network.trust = read_trust(spec.features, metadata.get(TRUST_KEY))
     except (ValueError, RuntimeError, TypeError, OverflowError) as error:
         reason = shorten(one_line(error), 500, placeholder=" ...")  # may name thousands of tensors
         raise ValueError(f"{file} cannot be loaded by this version of histonuc: {reason}") from None
