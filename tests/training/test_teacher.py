@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from histonuc import cli
 from histonuc.models.model import ModelSpec
-from histonuc.models.zoo import build_network, save_network
+from histonuc.models.zoo import build_network, load_network, save_network
 from histonuc.taxonomy import LABEL_SPACES
 from histonuc.training.teacher import Teacher, teacher_loss
 
@@ -66,3 +68,22 @@ def test_a_teacher_of_other_maps_is_refused(checkpoint) -> None:
         Teacher(str(path), replace(SPEC, representation="hover"), CPU)
     with pytest.raises(ValueError, match=r"--teacher: --model nowhere: no such model"):
         Teacher("nowhere", SPEC, CPU)
+
+
+def test_a_student_with_a_class_branch_learns_on_the_command_line(data, tmp_path, capsys) -> None:
+    # At half the tiles' scale, as they are smaller than the trunk takes.
+    path = save_network(build_network(replace(SPEC, mpp=0.125)), tmp_path / "teacher")
+    run = tmp_path / "run"
+    options = "--trunk compact --representation offset --no-pretrained --epochs 1 --batch-size 8 --mpp 0.125"
+    options += " --warmup-epochs 0 --tile-px 64 --log-every 1 --threads 1"
+    options += " --trunk-options.plain-stem true --class-branch.hidden 8"
+    arguments = ["train", "--data", str(data), "--out", str(run), *options.split()]
+    arguments += ["--trunk-options.widths", "[8,8,8,8,8]", "--teacher", str(path)]
+    assert cli.run(arguments) == 0, capsys.readouterr().err
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {"teacher_bce", "teacher_geometry"} < set(steps[0])
+    trained = load_network(run / "checkpoints" / "best")
+    assert trained.class_branch is not None
+    assert trained.spec.trunk_options["plain_stem"] is True
+    capsys.readouterr()
+    assert cli.run([*arguments, "--resume"]) == 0, capsys.readouterr().err
