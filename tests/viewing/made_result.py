@@ -1,6 +1,7 @@
 """A result as `histonuc predict` leaves it, with drawn nuclei and a slide, made in half a second."""
 
 import json
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
@@ -89,7 +90,6 @@ def write_result(folder: Path, slide: Path, nuclei=None, **changes):
         tissue_mm2=0.2,
         left_out_mm2=0.05,
         ink_mm2=0.0,
-        tiles=4,
         tiles_analysed=4,
         num_nuclei=len(nuclei),
         density_per_mm2=len(nuclei) / 0.15,
@@ -120,5 +120,6 @@ def write_result(folder: Path, slide: Path, nuclei=None, **changes):
         content_sha256=content_sha256(slide),
         versions={},
     )
-    write_summary(SlideResult(**values | changes), folder)
+    values = {one.name: (values | changes).get(one.name) for one in fields(SlideResult)}
+    write_summary(SlideResult(**values), folder)
     return nuclei

@@ -13,10 +13,12 @@ from histonuc.exports.table import TABLE_FILE
 from histonuc.files import seal
 from histonuc.inference import results
 from histonuc.viewing import entries
+from histonuc.viewing.density import count_classes
 from histonuc.viewing.entries import Entry, find_entries
 from histonuc.viewing.errors import ShownError
 from histonuc.viewing.library import Library
 from histonuc.viewing.locating import Locator
+from histonuc.viewing.opened import open_result
 from histonuc.viewing.serving import serve
 from histonuc.viewing.squares import read_square
 from histonuc.viewing.wire import unpack
@@ -30,10 +32,6 @@ from .made_result import SIZE, draw_nuclei, write_result, write_rows
 def copied(made, tmp_path):
     """A result of its own, of the same slide."""
     return shutil.copytree(made.folder, tmp_path / "copied")
-
-
-def opened(folder, slides=None):
-    return Library([Entry(number=0, folder=folder)], Locator(slides)).open(0)
 
 
 def listed(folder, slides=None):
@@ -175,13 +173,13 @@ def test_no_damage_leaves_a_trace(seed, copied) -> None:
     file.write_bytes(changed if seed % 8 else json.dumps(seal(json.loads(changed))).encode())
     listed(copied)
     with suppress(ShownError):
-        result = opened(copied)
+        result = open_result(copied)
         for column in range(result.grids[0].columns):
             unpack(read_square(result.nuclei(), result.grids[0], (column, 0), "full"))
 
 
 def test_another_table_may_take_its_place_while_it_is_looked_at(copied, made) -> None:
-    result = opened(copied)
+    result = open_result(copied)
     before = read_square(result.nuclei(), result.grids[0], (0, 0), "full")
     (copied / "new").mkdir()
     write_rows(draw_nuclei(50, seed=9), copied / "new" / TABLE_FILE)
@@ -228,13 +226,13 @@ def test_a_slide_that_moved_is_known_by_its_content(tmp_path, made) -> None:
     write_result(tmp_path / "result", slide)
     (here / "a.png").rename(there / "renamed.png")
     (there / "a.png").write_bytes(made.slide.read_bytes()[:-1] + b"x")  # its name is another's
-    assert opened(tmp_path / "result").picture_word == "missing"
+    assert open_result(tmp_path / "result").picture_word == "missing"
     assert listed(tmp_path / "result", there.parent)["picture"] == "shown"
-    found = opened(tmp_path / "result", there.parent)
+    found = open_result(tmp_path / "result", there.parent)
     assert found.picture_word == "shown"
-    assert opened(tmp_path / "result").picture_word == "shown"  # it was remembered
+    assert open_result(tmp_path / "result").picture_word == "shown"  # it was remembered
     (there / "renamed.png").unlink()
-    assert opened(tmp_path / "result").picture_word == "missing"
+    assert open_result(tmp_path / "result").picture_word == "missing"
 
 
 def test_a_slide_beside_its_result_needs_no_folder(tmp_path, made) -> None:
@@ -242,7 +240,7 @@ def test_a_slide_beside_its_result_needs_no_folder(tmp_path, made) -> None:
     slide = shutil.copy(made.slide, tmp_path / "before" / "a.png")
     write_result(tmp_path / "before" / "result", slide)
     (tmp_path / "before").rename(tmp_path / "after")
-    assert opened(tmp_path / "after" / "result").picture_word == "shown"
+    assert open_result(tmp_path / "after" / "result").picture_word == "shown"
 
 
 def test_another_picture_at_the_old_place_is_not_taken(tmp_path, made) -> None:
@@ -250,7 +248,7 @@ def test_another_picture_at_the_old_place_is_not_taken(tmp_path, made) -> None:
     shutil.copy(made.slide, slide)
     write_result(tmp_path / "result", slide)
     slide.write_bytes(made.slide.read_bytes() + b"more")
-    assert opened(tmp_path / "result").picture_word == "missing"
+    assert open_result(tmp_path / "result").picture_word == "missing"
 
 
 def test_a_damaged_memory_of_places_is_made_anew(tmp_path, made) -> None:
@@ -299,6 +297,16 @@ def test_a_place_without_results_is_said_before_anything_listens(tmp_path) -> No
         find_entries([tmp_path / "nowhere"])
     with pytest.raises(ValueError, match="got nothing"):
         find_entries([])
+
+
+def test_python_opens_one_result(tmp_path, made) -> None:
+    for name in "ab":
+        shutil.copytree(made.folder, tmp_path / name)
+    assert count_classes(open_result(str(tmp_path / "a")).nuclei()) == [
+        int((made.nuclei.class_index == kind).sum()) for kind in range(3)
+    ]
+    with pytest.raises(ValueError, match="holds 2 results"):
+        open_result(tmp_path)
 
 
 def test_few_results_stay_open(made) -> None:

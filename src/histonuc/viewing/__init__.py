@@ -1,5 +1,6 @@
 """`histonuc view`: every nucleus of a slide in the browser. The server, and the page it hands out.
 
-The functions here are the Python API, and what the server calls: `OpenResult` opens a result,
-`count_density`, `count_histogram`, `count_classes` and `read_square` read it.
+What the server answers with are functions for Python as well: `opened.open_result` opens a result,
+and `density`, `regions`, `listing` and `squares` count, list and read its nuclei. Nothing is
+imported here, so that the link appears at once.
 """

@@ -16,7 +16,7 @@ from histonuc.exports.table import TABLE_FILE
 from histonuc.inference.drawn import Region
 from histonuc.plain_text import readable
 from histonuc.viewing.density import DensityGrid, choose_grid, count_density, count_histogram
-from histonuc.viewing.entries import Entry
+from histonuc.viewing.entries import Entry, find_entries
 from histonuc.viewing.errors import ShownError
 from histonuc.viewing.kernels import FIXED_BITS
 from histonuc.viewing.locating import Locator
@@ -30,6 +30,22 @@ log = logging.getLogger(__name__)
 
 _RIM_PX = 64
 """Beyond the last centroid, where nothing says how large the slide is."""
+
+
+def open_result(path: Path | str, slides: Path | None = None) -> OpenResult:
+    """Open the result in a folder, or a slide, to count in it as the viewer does.
+
+    Args:
+        path: folder of one result, or file of a slide.
+        slides: folder in which the slide is looked for where it was moved.
+
+    Raises:
+        ValueError: there is nothing that can be shown.
+    """
+    entries = find_entries([Path(path)])
+    if len(entries) > 1:
+        raise ValueError(f"{path} holds {len(entries)} results: expected the folder of one")
+    return OpenResult(entries[0], Locator(slides))
 
 
 @dataclass(frozen=True, kw_only=True)

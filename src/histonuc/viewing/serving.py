@@ -156,7 +156,7 @@ class Viewer:
 
 @contextmanager
 def serve(
-    paths: Sequence[Path], *, slides: Path | None = None, idle_stop_s: float | None = None
+    paths: Sequence[Path | str], *, slides: Path | None = None, idle_stop_s: float | None = None
 ) -> Iterator[Viewer]:
     """A viewer that answers while the block runs, in a thread of its own: for notebooks.
 
@@ -168,7 +168,9 @@ def serve(
     Raises:
         ValueError: nothing there.
     """
-    viewer = Viewer(find_entries(paths), slides=slides, idle_stop_s=idle_stop_s)
+    viewer = Viewer(
+        find_entries([Path(one) for one in paths]), slides=slides, idle_stop_s=idle_stop_s
+    )
     thread = threading.Thread(target=viewer.run, name="histonuc-viewer", daemon=True)
     thread.start()
     try:
