@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from histonuc.commands.outcome import Outcome
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from histonuc.data.store import Store
+    from histonuc.inference.progress import Meter
 
 
 def prepare_pannuke(
@@ -104,6 +113,7 @@ def prepare_outline(
     from histonuc.data import outlining
     from histonuc.data.store import Store
     from histonuc.evaluation.predictions import outline_tiles
+    from histonuc.inference.progress import open_meter
     from histonuc.models.loading import load_model
 
     store = Store.open(data)
@@ -113,8 +123,21 @@ def prepare_outline(
     found = outline_tiles(
         store, tiles, loaded.maps, representation=loaded.representation, mpp=loaded.spec.mpp
     )
-    result = outlining.outline_points(store, found, model=facts)
+    with open_meter(1) as meter:
+        meter.start("outlining", len(tiles))
+        result = outlining.outline_points(store, _counting(found, store, meter), model=facts)
     return Outcome(lines=result.lines(), data=result.to_dict())
+
+
+def _counting(
+    found: Iterable[tuple[int, NDArray[np.int32]]], store: Store, meter: Meter
+) -> Iterator[tuple[int, NDArray[np.int32]]]:
+    """The same label images, told to the meter on the way."""
+    for tile, labels in found:
+        mpp = store.mpp(tile)
+        area_mm2 = labels.size * mpp**2 / 1e6 if math.isfinite(mpp) else 0.0
+        meter.advance(1, int(labels.max(initial=0)), area_mm2)
+        yield tile, labels
 
 
 def synth(

@@ -30,7 +30,7 @@ from histonuc.nuclei import PointLabels, TileLabels
 
 FOLDER = "outlines"
 """Where they lie in the folder of the store."""
-AGAIN = "run `histonuc prepare outline --overwrite`"
+_AGAIN = "run `histonuc prepare outline --overwrite`"
 
 _FORMAT = 1
 _FILE = "outlines.json"
@@ -65,10 +65,10 @@ class PointOutlines:
             return None
         record = read_json(file, "outlines of `histonuc prepare outline`")
         if record.get("format") != _FORMAT:
-            raise ValueError(f"{file} has format {record.get('format')!r}, not {_FORMAT}: {AGAIN}")
+            raise ValueError(f"{file} has format {record.get('format')!r}, not {_FORMAT}: {_AGAIN}")
         check_seal(record, file)
         if record["store_sha256"] != file_sha256(store / "store.json"):
-            raise ValueError(f"{file} is of another store than {store}: {AGAIN}")
+            raise ValueError(f"{file} is of another store than {store}: {_AGAIN}")
         with reading(file, "outlines of `histonuc prepare outline`"):
             columns = to_arrays(read_table(folder / "tiles.parquet", record["sha256"]))
         rows = zip(*(columns[name].tolist() for name in _COLUMNS), strict=True)

@@ -31,7 +31,8 @@ def validate(run: Run) -> None:
     begun = time.monotonic()
     evaluation = _evaluate(run, find_validation_tiles(run.config, run.store))
     calibration = evaluation.total.calibration
-    spec = _calibrate(run, calibration)
+    joined = evaluation.label_space.classes != run.store.label_space.classes  # of points
+    spec = run.judged.spec if joined else _calibrate(run, calibration)
     summary = summarise(evaluation)
     value = find_monitored(summary, run.config.monitor)
     progress = run.progress
