@@ -1,5 +1,6 @@
 """Tiles of the slide's picture, whatever its file has."""
 
+import errno
 import json
 
 import cv2
@@ -126,6 +127,20 @@ def test_a_damaged_part_is_said_and_the_rest_is_shown(made, monkeypatch) -> None
 
         def fail(self, x, y, w, h, out_w, out_h):
             raise RegionError(f"{made.slide} is damaged", (x, y, x + w, y + h))
+
+        monkeypatch.setattr("histonuc.slides.pyramid.Pyramid.read", fail)
+        status, content, _ = client.ask("/api/slides/0/tiles/0/1/0")
+        assert (status, json.loads(content)["word"]) == (409, "unreadable")
+        assert str(made.slide).encode() not in content
+
+
+def test_storage_that_does_not_answer_is_said(made, monkeypatch) -> None:
+    with serve([made.slide]) as viewer:
+        client = Client(viewer)
+        client.json("/api/slides/0")
+
+        def fail(self, x, y, w, h, out_w, out_h):
+            raise OSError(errno.ESTALE, "stale", str(made.slide))
 
         monkeypatch.setattr("histonuc.slides.pyramid.Pyramid.read", fail)
         status, content, _ = client.ask("/api/slides/0/tiles/0/1/0")

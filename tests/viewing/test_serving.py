@@ -16,7 +16,7 @@ import pytest
 import histonuc
 from histonuc import cli
 from histonuc.viewing.entries import find_entries
-from histonuc.viewing.serving import Place, Viewer, serve
+from histonuc.viewing.serving import Place, Viewer, open_browser, serve
 
 SOURCE = Path(histonuc.__file__).parents[1]
 
@@ -70,9 +70,18 @@ def test_the_browser_is_opened_with_the_link(made, monkeypatch, capsys) -> None:
     opened = threading.Event()
     links = []
     monkeypatch.setattr("webbrowser.open", lambda link: (links.append(link), opened.set()))
+    monkeypatch.setenv("DISPLAY", ":0")
     assert cli.run(["view", str(made.folder), "--idle-stop", "0.01"]) == 0
     assert opened.wait(5)
     assert links == [capsys.readouterr().out.splitlines()[0]]
+
+
+def test_no_browser_takes_over_a_terminal(monkeypatch) -> None:
+    monkeypatch.setattr("webbrowser.open", lambda link: pytest.fail("it was opened"))
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    open_browser("http://127.0.0.1/")
 
 
 def test_a_wanted_port_is_taken_and_a_taken_one_is_refused(made) -> None:

@@ -120,6 +120,9 @@ def _reply(handler: Handler, call: Call) -> Response:
         return error_reply(409, str(error), word=error.word)
     except RegionError:
         return error_reply(409, "This part of the slide cannot be read.", word="unreadable")
+    except OSError as error:
+        log.warning("%s", error)
+        return error_reply(409, "The file does not answer at the moment.", word="unreadable")
     except NotFoundError:
         return error_reply(404, "There is nothing here.")
     except RequestError as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+import sys
 import threading
 import time
 import webbrowser
@@ -181,8 +183,13 @@ def serve(
 
 
 def open_browser(link: str) -> None:
-    """Open a link in the person's browser, in a thread of its own: starting it takes time."""
-    threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+    """Open a link in the person's browser, in a thread of its own: starting it takes time.
+
+    On Linux without a screen nothing is opened: browsers of the terminal would take it over.
+    """
+    screens = {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"}
+    if sys.platform != "linux" or screens & os.environ.keys():
+        threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
 
 
 def _listen(port: int) -> socket.socket:
