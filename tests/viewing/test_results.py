@@ -12,6 +12,7 @@ from histonuc.exports import summary
 from histonuc.exports.table import TABLE_FILE
 from histonuc.files import seal
 from histonuc.inference import results
+from histonuc.inference.sources import content_sha256
 from histonuc.viewing import entries
 from histonuc.viewing.density import count_classes
 from histonuc.viewing.entries import Entry, find_entries
@@ -233,6 +234,15 @@ def test_a_slide_that_moved_is_known_by_its_content(tmp_path, made) -> None:
     assert open_result(tmp_path / "result").picture_word == "shown"  # it was remembered
     (there / "renamed.png").unlink()
     assert open_result(tmp_path / "result").picture_word == "missing"
+
+
+def test_a_slide_that_is_a_folder_is_found_too(tmp_path, made) -> None:
+    store = tmp_path / "archive" / "a.zarr"
+    store.mkdir(parents=True)
+    (store / ".zgroup").write_text('{"zarr_format": 2}')
+    raw = {"source": "/gone/a.zarr", "content_sha256": content_sha256(store)}
+    raw["fingerprint"] = {"source": "/gone/a.zarr", "bytes": 1, "modified_ns": 1}
+    assert Locator(tmp_path / "archive").find(raw, made.folder) == store
 
 
 def test_a_slide_beside_its_result_needs_no_folder(tmp_path, made) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import shapely
 
 from histonuc.viewing.errors import RequestError
 from histonuc.viewing.kernels import FIXED
+from histonuc.viewing.serving import serve
 from histonuc.viewing.squares import DETAILS, TOLERANCE_UM, list_grids, read_square
 from histonuc.viewing.wire import pack, unpack
 
-from .made_result import MPP, SIZE
+from .conftest import Client
+from .made_result import MPP, SIZE, write_rows
 
 
 def grids():
@@ -128,6 +131,19 @@ def test_the_server_gives_the_same_buffers(client, table) -> None:
         assert (status, headers["content-type"]) == (200, "application/octet-stream")
         columns = [table.column(name) for name in ("score", "circularity")]
         assert content == read_square(table, grids()[0], (1, 1), detail, columns, MPP)
+
+
+def test_names_of_columns_may_have_commas(tmp_path, made) -> None:
+    nuclei = made.nuclei
+    odd = replace(nuclei, features={"a, b": nuclei.features["trust"]})
+    write_rows(odd, tmp_path / "nuclei.parquet")
+    with serve([tmp_path]) as viewer:
+        path = "/api/slides/0/squares/0/1/1?detail=none&columns=score&columns=a%2C%20b"
+        _, content, _ = Client(viewer).ask(path)
+    _, arrays = unpack(content)
+    rows = arrays["id"].astype(int) - 1
+    np.testing.assert_array_equal(arrays["a, b"], nuclei.features["trust"][rows])
+    assert len(arrays["score"]) == len(rows)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -40,7 +41,7 @@ class Call:
 
     library: Library
     params: Mapping[str, Any]
-    query: Mapping[str, str]
+    query: QueryParams
     body: bytes
 
     @property

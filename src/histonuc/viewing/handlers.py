@@ -5,12 +5,14 @@ from __future__ import annotations
 from starlette.responses import JSONResponse, Response
 
 from histonuc.viewing.calls import Call
+from histonuc.viewing.columns import PROBABILITY, Column
 from histonuc.viewing.density import count_classes, count_density, count_histogram, density_arrays
 from histonuc.viewing.describing import describe_slide
 from histonuc.viewing.errors import NotFoundError, RequestError
 from histonuc.viewing.filters import parse_filters, to_number
 from histonuc.viewing.pictures import draw_counts, encode_jpeg, encode_png
 from histonuc.viewing.squares import DETAILS, read_square
+from histonuc.viewing.table import NucleusTable
 from histonuc.viewing.wire import pack
 
 _MAX_COLUMNS, _MAX_BINS = 8, 256
@@ -67,12 +69,20 @@ def answer_square(call: Call) -> Response:
     detail = call.query.get("detail", "points")
     if detail not in DETAILS:
         raise RequestError(f"Expected detail to be one of {', '.join(DETAILS)}.")
-    names = [name for name in call.query.get("columns", "").split(",") if name]
-    if len(names) > _MAX_COLUMNS:
-        raise RequestError(f"Expected at most {_MAX_COLUMNS} columns.")
-    columns = [table.column(name) for name in dict.fromkeys(names) if name != "probability"]
+    columns = _chosen_columns(call, table)
     data = read_square(table, grid, place, detail, columns, opened.facts.mpp)
     return Response(data, media_type=BINARY)
+
+
+def _chosen_columns(call: Call, table: NucleusTable) -> list[Column]:
+    """Further columns that are asked for: names with commas between, or one a parameter."""
+    known = {column.name for column in table.columns}
+    names: list[str] = []
+    for text in call.query.getlist("columns"):
+        names += [text] if text in known else [name for name in text.split(",") if name]
+    if len(names) > _MAX_COLUMNS:
+        raise RequestError(f"Expected at most {_MAX_COLUMNS} columns.")
+    return [table.column(name) for name in dict.fromkeys(names) if name != PROBABILITY]
 
 
 def answer_density(call: Call) -> Response:

@@ -11,6 +11,7 @@ from typing import Any
 from histonuc.files import read_json, write_json
 from histonuc.inference.sources import content_sha256, find_inputs
 from histonuc.offline import cache_folder
+from histonuc.slides import is_slide_folder
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class Locator:
     def __init__(self, folder: Path | None = None, memory: Path | None = None) -> None:
         self._folder = folder
         self._memory = cache_folder() / "slides.json" if memory is None else memory
-        self._by_size: dict[int, list[Path]] | None = None
+        self._by_size: dict[int | None, list[Path]] | None = None
         self._lock = threading.Lock()
 
     def find(self, raw: Mapping[str, Any], result: Path) -> Path | None:
@@ -71,19 +72,22 @@ class Locator:
     ) -> Iterator[Path]:
         names = [Path(name) for name in before if isinstance(name, str) and name]
         yield from names
-        if known := self._remembered().get(wanted):
+        known = self._remembered().get(wanted)
+        if isinstance(known, str):
             yield Path(known)
         for name in names:
             yield from (result / name.name, result.absolute().parent / name.name)
-        yield from self._listed().get(key.get("bytes", -1), ())
+        listed, size = self._listed(), key.get("bytes")
+        yield from listed.get(size if isinstance(size, int) else None, ())
+        yield from listed.get(None, ())
 
-    def _listed(self) -> dict[int, list[Path]]:
-        """Slides in the folder, by size; that of folders says nothing."""
+    def _listed(self) -> dict[int | None, list[Path]]:
+        """Slides in the folder, by size; None for folders, whose size says nothing."""
         if self._by_size is None:
             self._by_size = {}
-            if self._folder is not None:
-                for path in _slides_in(self._folder):
-                    self._by_size.setdefault(path.stat().st_size, []).append(path)
+            for path in [] if self._folder is None else _slides_in(self._folder):
+                size = None if path.is_dir() else path.stat().st_size
+                self._by_size.setdefault(size, []).append(path)
         return self._by_size
 
     def _remembered(self) -> dict[str, Any]:
@@ -130,6 +134,7 @@ def _is_unchanged(place: Path, key: Mapping[str, Any]) -> bool:
 
 def _has_content(place: Path, wanted: str) -> bool:
     try:
-        return place.exists() and content_sha256(place) == wanted
+        is_slide = place.is_file() or is_slide_folder(place)
+        return is_slide and content_sha256(place) == wanted
     except (OSError, ValueError):
         return False
