@@ -150,11 +150,24 @@ def test_a_detached_branch_teaches_the_trunk_nothing() -> None:
     assert gradients == [True, False]
 
 
+def test_without_hidden_channels_it_is_linear() -> None:
+    branch = build_network(_spec(class_branch={"hidden": 0})).class_branch
+    rng = torch.Generator().manual_seed(0)
+    first, second = (
+        [torch.rand((1, 8, side, side), generator=rng) for side in (2, 4, 8, 16)] for _ in range(2)
+    )
+    with torch.no_grad():
+        zero = branch([torch.zeros_like(level) for level in first])
+        both = branch([a + b for a, b in zip(first, second, strict=True)])
+        torch.testing.assert_close(both + zero, branch(first) + branch(second))
+    assert both.shape == (1, 4, 16, 16)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"class_branch": {"hiden": 3}}, "hiden"),
-        ({"class_branch": {"hidden": 0}}, "hidden >= 1"),
+        ({"class_branch": {"hidden": -1}}, "hidden >= 0"),
         ({"representation": "semantic"}, "goes with hover, offset or star"),
         ({"trunk": "unet", "trunk_options": {}, "features": {}}, "offers no levels"),
         ({"features": {"5": 3}}, "strides of the trunk's features"),

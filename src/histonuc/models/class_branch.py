@@ -19,10 +19,13 @@ from histonuc.trunks.base import build_head, conv_bn_relu, init_weights, upsampl
 class ClassBranch(nn.Module):
     """Class logits of a trunk's levels: each projected, summed from coarse to fine, and classified.
 
+    With `hidden` 0 the projections give the logits themselves: a linear classifier, which can be
+    fitted to features that were pooled over nuclei (`tools/fit_classes.py`).
+
     Args:
         channels: of the levels, coarsest first; each has twice the size of the one before.
         num_classes: C.
-        hidden: channels of the sum.
+        hidden: channels of the sum; 0 for the classes themselves.
         dropout: share of the sum's channels that training leaves out, 0 to 1.
         detach: keep the gradient of the classes out of the trunk.
         context: channels of a dilated 3x3 convolution of the coarsest level that is read beside
@@ -45,9 +48,9 @@ class ClassBranch(nn.Module):
         super().__init__()
         if not channels:
             raise ValueError("class_branch: this trunk offers no levels to read; compact does")
-        if hidden < 1 or not 0 <= dropout < 1 or context < 0:
+        if hidden < 0 or not 0 <= dropout < 1 or context < 0:
             raise ValueError(
-                "class_branch: expected hidden >= 1, dropout from 0 to below 1 and context >= 0, "
+                "class_branch: expected hidden >= 0, dropout from 0 to below 1 and context >= 0, "
                 f"got {hidden}, {dropout} and {context}"
             )
         self.detach = detach
@@ -56,11 +59,12 @@ class ClassBranch(nn.Module):
         sizes = [wide + context, *channels[1:]]
         last = len(sizes) - 1
         self.project = nn.ModuleList(
-            nn.Conv2d(size, hidden, 1, bias=level == last) for level, size in enumerate(sizes)
+            nn.Conv2d(size, hidden or num_classes, 1, bias=level == last)
+            for level, size in enumerate(sizes)
         )
         self.dropout = nn.Dropout2d(dropout)
         init_weights(self)
-        self.classify = build_head(hidden, num_classes)
+        self.classify = build_head(hidden, num_classes) if hidden else None
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Logits (B, C, h, w) at the size of the finest level, of the trunk's levels."""
@@ -72,4 +76,6 @@ class ClassBranch(nn.Module):
         total = self.project[0](first)
         for project, level in zip(list(self.project)[1:], levels[1:], strict=True):
             total = upsample(total, 2) + project(level)
+        if self.classify is None:
+            return cast("Tensor", total)
         return cast("Tensor", self.classify(self.dropout(total.relu())))

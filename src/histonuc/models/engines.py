@@ -117,15 +117,14 @@ class ExportedModel:
         padded = np.ascontiguousarray(padded)
         if not hasattr(self._local, "request"):
             self._local.request = self._compiled.create_infer_request()
-        found = self._local.request.infer([padded], share_inputs=True)
-        by_name = {
-            name: np.asarray(found[i], np.float32) for i, name in enumerate(self._output_names)
-        }
+        # The arrays are the request's, which the next pass writes over: each is copied once.
+        found = self._local.request.infer([padded], share_inputs=True, share_outputs=True)
+        by_name = {name: found[i] for i, name in enumerate(self._output_names)}
         dense = [by_name[name] for name in DENSE_OUTPUTS if name in by_name]
-        maps = dense[0] if len(dense) == 1 else np.concatenate(dense, axis=1)
+        maps = np.concatenate(dense, axis=1, dtype=np.float32)
         cells = {
             kind: [
-                Cells(values=array, stride=int(stride))
+                Cells(values=array.astype(np.float32), stride=int(stride))
                 for name, array in by_name.items()
                 for given, _, stride in [name.partition("_")]
                 if given == kind
