@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
 from histonuc.models.model import Model
-from histonuc.nuclei import Nuclei
+from histonuc.nuclei import CLASS_TRUST, Nuclei
 
 STAIN_OD = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))
 """Optical density of haematoxylin, eosin and DAB in red, green, blue: Ruifrok and Johnston,
@@ -36,8 +36,6 @@ FEATURES = (
     "eosin_od",
 )
 """Names of the columns, in order; the docs say what each one is."""
-CLASS_TRUST = "class_trust"
-"""Name of the column that models with a trust give besides, see `histonuc.models.trust`."""
 
 
 def list_features(model: Model) -> tuple[str, ...]:

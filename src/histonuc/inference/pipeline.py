@@ -15,7 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.inference.features import CLASS_TRUST, list_features, measure_features
+from histonuc.inference.features import list_features, measure_features
 from histonuc.inference.plan import Plan
 from histonuc.inference.progress import Clock
 from histonuc.inference.quality import DEFOCUSED, flag_image, is_defocused
@@ -248,10 +248,9 @@ def _run_network(
 def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: Plan) -> Nuclei:
     """The nuclei of one tile's window in level-0 pixels, measured."""
     instances = outputs.decode(model.representation, index)
-    trust = {}
     if model.trust is not None:
         pooled = outputs.pool_features(instances.labels, len(instances.score), index)
-        trust = {CLASS_TRUST: model.trust.judge(pooled)}
+        instances = replace(instances, class_trust=model.trust.judge(pooled))
     nuclei = Nuclei.from_instances(instances, model.spec.label_space)
     features = measure_features(instances.labels, item.image, nuclei, model.spec.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales
@@ -264,7 +263,7 @@ def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: 
         points=nuclei.points * scale + origin,
         centroid=nuclei.centroid * scale + origin,
         mpp=plan.mpp,
-        features={**features, **trust},
+        features={**features, **nuclei.features},
     )
 
 
