@@ -4,9 +4,11 @@ import json
 import re
 import socket
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from histonuc.viewing import app
 from histonuc.viewing.page_files import PAGE_FILES
 from histonuc.viewing.security import HEADERS
 
@@ -213,3 +215,25 @@ def test_no_reply_has_a_path(send, made) -> None:
     secret = str(made.folder.parent).encode()
     for path in ("/api/slides/0/nuclei/1", "/api/slides/0/areas", "/api/slides", "/api/slides/9"):
         assert secret not in send(path)[2]
+
+
+def test_the_documented_routes_are_those_that_there_are() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/viewer-protocol.md").read_text()
+    documented = set(re.findall(r"^### `(GET|POST) ([^`?]+)", page, re.M))
+    names = {"slide:int": "N", "level:int": "LEVEL", "column:int": "COLUMN", "row:int": "ROW"}
+    names |= {"nucleus:int": "ID"}
+    groups = (app.PICTURES, app.NUCLEI, app.FACTS, app.QUESTIONS, app.REGIONS)
+    routes = {
+        ("POST" if group in (app.QUESTIONS, app.REGIONS) else "GET", path)
+        for group in groups
+        for path in group
+    }
+    assert {
+        (method, re.sub(r"\{([^}]+)\}", lambda found: names[found[1]], path))
+        for method, path in routes
+    } == documented
+
+
+def test_the_documented_policy_is_the_one_that_is_sent() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/viewer-protocol.md").read_text()
+    assert HEADERS["Content-Security-Policy"] in re.sub(r"\s+", " ", page)

@@ -9,15 +9,14 @@ from histonuc.viewing.density import count_classes
 from histonuc.viewing.opened import OpenResult
 from histonuc.viewing.palette import describe_classes
 from histonuc.viewing.pictures import TILE_PX
-from histonuc.viewing.squares import OVERHANG_UM
+from histonuc.viewing.squares import OVERHANG_UM, USUAL_MPP
 from histonuc.viewing.table import NucleusTable
 
 _AREAS = ("tissue_mm2", "left_out_mm2", "ink_mm2", "image_mm2")
-_USUAL_MPP = 0.25
 
 
 def describe_slide(opened: OpenResult) -> dict[str, Any]:
-    """All facts of a result or a slide: JSON-able, see the protocol in docs.
+    """All facts of a result or a slide: JSON-able, see ``docs/reference/viewer-protocol.md``.
 
     Args:
         opened: the result.
@@ -26,10 +25,10 @@ def describe_slide(opened: OpenResult) -> dict[str, Any]:
     areas = {name: record.fact(name, (int, float)) for name in _AREAS}
     if areas["tissue_mm2"] is not None and areas["left_out_mm2"] is not None:
         areas["analysed_mm2"] = areas["tissue_mm2"] - areas["left_out_mm2"]
-    mpp = facts.mpp or _USUAL_MPP
     return {
         "number": opened.entry.number,
         "name": opened.name,
+        "folder": opened.entry.folder_name,
         **{"state": opened.state, "message": opened.message, "has_nuclei": table is not None},
         "picture": opened.picture_word,
         "size_px": list(facts.size_px),
@@ -40,7 +39,7 @@ def describe_slide(opened: OpenResult) -> dict[str, Any]:
         "classes": [] if table is None else _describe_classes(opened, table),
         "columns": [] if table is None else _describe_columns(table),
         **_describe_grids(opened),
-        "overhang_px": OVERHANG_UM / mpp,
+        "overhang_px": OVERHANG_UM / (facts.mpp or USUAL_MPP),
         "picture_levels": _describe_picture(opened),
         "bounds_xyxy": list(opened.bounds_xyxy),
         "objective": None if opened.picture is None else opened.picture.slide.objective,

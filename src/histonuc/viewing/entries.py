@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from histonuc.plain_text import readable
+
 TABLE_FILE, SUMMARY_FILE, PARTS_FOLDER = "nuclei.parquet", "summary.json", "parts"
 """Names in the folder of a result. They are written out here so that the link appears at once: the
 import of the rooms that they come from takes half a second. A test compares them."""
@@ -33,6 +35,11 @@ class Entry:
         path = self.folder or self.slide
         assert path is not None
         return path
+
+    @property
+    def folder_name(self) -> str:
+        """Name of the result's folder, for people; empty for a bare slide."""
+        return "" if self.folder is None else readable(self.folder.resolve().name)
 
 
 def find_entries(paths: Sequence[Path]) -> list[Entry]:

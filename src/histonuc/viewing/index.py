@@ -40,12 +40,6 @@ class NucleusIndex:
     def __len__(self) -> int:
         return len(self.x)
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory that it takes."""
-        arrays = (self.x, self.y, self.kind, self.probability, self.score, self.area)
-        return sum(array.nbytes for array in arrays)
-
     def groups_in(self, box: tuple[int, int, int, int]) -> NDArray[np.int64]:
         """Row groups with nuclei in a half-open box x0, y0, x1, y1 (fixed), or close by."""
         x0, y0, x1, y1 = box

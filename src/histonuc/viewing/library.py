@@ -66,7 +66,7 @@ class Library:
         may_be_shown = folder is None or self._locator.may_find(record.raw)
         return {
             **{"number": entry.number, "name": readable(Path(source).name)},
-            "folder": "" if folder is None else readable(folder.resolve().name),
+            "folder": entry.folder_name,
             **{"state": record.state, "message": record.message, "has_nuclei": record.has_table},
             "picture": "shown" if may_be_shown else "missing",
             "size_px": record.fact("size_px", list),

@@ -12,13 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.inference.tissue import TissueMask, find_tissue
-from histonuc.slides import Slide, fit, open_slide
+from histonuc.slides import RegionError, Slide, fit, open_slide
 from histonuc.slides.protocol import RGB, Contents, Level
 from histonuc.slides.pyramid import Pyramid, array_level
 
 TILE_PX = 512
 THUMBNAIL_PX = 512
 _QUALITY = 85
+_SMALLEST_PART_PX, _UNREADABLE = 64, 200
+"""Side of the smallest part of a tile that is read by itself where the whole cannot be, and the
+grey value of what cannot be read either."""
 OVERVIEW_PX = 4096
 """Longest side of the picture of the whole slide that tiles come from where the slide's own levels
 would need too many pixels: slides without small levels."""
@@ -53,12 +56,13 @@ class SlidePicture:
 
     def has_tile(self, level: int, column: int, row: int) -> bool:
         """Whether the grid has a tile."""
-        side = TILE_PX << level
-        width, height = self.slide.size
-        return 0 <= level < self.num_levels and column * side < width and row * side < height
+        if not 0 <= level < self.num_levels:
+            return False
+        side, (width, height) = TILE_PX << level, self.slide.size
+        return column * side < width and row * side < height
 
     def tile(self, level: int, column: int, row: int) -> bytes:
-        """JPEG of `TILE_PX` squared; white beyond the slide.
+        """JPEG of `TILE_PX` squared; white beyond the slide, grey where it is damaged.
 
         Args:
             level: a tile of level 0 has the slide's own pixels, each further one half as many.
@@ -66,11 +70,11 @@ class SlidePicture:
             row: of the tile in the grid of its level.
 
         Raises:
-            RegionError: this part of the slide is damaged.
+            RegionError: nothing of it can be read.
             OSError: the storage does not answer.
         """
         side = TILE_PX << level
-        return encode_jpeg(self._read(column * side, row * side, side, side, TILE_PX, TILE_PX))
+        return encode_jpeg(self._read_square(column * side, row * side, side, TILE_PX))
 
     def crop(self, box: tuple[float, float, float, float], width: int, height: int) -> RGB:
         """A window of the slide.
@@ -96,6 +100,30 @@ class SlidePicture:
             if self._tissue is None:
                 self._tissue = find_tissue(self.slide)
             return self._tissue
+
+    def _read_square(self, x: int, y: int, side: int, px: int) -> RGB:
+        """A square of the slide, in parts where it cannot be read as a whole.
+
+        Raises:
+            RegionError: nothing of it can be read.
+        """
+        try:
+            return self._read(x, y, side, side, px, px)
+        except RegionError:
+            if px <= _SMALLEST_PART_PX:
+                raise
+        image = np.full((px, px, 3), _UNREADABLE, np.uint8)
+        failed: list[RegionError] = []
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            try:
+                part = self._read_square(x + j * side // 2, y + i * side // 2, side // 2, px // 2)
+            except RegionError as error:
+                failed.append(error)
+                continue
+            image[i * px // 2 : (i + 1) * px // 2, j * px // 2 : (j + 1) * px // 2] = part
+        if len(failed) == 4:
+            raise failed[0]
+        return image
 
     def _read(self, x: int, y: int, w: int, h: int, width: int, height: int) -> RGB:
         shrink = min(w / width, h / height) * 1.001

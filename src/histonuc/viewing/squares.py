@@ -29,8 +29,8 @@ Detail = Literal["none", "points", "coarse", "fine", "full"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
 TOLERANCE_UM = {"coarse": 0.25, "fine": 0.12, "full": -1.0}
 """How far an outline may leave the vertices that are left out, in µm; below 0 none are."""
-_USUAL_MPP = 0.25
-"""Where no scale is known."""
+USUAL_MPP = 0.25
+"""Microns per pixel where no scale is known, to choose sizes by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def list_grids(size_px: tuple[int, int], mpp: float | None) -> tuple[SquareGrid,
         size_px: width and height of the slide in level-0 pixels.
         mpp: microns per level-0 pixel; None where unknown.
     """
-    side = 2 ** round(math.log2(SMALLEST_UM / (mpp or _USUAL_MPP)))
+    side = 2 ** round(math.log2(SMALLEST_UM / (mpp or USUAL_MPP)))
     side = min(max(side, 64), 1 << 13)
     return tuple(
         SquareGrid(
@@ -130,7 +130,7 @@ def read_square(
         arrays["class"], arrays["probability"] = index.kind[rows], index.probability[rows]
     arrays |= {column.name: table.rows_values(column, rows) for column in columns}
     if has_outlines:
-        tolerance = TOLERANCE_UM[detail] / (mpp or _USUAL_MPP) * FIXED
+        tolerance = TOLERANCE_UM[detail] / (mpp or USUAL_MPP) * FIXED
         arrays |= _outlines(table, grid, box[:2], by_group, tolerance)
     facts = {
         **{"z": grid.level, "column": place[0], "row": place[1], "detail": detail},
