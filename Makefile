@@ -6,13 +6,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := -c requirements.lock
 SPATIAL := tests/exports/spatial
 
-.PHONY: help demo test spatial lint docs bench lock clean
+.PHONY: help demo test spatial lint page-types docs bench lock clean
 
 help:
 	@echo "make demo   outline and count the nuclei of a real slide with the shipped model"
 	@echo "make test   set up and run the tests (doctests included)"
 	@echo "make spatial  set up scanpy and squidpy in .venv-spatial, where a test tries AnnData"
-	@echo "make lint   format, lint, types, import layers"
+	@echo "make lint   format, lint, types, import layers, types of the viewer's page"
 	@echo "make docs   build the documentation strictly into site/"
 	@echo "make bench  run the benchmarks that need no data; the others say what they take"
 	@echo "make lock   resolve requirements.lock anew"
@@ -30,6 +30,15 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory page-types; \
+		else echo "npm is missing: the types of the viewer's page are not checked"; fi
+
+page-types: page-tools/node_modules/.done
+	cd page-tools && npm run --silent check
+
+page-tools/node_modules/.done: page-tools/package-lock.json
+	cd page-tools && npm ci --ignore-scripts --no-audit --no-fund --silent
+	touch $@
 
 docs: $(VENV)/.dev
 	$(BIN)/mkdocs build --strict --quiet
@@ -46,7 +55,7 @@ lock: $(VENV)/.python
 		--upgrade $(SPATIAL)/requirements.in -o $(SPATIAL)/requirements.lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-spatial site demo-out
+	rm -rf $(VENV) $(VENV)-spatial site demo-out page-tools/node_modules
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -33,14 +33,15 @@ import { copyPlace, createToolbar } from "./toolbar.js";
 const PING_MS = 60_000;
 
 const store = createStore();
-const api = createApi(takeToken());
+const started = takeToken();
+const api = createApi(started);
 const target = byId("map");
 const camera = createMap({ target, overview: byId("overview"), scaleBar: byId("scale-bar"), api, store });
 const densities = createDensities({ api, store, report });
 const nuclei = createNucleiLayer({ api, store, densities, report });
 const slidePanel = createSlidePanel({
   store,
-  goTo: ({ rings }) => camera.go({ x: rings[0][0][0], y: rings[0][0][1], mag: 5 }, true),
+  goTo: ({ polygons }) => camera.go({ x: polygons[0][0][0][0], y: polygons[0][0][0][1], mag: 5 }, true),
 });
 const areas = createAreasLayer({ store, api, report, onAreas: slidePanel.setAreas });
 const selection = createSelectionLayer();
@@ -131,6 +132,16 @@ async function open(place) {
   }
 }
 
+/** Follow a link that was pasted into the address of this tab. */
+function follow() {
+  const token = takeToken();
+  const place = readPlace();
+  if (token !== started || place.slide === undefined || place.slide >= slides.length) return location.reload();
+  const { slide } = store.get();
+  if (place.slide !== slide?.number) void open(place);
+  else if (place.mag) camera.go(place);
+}
+
 async function start() {
   try {
     slides = (await api.json("slides")).slides;
@@ -142,6 +153,7 @@ async function start() {
   await open(known ? place : { ...place, slide: 0 });
   if (slides.length > 1 && !known) actions.gallery();
   showHint();
+  addEventListener("hashchange", follow);
   setInterval(() => {
     if (document.visibilityState === "visible") void api.json("ping").catch(report);
   }, PING_MS);

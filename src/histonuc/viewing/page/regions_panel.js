@@ -39,7 +39,7 @@ function countTable(state, count) {
   const area = num ? shown.reduce((sum, one) => sum + one.num_nuclei * (one.mean_area_um2 ?? 0), 0) / num : null;
   const known = shown.some((one) => one.mean_area_um2 !== null);
   return el("table", {},
-    el("thead", {}, el("tr", {}, el("th", { text: "" }), ...["nuclei", "per mm²", "area µm²"].map((text) => el("th", { class: "number", text, scope: "col" })))),
+    el("thead", {}, el("tr", {}, el("td"), ...["nuclei", "per mm²", "area µm²"].map((text) => el("th", { class: "number", text, scope: "col" })))),
     el("tbody", {}, ...rows),
     el("tfoot", {}, el("tr", {}, el("td", { text: "Shown" }),
       ...[formatCount(num), formatValue(rounded(density)), formatValue(known ? area : null)].map((text) => el("td", { class: "number", text })))));
@@ -60,22 +60,35 @@ function card({ store, regions }, region) {
   const state = store.get();
   const name = el("input", {
     type: "text", value: region.name, maxlength: 80, "aria-label": "Name of the region",
-    onchange: () => regions.rename(region, { name: name.value.trim() || region.name }),
+    onchange: () => {
+      regions.rename(region, { name: name.value.trim() || region.name });
+      label();
+    },
   });
   const others = (state.slide?.classes ?? []).map((one) => one.name);
   const options = [...new Set([...NAMES, ...others, region.class_name])];
   const class_name = el("select", {
-    "aria-label": `Class of ${region.name}`,
     onchange: () => regions.rename(region, { class_name: class_name.value }),
   }, ...options.map((value) => el("option", { value, text: value || "No class" })));
   class_name.value = region.class_name;
   const { count } = region;
-  return el("div", { class: "region", role: "group", "aria-label": region.name },
-    el("div", { class: "fields" }, name, class_name,
-      el("button", { type: "button", class: "plain", title: "Show it", "aria-label": `Show ${region.name}`, onclick: () => regions.choose(region) }, icon("fit")),
-      el("button", { type: "button", class: "plain", title: "Remove it", "aria-label": `Remove ${region.name}`, onclick: () => regions.remove(region) }, icon("close"))),
+  const show = el("button", { type: "button", class: "plain", title: "Show it", onclick: () => regions.choose(region) }, icon("fit"));
+  const remove = el("button", { type: "button", class: "plain", title: "Remove it", onclick: () => regions.remove(region) }, icon("close"));
+  const element = el("div", { class: "region", role: "group" },
+    el("div", { class: "fields" }, name, class_name, show, remove),
     count ? el("div", { class: "muted", text: `Area ${formatValue(count.area_mm2, "mm²")}` }) : el("div", { class: "muted", text: "Counting …" }),
     count ? countTable(state, count) : null);
+
+  /** What screen readers say, which holds the region's name. */
+  function label() {
+    element.setAttribute("aria-label", region.name);
+    class_name.setAttribute("aria-label", `Class of ${region.name}`);
+    show.setAttribute("aria-label", `Show ${region.name}`);
+    remove.setAttribute("aria-label", `Remove ${region.name}`);
+  }
+
+  label();
+  return element;
 }
 
 /** The panel of regions. @param {Wiring} wiring what it works with */

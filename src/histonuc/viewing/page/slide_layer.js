@@ -74,7 +74,7 @@ export function createSlideLayer(api, slide, projection) {
   const source = new ol.source.TileImage({
     projection,
     tileGrid,
-    transition: 120,
+    transition: 0,
     tileUrlFunction: ([z, x, y]) => `slides/${slide.number}/tiles/${count - 1 - z}/${x}/${y}`,
     tileLoadFunction: (tile, path) => void load(tile, path),
   });

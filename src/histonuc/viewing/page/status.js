@@ -36,9 +36,15 @@ export function createStatus({ store, camera, nuclei }) {
     if (drawn.textContent !== text) drawn.textContent = text;
   }
 
+  const target = byId("map");
+  camera.map.on("loadstart", () => target.setAttribute("aria-busy", "true"));
+  camera.map.on("loadend", () => target.setAttribute("aria-busy", "false"));
   camera.map.on("pointermove", ({ coordinate }) => showPlace(coordinate));
   camera.map.on("moveend", () => showPlace(camera.map.getView().getCenter() ?? [0, 0]));
   camera.map.on("moveend", showDetail);
   camera.map.on("rendercomplete", showDetail);
   store.watch(["visible", "slide"], showDetail);
+  store.watch(["slide"], ({ slide }) => {
+    if (!slide?.picture_levels) target.setAttribute("aria-busy", "false");
+  });
 }
