@@ -63,7 +63,7 @@ const nucleusPanel = createNucleusPanel({ ...wiring, step: list.step, onNucleus:
 /** @param {number} x @param {number} y level-0 pixels @param {number} reach CSS pixels */
 function choose(x, y, reach) {
   const resolution = camera.map.getView().getResolution() ?? 1;
-  const id = nucleusAt(store.get(), nuclei.drawn().squares, x, y, reach * resolution);
+  const id = nucleusAt(nuclei.drawn(), x, y, reach * resolution);
   store.set({ selected: id });
   if (id !== null) tabs.open("nucleus");
 }

@@ -26,8 +26,8 @@ import { createSquares } from "./squares.js";
 export function createNucleiLayer({ api, store, densities, report }) {
   let stale = { palette: true, picture: true };
   let drawnFrame = ""; // what the canvas shows: the same frame is never drawn twice, for example while tiles fade in
-  /** @type {{plan: Plan|null, squares: Square[]}} */
-  let drawn = { plan: null, squares: [] };
+  /** @type {{plan: Plan|null, squares: Square[], state: import("./state.js").State}} */
+  let drawn = { plan: null, squares: [], state: store.get() };
   const surface = createCanvas(
     () => [...squares.all()].forEach((square) => (square.buffers = null)),
     refresh,
@@ -74,7 +74,7 @@ export function createNucleiLayer({ api, store, densities, report }) {
     let complete = true;
     if (plan.kind === "densities") {
       squares.want([], []);
-      drawn = { plan, squares: [] };
+      drawn = { plan, squares: [], state };
       complete = counts !== null && !densities.waiting();
       if (counts && stale.picture) {
         drawing.setDensities(counts, state);
@@ -90,7 +90,7 @@ export function createNucleiLayer({ api, store, densities, report }) {
   }
 
   /**
-   * Draw the squares of a plan; until all of them came, those of the plan before, so that nothing flickers.
+   * Draw the squares of a plan; until all of them and their columns came, what was drawn before, so that nothing flickers.
    * @param {Plan} plan what is to be drawn
    * @param {import("./types.js").Box} box the view
    * @param {import("./nuclei_drawing.js").Camera} camera the camera
@@ -98,24 +98,21 @@ export function createNucleiLayer({ api, store, densities, report }) {
   function drawPlan(plan, box, camera) {
     const state = store.get();
     const slide = /** @type {import("./types.js").Slide} */ (state.slide);
-    const columns = columnsInUse(state);
     const keys = squares.keysOf(slide, plan, box);
-    squares.want(keys, columns);
-    /** @param {string[]} some */
-    const present = (some) => some.flatMap((key) => squares.ready(key, columns) ?? []);
-    let found = present(keys);
-    const all = found.length + keys.filter(squares.hasFailed).length >= keys.length;
-    const before = drawn.plan;
-    const same = before?.z === plan.z && before.detail === plan.detail;
-    if (!all && !same && before && before.z >= 0) {
-      const old = present(squares.keysOf(slide, before, box));
-      if (old.length) found = old;
-      else drawn.plan = plan;
-    } else {
-      drawn.plan = plan;
+    squares.want(keys, columnsInUse(state));
+    /** @param {string[]} some @param {import("./state.js").State} used */
+    const present = (some, used) => some.flatMap((key) => squares.ready(key, columnsInUse(used)) ?? []);
+    const next = { plan, squares: present(keys, state), state };
+    const all = next.squares.length + keys.filter(squares.hasFailed).length >= keys.length;
+    if (!all && drawn.plan && drawn.plan.z >= 0 && drawn.state.slide === slide) {
+      const { ranges, colourBy } = drawn.state;
+      const used = { ...state, ranges, colourBy };
+      const old = present(squares.keysOf(slide, drawn.plan, box), used);
+      if (old.length > 0 && !sameDetail(drawn.plan, plan)) Object.assign(next, { plan: drawn.plan, squares: old, state: used });
+      else if (old.length > next.squares.length) Object.assign(next, { squares: old, state: used });
     }
-    drawn.squares = found;
-    const whole = !state.visible || drawing.drawSquares(found, state, columns, camera);
+    drawn = next;
+    const whole = !state.visible || drawing.drawSquares(drawn.squares, drawn.state, columnsInUse(drawn.state), camera);
     if (!whole) redraw(); // the rest goes to the graphics card in the next frame
     return whole && all;
   }
@@ -134,6 +131,9 @@ export function createNucleiLayer({ api, store, densities, report }) {
 }
 
 /** @typedef {ReturnType<typeof createNucleiLayer>} NucleiLayer */
+
+/** Whether two plans ask for the same squares. @param {Plan} one @param {Plan} other */
+const sameDetail = (one, other) => one.z === other.z && one.detail === other.detail;
 
 /**
  * The box of slide pixels that a frame shows.

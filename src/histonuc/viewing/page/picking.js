@@ -35,14 +35,13 @@ export const isDrawn = (state, { arrays }, i) =>
 
 /**
  * The nucleus at a place: the one whose outline holds it, else the one with the nearest centroid.
- * @param {import("./state.js").State} state the state
- * @param {Square[]} squares the squares that are drawn
+ * @param {{state: import("./state.js").State, squares: Square[]}} drawn what is drawn
  * @param {number} x level-0 pixels
  * @param {number} y level-0 pixels
  * @param {number} reach_px how far a centroid may lie from the place
  * @returns {number|null} its id
  */
-export function nucleusAt(state, squares, x, y, reach_px) {
+export function nucleusAt({ state, squares }, x, y, reach_px) {
   let best = { id: /** @type {number|null} */ (null), far: reach_px };
   for (const square of squares) {
     const { arrays, origin_px, unit_px, count } = square;
