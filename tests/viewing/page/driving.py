@@ -45,8 +45,11 @@ class Screen:
             page.keyboard.press("Escape")
         if "#slide=0&" not in page.url:
             self.open()
-        for button in page.locator("button[aria-label^='Remove ']").all()[::-1]:
-            button.click()
+        self.tab("Regions")
+        for _ in page.locator(".region").all():
+            page.locator(".region button[title^=Remove]").first.click()
+        for _ in page.locator(".filter").all():
+            page.locator(".filter button").first.click()
         page.get_by_role("button", name="All", exact=True).click()
         page.locator("#colour-by").select_option("class")
         page.locator("#opacity").fill("0.9")

@@ -42,7 +42,8 @@ def test_axe_finds_nothing(screen):
         screen.page.keyboard.press("Escape")
 
 
-def test_everything_by_keyboard(screen):
+def test_everything_by_keyboard(new_screen):
+    screen = new_screen()
     screen.open(at="1250,850,20")
     page = screen.page
     assert page.evaluate("document.activeElement.id") == "map"

@@ -71,7 +71,10 @@ function createFilter({ store, api, report }, column, onRemove) {
     /** Draw anew after a change. @param {import("./state.js").State} state */
     refresh(state) {
       const range = state.ranges[column.name] ?? [null, null];
-      fields.forEach((input, i) => (input.value = range[i] === null ? "" : String(rounded(Number(range[i])))));
+      fields.forEach((input, i) => {
+        if (input === document.activeElement) return; // the person is typing there
+        input.value = range[i] === null ? "" : String(rounded(Number(range[i])));
+      });
       histogram.setRange(range);
       const sums = counts[0]?.map((_, bin) =>
         counts.reduce((sum, one, index) => sum + (classShown(state, index) ? one[bin] : 0), 0));
