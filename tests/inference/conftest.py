@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from histonuc.exports import read_table
+from histonuc.inference.clock import Clock
 from histonuc.inference.pipeline import analyse_and_store
 from histonuc.inference.plan import make_plan
-from histonuc.inference.progress import Clock, Meter, Tally
+from histonuc.inference.progress import Meter, Tally
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.slide import join_parts
 from histonuc.models.model import ModelSpec, Outputs

@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from histonuc.inference.progress import Clock, Meter, open_meter
+from histonuc.inference.clock import Clock
+from histonuc.inference.progress import Meter, open_meter
 
 
 def test_a_line_a_minute_tells_how_far_it_is_and_how_long_it_takes() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from histonuc.exports.source import Source, open_source
 from histonuc.files import replacing
-from histonuc.nuclei import Nuclei
+from histonuc.nuclei import CLASS_TRUST, Nuclei
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +29,12 @@ def write_anndata(
     """Write ``*.h5ad``, one observation a nucleus; outlines are not part of it.
 
     ``X`` float32 holds what was measured on each nucleus: its area and the features of the table.
-    ``obs`` has the table's ``id``, ``sample``, ``slide``, ``class``, the probabilities, the score
-    and further columns of text. ``obsm["spatial"]`` float64 (n, 2) holds the centroids (x, y) in
-    microns, or in level-0 pixels where mpp is unknown. ``uns["spatial"][sample]`` has the picture
-    of the slide as squidpy looks for it, ``uns["class_colors"]`` the colours as scanpy does, and
-    ``uns["histonuc"]`` the facts of the result as JSON.
+    ``obs`` has the table's ``id``, ``sample``, ``slide``, ``class``, the probabilities, the score,
+    ``class_trust`` where the table has it, and further columns of text. ``obsm["spatial"]`` float64
+    (n, 2) holds the centroids (x, y) in microns, or in level-0 pixels where mpp is unknown.
+    ``uns["spatial"][sample]`` has the picture of the slide as squidpy looks for it,
+    ``uns["class_colors"]`` the colours as scanpy does, and ``uns["histonuc"]`` the facts of the
+    result as JSON.
 
     Args:
         nuclei: what to write.
@@ -49,15 +50,19 @@ def write_anndata(
     # "/" would make a group of the file.
     sample = (sample or Path(source.slide).stem or "nuclei").replace("/", "_")
     n, unit_xy = source.num_nuclei, _units_per_px(source)
-    names = ["area_px" if math.isnan(source.mpp) else "area_um2", *source.extra_names]
+    # What is not measured on a nucleus is an annotation of it.
+    is_measured = np.array([name != CLASS_TRUST for name in source.extra_names], bool)
+    measured = [name for name in source.extra_names if name != CLASS_TRUST]
+    names = ["area_px" if math.isnan(source.mpp) else "area_um2", *measured]
     values, centroid = np.empty((n, len(names)), np.float32), np.empty((n, 2))
     observations, at = [], 0
     for batch in source.batches():
         rows = slice(at, at := at + len(batch.ids))
         values[rows, 0] = batch.nuclei.area_px * np.prod(unit_xy)
-        values[rows, 1:] = batch.extra
+        values[rows, 1:] = batch.extra[:, is_measured]
         centroid[rows] = batch.nuclei.centroid * unit_xy
-        observations.append(_columns(batch.ids, batch.nuclei))
+        annotated = dict(zip(source.extra_names, batch.extra.T, strict=True))
+        observations.append(_columns(batch.ids, batch.nuclei, annotated.get(CLASS_TRUST)))
     table = anndata.AnnData(
         X=values,
         obs=_observations(observations, source, sample),
@@ -78,7 +83,9 @@ def _units_per_px(source: Source) -> tuple[float, float]:
     return (1.0, 1.0) if math.isnan(source.mpp) else source.mpp_xy
 
 
-def _columns(ids: NDArray[np.uint32], nuclei: Nuclei) -> dict[str, NDArray[Any]]:
+def _columns(
+    ids: NDArray[np.uint32], nuclei: Nuclei, trust: NDArray[np.float64] | None
+) -> dict[str, NDArray[Any]]:
     """What is known of some nuclei beside their measurements, by name."""
     probabilities = zip(nuclei.label_space.classes, nuclei.class_probabilities.T, strict=True)
     return {
@@ -87,6 +94,7 @@ def _columns(ids: NDArray[np.uint32], nuclei: Nuclei) -> dict[str, NDArray[Any]]
         **nuclei.texts,
         **{f"p_{name}": values for name, values in probabilities},
         "score": nuclei.score,
+        **({} if trust is None else {CLASS_TRUST: trust.astype(np.float32)}),
     }
 
 
@@ -97,7 +105,8 @@ def _observations(
     import pandas as pd
 
     empty = source.empty_batch()
-    batches = [_columns(empty.ids, empty.nuclei), *batches]
+    trust = np.zeros(0) if CLASS_TRUST in source.extra_names else None
+    batches = [_columns(empty.ids, empty.nuclei, trust), *batches]
     columns = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     ids = columns.pop("id")
     classes = columns.pop("class")

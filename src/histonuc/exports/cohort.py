@@ -64,6 +64,9 @@ def to_cohort_table(results: Sequence[SlideResult]) -> pa.Table:
         for name, kind in _CLASS_COLUMNS.items():
             values = [_get(found, name) for found in of_class]
             add(f"{name}_{label}", values, count if kind is int else number)
+    add("classes_extrapolated", [r.classes_extrapolated for r in results], pa.bool_())
+    add("median_class_trust", [r.median_class_trust for r in results], number)
+    add("share_unlike", [r.share_unlike for r in results], number)
     add("width_px", [result.size_px[0] for result in results], count)
     add("height_px", [result.size_px[1] for result in results], count)
     add("mpp", [result.mpp for result in results], number)

@@ -21,6 +21,7 @@ CENTROID_PX = ("Nucleus: Centroid X px", "Nucleus: Centroid Y px")
 _AREA_UM2 = "Nucleus: Area µm^2"
 _PROBABILITY = "Probability: "
 QUPATH_NAMES: Mapping[str, str] = {
+    "class_trust": "Class trust",
     "perimeter_um": "Nucleus: Length µm",
     "major_axis_um": "Nucleus: Major axis µm",
     "minor_axis_um": "Nucleus: Minor axis µm",

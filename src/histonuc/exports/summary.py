@@ -35,6 +35,24 @@ class ClassResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrustResult:
+    """How far the classes of a result can be trusted as a whole.
+
+    Attributes:
+        classes_extrapolated: whether most nuclei look unlike those that the classes were learned
+            from; None where the model cannot tell, and where there are no nuclei.
+        median_class_trust: median of the nuclei's ``class_trust``; None as well.
+        share_unlike: share of the nuclei that look unlike those; None as well.
+        class_note: the same as a sentence for people; empty where it is None.
+    """
+
+    classes_extrapolated: bool | None = None
+    median_class_trust: float | None = None
+    share_unlike: float | None = None
+    class_note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RegionResult:
     """What was found in one drawn region.
 
@@ -108,6 +126,7 @@ class SlideResult:
             ``left_out_mm2``; None where there is none.
         density_per_image_mm2: nuclei a mm² of the whole image, glass included.
         classes: the same by name of the class.
+        classes_extrapolated, median_class_trust, share_unlike, class_note: see `TrustResult`.
         regions: the same by drawn region, which may overlap; empty where none were asked for.
         tiles_resumed: number of tiles that an earlier, interrupted run had analysed.
         geojson_bytes: size of ``nuclei.geojson``; None where it was not wanted.
@@ -147,6 +166,10 @@ class SlideResult:
     density_per_mm2: float | None
     density_per_image_mm2: float
     classes: dict[str, ClassResult]
+    classes_extrapolated: bool | None
+    median_class_trust: float | None
+    share_unlike: float | None
+    class_note: str
     regions: tuple[RegionResult, ...]
     tiles_resumed: int
     geojson_bytes: int | None

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from histonuc.extras import require
+from histonuc.inference.clock import Clock
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.pipeline import Parts, analyse, store_part
 from histonuc.inference.plan import Plan
-from histonuc.inference.progress import Clock
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.tiles import Part
 from histonuc.models.engines import num_cores

@@ -53,7 +53,10 @@ def write_class_densities(
         density = density_map(centroid, tally.mpp, tissue, (width, height))
         name = f"{title}: {tally.label_space.classes[j]}, {len(centroid):,} nuclei"
         panels.append(_drawn(small, density, tissue, name))
-    write_jpeg(_side_by_side(panels, columns), path)
+    joined, note = _side_by_side(panels, columns), tally.judge_trust().class_note
+    write_jpeg(
+        with_strip(joined, f"{title}: densities of classes", [], note) if note else joined, path
+    )
 
 
 def density_map(

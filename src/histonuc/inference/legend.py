@@ -23,21 +23,29 @@ _LEAST_WIDTH = 360
 
 
 def with_legend(
-    image: RGB, space: LabelSpace, counts: Sequence[int], title: str, more: Sequence[Entry] = ()
+    image: RGB,
+    space: LabelSpace,
+    counts: Sequence[int],
+    title: str,
+    more: Sequence[Entry] = (),
+    note: str = "",
 ) -> RGB:
-    """An RGB image with a strip below: title, every class with its colour and count, and `more`."""
+    """An RGB image with a strip below: title, every class with its colour and count, and `more`.
+
+    A note goes into the last lines of the strip.
+    """
     entries = [
         (colour, f"{name}  {count:,}")
         for name, colour, count in zip(space.classes, space.colours, counts, strict=True)
     ]
-    return with_strip(image, f"{title}: {sum(counts):,} nuclei", [*entries, *more])
+    return with_strip(image, f"{title}: {sum(counts):,} nuclei", [*entries, *more], note)
 
 
-def with_strip(image: RGB, title: str, entries: Sequence[Entry]) -> RGB:
-    """An RGB image with a strip below it: a title, and colours with what they mean."""
+def with_strip(image: RGB, title: str, entries: Sequence[Entry], note: str = "") -> RGB:
+    """An RGB image with a strip below it: a title, colours with what they mean, and a note."""
     width = max(image.shape[1], _LEAST_WIDTH)
     size = int(np.clip(width / 60, 14, 30))
-    strip = _strip(width, size, title, entries)
+    strip = _strip(width, size, title, entries, note)
     missing = width - image.shape[1]
     padded = np.pad(image, ((0, 0), (0, missing), (0, 0)), constant_values=255)
     return np.concatenate([padded, strip])
@@ -51,7 +59,7 @@ def write_jpeg(image: RGB, path: Path) -> None:
         draft.write_bytes(jpeg.getbuffer())
 
 
-def _strip(width: int, size: int, title: str, entries: Sequence[Entry]) -> RGB:
+def _strip(width: int, size: int, title: str, entries: Sequence[Entry], note: str) -> RGB:
     font, small = ImageFont.load_default(size), ImageFont.load_default(size * 0.6)
     pad, line = size // 2 + 4, round(size * 1.6)
     places, x, y = [], pad, pad + line
@@ -61,13 +69,29 @@ def _strip(width: int, size: int, title: str, entries: Sequence[Entry]) -> RGB:
             x, y = pad, y + line
         places.append((x, y))
         x += needed
-    strip = Image.new("RGB", (width, y + line + pad // 2), (255, 255, 255))
+    noted = _wrap(note, font, width - 2 * pad)
+    bottom = y + line if entries else pad + line
+    strip = Image.new("RGB", (width, bottom + len(noted) * line + pad // 2), (255, 255, 255))
     draw = ImageDraw.Draw(strip)
     draw.text((pad, pad), _shorten(title, font, width - 2 * pad), _DARK, font)
     for (colour, text), (x, y) in zip(entries, places, strict=True):
         draw.rectangle((x, y + size // 6, x + size, y + size // 6 + size), colour, _GREY)
         _draw_text(draw, (x + round(size * 1.5), y), text, font, small)
+    for number, text in enumerate(noted):
+        draw.text((pad, bottom + number * line), text, _DARK, font)
     return np.asarray(strip)
+
+
+def _wrap(text: str, font: Font, width: int) -> list[str]:
+    """Lines of a text that fit, as far as its words do; none of an empty text."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def _draw_text(

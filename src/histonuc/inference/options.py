@@ -54,6 +54,12 @@ class PredictOptions:
     ink: bool = True
     """Leave out tissue under marker ink and the dye of surgical margins. --no-ink analyses it, too:
     for tissue that is taken for ink."""
+    min_class_probability: float | None = None
+    """A nucleus whose most probable class has less than this, 0 to 1, gets class Uncertain. By
+    default it is what the model asks for, often nothing (0)."""
+    min_class_trust: float | None = None
+    """A nucleus that looks less than this, 0 to 1, like those that the classes were learned from
+    gets class Uncertain: see the column class_trust. By default it is what the model asks for."""
     cluster: str = ""
     """A Dask scheduler's address, or local:4 for four processes of this machine."""
     geojson: bool = True
@@ -74,6 +80,10 @@ class PredictOptions:
                     f"--mpp {self.mpp:g}: expected microns per pixel, {low:g} to {high:g}: "
                     "0.25 for 40x, 0.5 for 20x"
                 )
+        for name in ("min_class_probability", "min_class_trust"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:  # nor NaN
+                raise ValueError(f"--{name.replace('_', '-')} {value:g}: expected 0 to 1")
         if self.batch_size < 1:
             raise ValueError(f"--batch-size {self.batch_size}: expected 1 or more")
         if not (math.isfinite(self.margin_um) and self.margin_um >= 0):

@@ -104,7 +104,8 @@ def write_overview(
     if tissue.ink is not None and tissue.ink.any():
         image = draw_ink(image, tissue.ink)
         entries.append((INK_COLOUR, "ink: left out"))
-    write_jpeg(with_legend(image, tally.label_space, tally.counts, title, entries), path)
+    note = tally.judge_trust().class_note
+    write_jpeg(with_legend(image, tally.label_space, tally.counts, title, entries, note), path)
 
 
 def draw_ink(image: NDArray[np.uint8], ink: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -137,7 +138,8 @@ def write_detail(slide: Slide, table: Path, tally: Tally, path: Path, title: str
     counts = np.bincount(inside.class_index, minlength=len(tally.label_space)).tolist()
     caption = f"{title} at x {box.x0}, y {box.y0}: {width} x {height} px"
     drawn = draw_nuclei(image, near, box, side)
-    write_jpeg(with_legend(drawn, tally.label_space, counts, caption), path)
+    note = tally.judge_trust().class_note
+    write_jpeg(with_legend(drawn, tally.label_space, counts, caption, note=note), path)
 
 
 def densest_window(centroid: NDArray[np.floating], size: tuple[int, int], side_px: int) -> Box:

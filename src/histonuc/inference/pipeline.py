@@ -15,9 +15,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.inference.clock import Clock
 from histonuc.inference.features import list_features, measure_features
 from histonuc.inference.plan import Plan
-from histonuc.inference.progress import Clock
 from histonuc.inference.quality import DEFOCUSED, flag_image, is_defocused
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.seams import claim_nuclei
@@ -26,7 +26,7 @@ from histonuc.inference.tiles import Part, Tile, TileResult, TileStatus
 from histonuc.inference.tissue import is_blank
 from histonuc.models.engines import num_cores
 from histonuc.models.model import Model, Outputs
-from histonuc.nuclei import Nuclei
+from histonuc.nuclei import CLASS_TRUST, Nuclei
 from histonuc.slides import RegionError, Slide
 
 Parts = Generator[tuple[Part, list[TileResult]], None, None]
@@ -192,7 +192,8 @@ def _analyse_batch(
 ) -> list[TileResult]:
     """What came of each tile of a batch."""
     batch = [_set_aside_defocused(item, model, plan) for item in batch]
-    empty = Nuclei.empty(model.spec.label_space, plan.mpp, list_features(model))
+    names = list_features(model)
+    empty = plan.certainty.mark(Nuclei.empty(model.spec.label_space, plan.mpp, names))
     seen = [item.image for item in batch if item.status == "found"]
     outputs = iter(_run_network(model, seen, clock))
     results = []
@@ -258,13 +259,14 @@ def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: 
     window = item.tile.window
     scale = np.array(window.size) / item.tile.input_px
     origin = np.array([window.x0, window.y0])
-    return replace(
+    placed = replace(
         nuclei,
         points=nuclei.points * scale + origin,
         centroid=nuclei.centroid * scale + origin,
         mpp=plan.mpp,
         features={**features, **nuclei.features},
     )
+    return plan.certainty.mark(placed)
 
 
 def in_order(items: Iterator[T], work: Callable[[T], R], threads: int) -> Generator[R, None, None]:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from histonuc.inference.certainty import CERTAIN, Certainty, choose_certainty
 from histonuc.inference.drawn import Regions
 from histonuc.inference.drawn_reader import find_regions, read_regions
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.tiles import Tile
 from histonuc.inference.tissue import TissueMask, find_tissue
 from histonuc.inference.windows import lay_tiles
+from histonuc.models.model import Model
 from histonuc.slides import Slide
 
 MUCH_INK = 0.05
@@ -36,6 +38,7 @@ class Plan:
         mpp_xy: microns per level-0 pixel along x and y.
         skip_blank: drop tiles that turn out blank when read.
         regions: where nuclei are wanted; None for everywhere.
+        certainty: what nuclei need to have a class.
         warnings: what is odd about the tissue or the regions.
     """
 
@@ -45,6 +48,7 @@ class Plan:
     mpp_xy: tuple[float, float]
     skip_blank: bool
     regions: Regions | None = None
+    certainty: Certainty = CERTAIN
     warnings: tuple[str, ...] = ()
 
     @property
@@ -64,7 +68,7 @@ def plan_slide(
     source: Path,
     mpp_xy: tuple[float, float],
     options: PredictOptions,
-    model_mpp: float,
+    model: Model,
 ) -> Plan:
     """The plan of a slide as the options want it.
 
@@ -73,7 +77,7 @@ def plan_slide(
         source: its file or folder.
         mpp_xy: microns per level-0 pixel along x and y.
         options: of the run.
-        model_mpp: microns per pixel of the network's input.
+        model: that finds the nuclei.
 
     Raises:
         ValueError: no regions where `options` names them.
@@ -82,15 +86,16 @@ def plan_slide(
     if options.regions is not None:
         origin = options.origin_px(slide.bounds_xyxy)
         regions = read_regions(find_regions(options.regions, source), slide.size, origin)
-    return make_plan(
+    plan = make_plan(
         slide,
         mpp_xy=mpp_xy,
-        model_mpp=model_mpp,
+        model_mpp=model.spec.mpp,
         tile_px=options.tile_px,
         margin_um=options.margin_um,
         regions=regions,
         without_ink=options.ink,
     )
+    return replace(plan, certainty=choose_certainty(options, model))
 
 
 def make_plan(

@@ -13,6 +13,7 @@ from typing import Any
 from histonuc.exports.cohort import write_cohort
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult
 from histonuc.files import failure_lines, file_sha256, log_failure, seal, write_json
+from histonuc.inference.certainty import choose_certainty
 from histonuc.inference.cluster import connect
 from histonuc.inference.drawn_reader import find_regions
 from histonuc.inference.options import DEFAULTS, PredictOptions
@@ -103,6 +104,7 @@ def predict(
         wanted = options.model, options.device, options.precision
         model = load_model(*wanted, streams=num_cores(), flips=options.flips)
     options.check_for(model.spec.mpp)
+    choose_certainty(options, model)  # refuses what the model cannot tell
     summary = PredictSummary(out=out)
     summary.failed.extend(
         {"source": readable(str(path)), "error": why} for path, why in missing.items()
@@ -192,7 +194,7 @@ def _is_readable_again(
         return False
     with open_slide(source, scene=options.scene, icc=options.icc) as slide:
         scale = resolve_scale(slide, readable(source.name), options.mpp, model)
-        plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
+        plan = plan_slide(slide, source, scale.mpp_xy, options, model)
         # Other tissue may be found now, and other tiles be laid.
         lacking = (tile for tile in plan.tiles if any(map(tile.core.overlaps, missing)))
         return any(can_read(slide, plan, tile) for tile in lacking)
@@ -230,8 +232,8 @@ def _note_lines(items: Sequence[SlideResult]) -> list[str]:
     """
     names: dict[str, list[str]] = {}
     for item in items:
-        for warning in item.warnings:
-            names.setdefault(warning, []).append(Path(item.source).name)
+        for note in (*item.warnings, *([item.class_note] if item.class_note else [])):
+            names.setdefault(note, []).append(Path(item.source).name)
     return [
         f"  note on {noted[0] if len(noted) == 1 else f'{len(noted)} inputs'}: {warning}"
         for warning, noted in names.items()
@@ -250,5 +252,7 @@ def _result_lines(item: SlideResult, skipped: Sequence[str]) -> list[str]:
     for name, row in item.classes.items():
         if row.num_nuclei:
             per_mm2 = "" if density is None else f"{row.density_per_mm2:>10,.0f} per mm²"
-            lines.append(f"  {name:<26}{row.num_nuclei:>9,}{row.share:>8.1%}{per_mm2}")
-    return lines + [f"  note: {warning}" for warning in item.warnings]
+            guess = "  a guess" if item.classes_extrapolated else ""
+            lines.append(f"  {name:<26}{row.num_nuclei:>9,}{row.share:>8.1%}{per_mm2}{guess}")
+    lines += [f"  note: {warning}" for warning in item.warnings]
+    return lines + ([f"  {item.class_note}"] if item.class_note else [])

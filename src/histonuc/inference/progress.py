@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,12 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.summary import ClassResult, FlaggedRegion, SkippedRegion
+from histonuc.exports.summary import ClassResult, FlaggedRegion, SkippedRegion, TrustResult
+from histonuc.inference.certainty import judge_trust
 from histonuc.inference.drawn import RegionTally
 from histonuc.inference.features import FEATURES
 from histonuc.inference.quality import REASONS
 from histonuc.inference.tiles import TileResult
-from histonuc.nuclei import Nuclei
+from histonuc.nuclei import CLASS_TRUST, Nuclei
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
@@ -32,52 +32,6 @@ MANY_FLAGGED = 0.1
 """A larger share of flagged regions is worth a note."""
 
 
-@dataclass
-class Clock:
-    """Seconds spent by stage of the work, summed over threads: stages overlap."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    _busy: dict[str, int] = field(default_factory=dict)
-    _since: dict[str, float] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time the block takes to the stage `name`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._add(name, time.perf_counter() - start)
-
-    @contextmanager
-    def watched(self, name: str) -> Iterator[None]:
-        """As `stage`, and ``NAME_idle`` adds the time between blocks when no thread is in one."""
-        start = time.perf_counter()
-        with self._lock:
-            idle = self._busy.get(name, 0) == 0
-            self._add(f"{name}_idle", start - self._since.get(name, start) if idle else 0.0)
-            self._busy[name] = self._busy.get(name, 0) + 1
-        try:
-            yield
-        finally:
-            end = time.perf_counter()
-            with self._lock:
-                self._busy[name] -= 1
-                self._since[name] = end
-                self._add(name, end - start)
-
-    def add(self, seconds: Mapping[str, float]) -> None:
-        """Add what another clock measured."""
-        with self._lock:
-            for name, value in seconds.items():
-                self._add(name, value)
-
-    def _add(self, name: str, seconds: float) -> None:
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-
-
 @dataclass(kw_only=True, eq=False)
 class Tally:
     """What the summary and the pictures need of a slide, counted as it comes: 13 bytes a nucleus.
@@ -85,6 +39,8 @@ class Tally:
     Attributes:
         label_space: classes of the nuclei.
         mpp: microns per level-0 pixel.
+        learned_on: what the classes were learned on; empty where that is not known.
+        trust_threshold: classes are extrapolated where the median trust lies below it.
         by_region: counts the nuclei of drawn regions; None without any.
         skipped: cores of the tiles that could not be read.
         flagged: cores of the tiles whose image is unlike H&E.
@@ -96,6 +52,8 @@ class Tally:
 
     label_space: LabelSpace
     mpp: float
+    learned_on: str = ""
+    trust_threshold: float = 0.0
     by_region: RegionTally | None = None
     skipped: list[SkippedRegion] = field(default_factory=list)
     flagged: list[FlaggedRegion] = field(default_factory=list)
@@ -105,6 +63,7 @@ class Tally:
     _centroid: list[NDArray[np.float32]] = field(default_factory=list)
     _class_index: list[NDArray[np.int8]] = field(default_factory=list)
     _area_px: list[NDArray[np.float32]] = field(default_factory=list)
+    _trust: list[NDArray[np.float32]] = field(default_factory=list)
 
     def add_nuclei(self, nuclei: Nuclei) -> None:
         """Count some more nuclei."""
@@ -113,6 +72,8 @@ class Tally:
         self._centroid.append(nuclei.centroid.astype(np.float32))
         self._class_index.append(nuclei.class_index.astype(np.int8))
         self._area_px.append(nuclei.area_px.astype(np.float32))
+        if CLASS_TRUST in self.features:
+            self._trust.append(nuclei.features[CLASS_TRUST])
 
     def add_tiles(self, results: Sequence[TileResult]) -> None:
         """Note which of some more tiles could not be read, and which are unlike H&E."""
@@ -167,6 +128,10 @@ class Tally:
         for flag, count in Counter(region.flag for region in self.flagged).items():
             if count > MANY_FLAGGED * num_tiles:
                 yield f"{count} of {num_tiles} regions are {REASONS[flag]}"
+
+    def judge_trust(self) -> TrustResult:
+        """How far the classes of all nuclei together can be trusted."""
+        return judge_trust(self._trust, self.learned_on, self.trust_threshold)
 
     def measure_classes(self, analysed_mm2: float, image_mm2: float) -> dict[str, ClassResult]:
         """What was found of each class, by its name.

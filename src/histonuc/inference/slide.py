@@ -16,9 +16,10 @@ from itertools import accumulate, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from histonuc._version import __version__, library_versions
+from histonuc._version import __version__
 from histonuc.exports.facts import SlideFacts
 from histonuc.exports.summary import SlideResult
+from histonuc.inference.clock import Clock
 from histonuc.inference.cluster import analyse_on_cluster
 from histonuc.inference.drawn import RegionTally
 from histonuc.inference.features import list_features
@@ -26,19 +27,18 @@ from histonuc.inference.options import PredictOptions
 from histonuc.inference.pictures import write_pictures
 from histonuc.inference.pipeline import Parts, analyse_and_store
 from histonuc.inference.plan import Plan, plan_slide
-from histonuc.inference.progress import Clock, Meter, Tally
-from histonuc.inference.quality import DEFOCUSED
+from histonuc.inference.progress import Meter, Tally
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.scale import (
-    Scale,
     choose_probes,
     judge_scale,
     probe_scale,
     resolve_scale,
 )
 from histonuc.inference.seams import Seams
-from histonuc.inference.sources import check_unchanged, content_sha256
-from histonuc.inference.tiles import Box, Part, TileResult, make_parts
+from histonuc.inference.sources import check_unchanged
+from histonuc.inference.summarising import measure_slide, summarise_slide
+from histonuc.inference.tiles import Part, TileResult, make_parts
 from histonuc.models.model import Model
 from histonuc.nuclei import Nuclei
 from histonuc.plain_text import readable
@@ -79,7 +79,7 @@ def predict_slide(
     with clock.stage("total"), _open(source, options) as slide:
         scale = resolve_scale(slide, readable(source.name), options.mpp, model)
         with clock.stage("plan"):
-            plan = plan_slide(slide, source, scale.mpp_xy, options, model.spec.mpp)
+            plan = plan_slide(slide, source, scale.mpp_xy, options, model)
             probes = choose_probes(plan, scale)
             warnings = [*slide.notes, *scale.warnings, *plan.warnings]
             warnings += probe_scale(slide, plan, model, probes)
@@ -99,45 +99,24 @@ def predict_slide(
             title = readable(source.name)
             write_pictures(slide, folder.table, plan.tissue, tally, folder.path, title)
     check_unchanged(source, key)
-    measured = _measure(slide, scale, plan, tally)
-    result = _summarise(measured, source, folder, key, options, model, warnings, clock)
+    measured = measure_slide(slide, scale, plan, tally)
+    result = summarise_slide(measured, source, folder, key, options, model, warnings, clock)
     folder.finish(result)
     return result
 
 
-def _summarise(
-    measured: partial[SlideResult],
-    source: Path,
-    folder: ResultFolder,
-    key: Mapping[str, Any],
-    options: PredictOptions,
-    model: Model,
-    warnings: Sequence[str],
-    clock: Clock,
-) -> SlideResult:
-    """The whole result: what was measured, and what is known of the run."""
-    return measured(
-        source=readable(str(source)),
-        folder=str(folder.path),
-        geojson_bytes=folder.geojson.stat().st_size if options.geojson else None,
-        geojson_origin_px=options.origin_px(measured.keywords["bounds_xyxy"]),
-        warnings=tuple(warnings),
-        seconds={name: round(value, 3) for name, value in clock.seconds.items()},
-        model=model.name,
-        version=__version__,
-        settings=options.to_dict(),
-        fingerprint=dict(key),
-        content_sha256=content_sha256(source),
-        versions=library_versions(),
-    )
-
-
 def _start_tally(plan: Plan, model: Model) -> Tally:
     """A tally of nothing yet."""
-    space, regions = model.spec.label_space, plan.regions
-    by_region = None if regions is None else RegionTally(regions, space.classes)
-    features = list_features(model)
-    return Tally(label_space=space, mpp=plan.mpp, by_region=by_region, features=features)
+    spec, regions = model.spec, plan.regions
+    space = plan.certainty.widen(spec.label_space)
+    return Tally(
+        label_space=space,
+        mpp=plan.mpp,
+        features=list_features(model),
+        by_region=None if regions is None else RegionTally(regions, space.classes),
+        learned_on=spec.learned_on,
+        trust_threshold=spec.trust_threshold,
+    )
 
 
 def _choose_analysis(
@@ -260,44 +239,3 @@ def join_parts(
         raise ValueError(
             f"none of the {len(tally.skipped)} regions can be read: {tally.skipped[0].reason}"
         )
-
-
-def _measure(slide: Slide, scale: Scale, plan: Plan, tally: Tally) -> partial[SlideResult]:
-    """Everything of a result that the slide and its nuclei tell.
-
-    Densities are a mm² of tissue that was analysed: not glass, fat and lumen, and not what could
-    not be read or was out of focus.
-    """
-    width, height = plan.tissue.size
-    defocused = [region.box_xyxy for region in tally.flagged if region.flag == DEFOCUSED]
-    left_out = [Box(*box) for box in (*(region.box_xyxy for region in tally.skipped), *defocused)]
-    image_mm2 = width * height * (plan.mpp / 1000) ** 2
-    tissue_mm2 = image_mm2 * plan.tissue.fraction
-    left_out_mm2 = image_mm2 * plan.tissue.fraction_in(left_out)
-    analysed_mm2 = tissue_mm2 - left_out_mm2
-    network_mm2 = tally.network_px * (plan.mpp / 1000) ** 2
-    return partial(
-        SlideResult,
-        size_px=(width, height),
-        image_mm2=image_mm2,
-        tissue_mm2=tissue_mm2,
-        left_out_mm2=left_out_mm2,
-        ink_mm2=image_mm2 * plan.tissue.ink_fraction,
-        tiles_analysed=len(plan.tiles),
-        network_ratio=network_mm2 / analysed_mm2 if analysed_mm2 > 0 else None,
-        num_nuclei=len(tally),
-        density_per_mm2=len(tally) / analysed_mm2 if analysed_mm2 > 0 else None,
-        density_per_image_mm2=len(tally) / image_mm2,
-        classes=tally.measure_classes(analysed_mm2, image_mm2),
-        regions=tally.by_region.measure(plan.mpp_xy, left_out) if tally.by_region else (),
-        tiles_resumed=tally.tiles_resumed,
-        bounds_xyxy=slide.bounds_xyxy,
-        levels_px=tuple(slide.levels),
-        reader=slide.reader,
-        vendor=slide.properties.get("openslide.vendor"),
-        mpp=plan.mpp,
-        mpp_xy=plan.mpp_xy,
-        mpp_source=scale.source,
-        skipped_regions=tuple(tally.skipped),
-        flagged_regions=tuple(tally.flagged),
-    )

@@ -54,6 +54,8 @@ def _result_rows(result: SlideResult) -> Iterator[tuple[str, str]]:
     if others:
         yield "", f"{others:,} of other classes"
     yield from (("note", warning) for warning in result.warnings)
+    if result.class_note:
+        yield "classes", result.class_note
 
 
 def _run_rows(

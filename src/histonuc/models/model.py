@@ -59,8 +59,7 @@ class ModelSpec:
             the classes come out of the same head as the other maps.
         features: channels of the features that the network also gives, projected from its
             encoder's, by their stride in pixels: ``{"8": 24, "16": 48}``; empty for none.
-        learned_on: what tissue its classes were learned on, as "colon": its nuclei then have a
-            `histonuc.nuclei.CLASS_TRUST`; empty for models without.
+        learned_on: what tissue its classes were learned on, as "colon"; empty where not told.
         trust_threshold: the classes of an image are extrapolated where the median of its nuclei's
             trust lies below this.
         min_class_probability: a nucleus whose most probable class has less is "Uncertain", where
