@@ -34,7 +34,7 @@ MANY_FLAGGED = 0.1
 
 @dataclass(kw_only=True, eq=False)
 class Tally:
-    """What the summary and the pictures need of a slide, counted as it comes: 13 bytes a nucleus.
+    """What the summary and the pictures need of a slide, as it comes: 13 to 17 bytes a nucleus.
 
     Attributes:
         label_space: classes of the nuclei.
