@@ -97,11 +97,13 @@ class Instances:
         labels: int32 (H, W), 0 = background, 1..n consecutive.
         class_probabilities: float32 (n, C), rows sum to 1; row ``i`` belongs to label ``i + 1``.
         score: float32 (n,), detection score in 0..1.
+        class_trust: float32 (n,), see `CLASS_TRUST`; None of models that cannot tell.
     """
 
     labels: NDArray[np.int32]
     class_probabilities: NDArray[np.float32]
     score: NDArray[np.float32]
+    class_trust: NDArray[np.float32] | None = None
 
     @property
     def types(self) -> NDArray[np.int32]:
@@ -278,6 +280,7 @@ class Nuclei:
             score=instances.score,
             label_space=label_space,
             mpp=mpp,
+            features={} if (trust := instances.class_trust) is None else {CLASS_TRUST: trust},
         )
 
     def to_labels(self, height: int, width: int) -> NDArray[np.int32]:

@@ -26,7 +26,7 @@ from histonuc.inference.tiles import Part, Tile, TileResult, TileStatus
 from histonuc.inference.tissue import is_blank
 from histonuc.models.engines import num_cores
 from histonuc.models.model import Model, Outputs
-from histonuc.nuclei import CLASS_TRUST, Nuclei
+from histonuc.nuclei import Nuclei
 from histonuc.slides import RegionError, Slide
 
 Parts = Generator[tuple[Part, list[TileResult]], None, None]
