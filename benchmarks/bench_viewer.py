@@ -24,6 +24,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,13 @@ class Asker:
     def __init__(self, server: Server) -> None:
         self._server, self._local = server, threading.local()
         self._pool = ThreadPoolExecutor(CONNECTIONS)
+        self._opened: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.shutdown()
+        for connection in self._opened:
+            connection.close()
 
     def ask(self, path: str, body: Any = None) -> bytes:
         """Ask one thing; anew where the connection had rested for too long."""
@@ -100,6 +108,7 @@ class Asker:
     def _send(self, path: str, data: str | None, headers: dict[str, str]):
         if not hasattr(self._local, "connection"):
             self._local.connection = http.client.HTTPConnection("127.0.0.1", self._server.port)
+            self._opened.append(self._local.connection)
         self._local.connection.request("GET" if data is None else "POST", path, data, headers)
         return self._local.connection.getresponse()
 
@@ -184,11 +193,12 @@ def check_region(result: Path, ring, counted: dict[str, Any]) -> bool:
 def measure(result: Path, jumps: int) -> dict[str, float]:
     """All figures of one server."""
     server, link = start(result)
-    try:
-        return {"link, s": link} | ask_everything(server, Asker(server), result, jumps)
-    finally:
-        server.process.send_signal(signal.SIGINT)
-        server.process.wait(30)
+    with closing(Asker(server)) as asker:
+        try:
+            return {"link, s": link} | ask_everything(server, asker, result, jumps)
+        finally:
+            server.process.send_signal(signal.SIGINT)
+            server.process.communicate(timeout=30)
 
 
 def ask_everything(server: Server, asker: Asker, result: Path, jumps: int) -> dict[str, float]:
@@ -221,21 +231,23 @@ def ask_everything(server: Server, asker: Asker, result: Path, jumps: int) -> di
         np.mean(all_jumps["processor"])
     )
     found["most bytes of a screen of outlines, MB"] = max(all_jumps["mb"])
-    return found | ask_counts(server, asker, result, slide, rng)
+    return found | ask_counts(server, asker, result, slide, min(200, 2 * jumps), rng)
 
 
-def ask_counts(server: Server, asker: Asker, result: Path, slide, rng) -> dict[str, float]:
+def ask_counts(
+    server: Server, asker: Asker, result: Path, slide, num_tiles: int, rng
+) -> dict[str, float]:
     """Tiles, regions and filters."""
     found = {}
     tiles, before = [], server.processor_s()
-    for _ in range(200):
+    for _ in range(num_tiles):
         level = rng.integers(slide["picture_levels"]["count"])
         column, row = (rng.integers(-(-side // (512 << level))) for side in slide["size_px"])
         tiles.append(timed(asker.ask, f"/api/slides/0/tiles/{level}/{column}/{row}")[0])
     found["slide tile, mean processor time, s"] = (server.processor_s() - before) / len(tiles)
     found["slide tile, median, s"] = float(np.median(tiles))
     found["slide tile, 95th percentile, s"] = float(np.percentile(tiles, 95))
-    rings = [wavy_ring(slide["size_px"], rng) for _ in range(12)]
+    rings = [wavy_ring(slide["size_px"], rng) for _ in range(min(12, num_tiles))]
     before = server.processor_s()
     answers = [
         timed(asker.ask, "/api/slides/0/regions/count", {"regions": [{"rings": [ring]}]})
