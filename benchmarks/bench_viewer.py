@@ -64,8 +64,8 @@ class Server:
 
     def memory_mb(self) -> float:
         """Resident memory now."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024
+        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def processor_s(self) -> float:
         """Processor time so far, of all its threads."""
@@ -204,7 +204,6 @@ def measure(result: Path, jumps: int) -> dict[str, float]:
 def ask_everything(server: Server, asker: Asker, result: Path, jumps: int) -> dict[str, float]:
     """What the page asks, one after the other."""
     rng, found = np.random.default_rng(0), {}
-    asker.ask("/api/slides")
     slide = json.loads(asker.ask("/api/slides/0"))
     top = slide["picture_levels"]["count"] - 1
     asker.ask(f"/api/slides/0/tiles/{top}/0/0")
@@ -227,9 +226,8 @@ def ask_everything(server: Server, asker: Asker, result: Path, jumps: int) -> di
         key = f"outlines after a jump, {name}, 95th percentile, s"
         found[key] = float(np.percentile(all_jumps[name], 95))
         found[f"outlines after a jump, {name}, median, s"] = float(np.median(all_jumps[name]))
-    found["outlines after a jump, cold, mean processor time, s"] = float(
-        np.mean(all_jumps["processor"])
-    )
+    mean = float(np.mean(all_jumps["processor"]))
+    found["outlines after a jump, cold, mean processor time, s"] = mean
     found["most bytes of a screen of outlines, MB"] = max(all_jumps["mb"])
     return found | ask_counts(server, asker, result, slide, min(200, 2 * jumps), rng)
 
@@ -289,7 +287,7 @@ def main() -> None:
     found = measure(result, arguments.jumps)
     num_nuclei = json.loads((result / "summary.json").read_text())["num_nuclei"]
     record = {"num_nuclei": num_nuclei, "jumps": arguments.jumps, "cores": os.cpu_count()}
-    record |= {"load_before": before, "load_after": os.getloadavg()[0], "measured": found}
+    record |= {"load": [before, os.getloadavg()[0]], "measured": found}
     (arguments.folder / "viewer_server.json").write_text(json.dumps(record, indent=2))
     print(f"{num_nuclei:,} nuclei, {os.cpu_count()} cores, load {before:.1f} before the run")
     print("\n| what | measured | target |\n|---|---|---|")
