@@ -190,7 +190,7 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, change, message) -> 
 def test_names_that_are_not_there_list_the_choices(tmp_path, capsys) -> None:
     write_set(tmp_path, "consep")
     text = refuse(tmp_path, capsys, "--label-space", "lab")
-    assert "choose from ['pannuke', 'three', 'nucleus', 'consep']" in text
+    assert "choose from ['pannuke', 'four', 'three', 'nucleus', 'consep']" in text
     text = refuse(tmp_path, capsys, "--classes", "lab")
     assert "no file at lab, and none of that name ships with histonuc (consep, consep7" in text
     (tmp_path / "other.yaml").write_text(LAB + "datasets: [elsewhere]\n")
@@ -215,4 +215,4 @@ def test_mutated_files_are_read_or_refused(tmp_path) -> None:
             assert len(result.label_space) >= 1
             assert all(np.isfinite(number) for number in result.names)
     assert 0 < errors < 200
-    assert set(LABEL_SPACES) == {"pannuke", "three", "nucleus"}
+    assert set(LABEL_SPACES) == {"pannuke", "four", "three", "nucleus"}

@@ -188,5 +188,5 @@ def test_folds_in_a_space_of_fewer_classes(raw, capsys) -> None:
 
 def test_a_space_that_is_none_lists_the_choices(raw, capsys) -> None:
     assert run(raw, "--label-space", "lab") == 2
-    assert "choose from ['pannuke', 'three', 'nucleus']" in capsys.readouterr().err
+    assert "choose from ['pannuke', 'four', 'three', 'nucleus']" in capsys.readouterr().err
     assert PANNUKE.name == "pannuke"
