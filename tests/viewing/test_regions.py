@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histonuc.inference.drawn import Region
+from histonuc.taxonomy import THREE
 from histonuc.viewing.errors import RequestError
 from histonuc.viewing.filters import Filters
 from histonuc.viewing.regions import MAX_VERTICES, count_regions, parse_regions
@@ -172,6 +175,10 @@ def test_the_table_has_a_row_for_each_region(client) -> None:
     rows = list(csv.DictReader(io.StringIO(text.decode())))
     counted = client.json("/api/slides/0/regions/count", body)["regions"]
     assert [row["region"] for row in rows] == ['a "b", c', "region 2"]
+    page = (Path(__file__).parents[2] / "docs/reference/columns.md").read_text(encoding="utf-8")
+    section = page.partition("## regions.csv of the viewer\n")[2].partition("\n## ")[0]
+    names = {re.sub("|".join(THREE.classes), "CLASS", name) for name in rows[0]}
+    assert names == set(re.findall(r"`([^`]+)`", section))
     for row, found in zip(rows, counted, strict=True):
         assert int(row["num_nuclei"]) == found["num_nuclei"]
         assert float(row["mean_area_um2_Connective"]) == found["classes"][2]["mean_area_um2"]
