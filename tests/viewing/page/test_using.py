@@ -200,6 +200,7 @@ def test_snapshot_png_has_the_chosen_width(here):
 
 
 def test_snapshot_svg_has_every_outline_as_a_vector(here, made):
+    draw_rectangle(here, 1000, 700, 1500, 1000)
     here.key("s")
     here.page.locator("#snapshot-format").select_option("svg")
     file = here.download(here.page.get_by_role("button", name="Save"))
@@ -209,6 +210,7 @@ def test_snapshot_svg_has_every_outline_as_a_vector(here, made):
     inside = int(((x > x0) & (x < x1) & (y > y0) & (y < y1)).sum())
     paths = svg.findall(f".//{SVG}path")
     assert len(paths) >= inside
+    assert len(svg.findall(f".//{SVG}polygon")) == 1  # the region
     words = [element.text for element in svg.iter(f"{SVG}text")]
     assert any("at 1250,850,20" in word for word in words)
     assert any(word.endswith("µm") for word in words)

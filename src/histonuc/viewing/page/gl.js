@@ -40,7 +40,7 @@ function link(gl, [vertex, fragment]) {
 }
 
 /**
- * The canvas and what is drawn with. `programs` is null while the context is lost.
+ * The canvas and what is drawn with. Programs are built when first needed: each takes a while.
  * @param {() => void} onLost called when everything on the graphics card is gone
  * @param {() => void} onBack called when it can be built again
  */
@@ -51,23 +51,28 @@ export function createCanvas(onLost, onBack) {
   if (!gl) {
     throw new Error("This browser has no WebGL 2, which the nuclei are drawn with. Use a current Firefox, Chrome, Edge or Safari.");
   }
-  const build = () =>
-    /** @type {Record<ProgramName, Program>} */ (
-      Object.fromEntries(Object.entries(PROGRAMS).map(([name, sources]) => [name, link(gl, sources)]))
-    );
+  /** @type {Map<ProgramName, Program>} */
+  const built = new Map();
   const surface = {
     canvas,
     gl,
-    /** @type {Record<ProgramName, Program>|null} */
-    programs: build(),
+    /** Whether the context is gone for now. */
+    lost: false,
+    /** @param {ProgramName} name which program */
+    program(name) {
+      const program = built.get(name) ?? link(gl, PROGRAMS[name]);
+      built.set(name, program);
+      return program;
+    },
   };
   canvas.addEventListener("webglcontextlost", (event) => {
     event.preventDefault(); // without it the browser never gives the context back
-    surface.programs = null;
+    surface.lost = true;
+    built.clear();
     onLost();
   });
   canvas.addEventListener("webglcontextrestored", () => {
-    surface.programs = build();
+    surface.lost = false;
     onBack();
   });
   return surface;

@@ -162,22 +162,21 @@ export function createDrawing(surface) {
      * @returns {boolean} whether all of them were drawn
      */
     drawSquares(squares, state, columns, camera) {
-      const { programs } = surface;
-      if (!programs) return false;
       const filled = state.fill === "filled";
       const ready = prepare(squares, columns, filled);
       gl.activeTexture(gl.TEXTURE2);
       gl.bindTexture(gl.TEXTURE_2D, palette);
       const rings = ready.filter(({ buffers }) => buffers?.vertices);
       if (filled && rings.length) {
-        useProgram(surface, programs.inside, state, columns);
-        gl.uniform1f(programs.inside.at.opacity, state.opacity * 0.45);
-        drawEach(programs.inside, rings, camera, ({ buffers }) => {
+        const inside = surface.program("inside");
+        useProgram(surface, inside, state, columns);
+        gl.uniform1f(inside.at.opacity, state.opacity * 0.45);
+        drawEach(inside, rings, camera, ({ buffers }) => {
           gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffers?.triangles ?? null);
           gl.drawElements(gl.TRIANGLES, buffers?.num_corners ?? 0, gl.UNSIGNED_INT, 0);
         });
       }
-      const program = rings.length ? programs.outline : programs.point;
+      const program = surface.program(rings.length ? "outline" : "point");
       useProgram(surface, program, state, columns);
       gl.uniform1f(program.at.opacity, state.opacity);
       const width = rings.length ? lineWidth(camera) : pointWidth(camera);
@@ -195,8 +194,7 @@ export function createDrawing(surface) {
      * @param {Camera} camera the camera
      */
     drawDensities({ columns, rows, cell_px }, state, { scale, shift }) {
-      const program = surface.programs?.density;
-      if (!program) return;
+      const program = surface.program("density");
       gl.useProgram(program.program);
       gl.uniform1i(program.at.picture, 0);
       gl.uniformMatrix2fv(program.at.scale, false, scale);

@@ -60,7 +60,7 @@ export function createNucleiLayer({ api, store, densities, report }) {
     drawnFrame = wanted;
     beginFrame(surface, frame.size, frame.pixelRatio);
     const { slide } = state;
-    if (!slide || !slide.has_nuclei || !surface.programs) {
+    if (!slide || !slide.has_nuclei || surface.lost) {
       canvas.dataset.complete = "false";
       return canvas;
     }

@@ -99,6 +99,9 @@ export function createRegions({ store, api, camera, report }) {
     if (draw) map.removeInteraction(draw);
     draw = null;
     map.getTargetElement()?.classList.toggle("drawing", tool !== "move");
+    const zoom = map.getInteractions().getArray().find((one) => one instanceof ol.interaction.DoubleClickZoom);
+    // OpenLayers takes two quick clicks anywhere for a double click, the last of a shape as well.
+    setTimeout(() => zoom?.setActive(store.get().tool === "move"), tool === "move" ? 400 : 0);
     if (tool === "move") return;
     draw = new ol.interaction.Draw({
       source,

@@ -24,8 +24,10 @@ export const magnification = (slide, resolution) => UM_AT_1X / (resolution * mic
  */
 export const resolutionAt = (slide, mag) => UM_AT_1X / (mag * micronsPerPixel(slide));
 
+const COUNTS = new Intl.NumberFormat("en");
+
 /** @param {number} value a count @returns {string} with separators of thousands */
-export const formatCount = (value) => value.toLocaleString("en");
+export const formatCount = (value) => COUNTS.format(value);
 
 /**
  * A measured number with three figures, or a dash.

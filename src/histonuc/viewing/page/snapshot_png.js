@@ -7,6 +7,9 @@
 
 const POINT_PX = 2.5;
 
+/** Of the lines of drawn regions. */
+export const REGION_COLOUR = "#f2b200";
+
 /** The nuclei. @param {CanvasRenderingContext2D} pen @param {Scene} scene */
 function drawShapes(pen, { shapes, filled, opacity, scale }) {
   for (const { colour, ring, x, y } of shapes) {
@@ -25,6 +28,18 @@ function drawShapes(pen, { shapes, filled, opacity, scale }) {
     if (ring) pen.stroke();
   }
   pen.globalAlpha = 1;
+}
+
+/** Drawn regions. @param {CanvasRenderingContext2D} pen @param {Scene} scene */
+function drawRings(pen, { rings, scale }) {
+  pen.strokeStyle = REGION_COLOUR;
+  pen.lineWidth = 3 / scale;
+  for (const ring of rings) {
+    pen.beginPath();
+    ring.forEach(([x, y]) => pen.lineTo(x, y));
+    pen.closePath();
+    pen.stroke();
+  }
 }
 
 /** Scale bar, legend and provenance. @param {CanvasRenderingContext2D} pen @param {Scene} scene */
@@ -70,6 +85,7 @@ export async function pngOf(scene) {
     pen.globalAlpha = 1;
   }
   drawShapes(pen, scene);
+  drawRings(pen, scene);
   pen.restore();
   drawStrip(pen, scene);
   return new Promise((resolve, reject) =>

@@ -26,6 +26,7 @@ import { classShown } from "./state.js";
  * @property {Box} box slide pixels that the picture covers
  * @property {Blob|null} picture the slide there
  * @property {Shape[]} shapes nuclei that are drawn
+ * @property {import("./types.js").Point[][]} rings of drawn regions
  * @property {HTMLCanvasElement|null} densities their picture, from afar
  * @property {Box} densities_box where it lies
  * @property {boolean} filled whether insides are drawn
@@ -40,6 +41,7 @@ import { classShown } from "./state.js";
  * @property {import("./map.js").SlideMap} camera the view
  * @property {import("./nuclei_layer.js").NucleiLayer} nuclei the layer of nuclei
  * @property {import("./densities.js").DensitySource} densities counts on a grid
+ * @property {import("./regions.js").Regions} regions drawn regions
  */
 
 /** More nuclei than this make a file that programs cannot open any more. */
@@ -184,6 +186,7 @@ export async function gatherScene(wiring, width) {
     centre: [view.x, view.y],
     picture: slide.picture_levels ? await cropOf(api, slide.number, box, scale) : null,
     shapes: drawn && (kind === "outlines" || kind === "points") ? await shapesOf(wiring, box, kind === "outlines") : [],
+    rings: wiring.regions.body().regions.flatMap(({ polygons }) => polygons.flat()),
     densities: drawn && kind === "densities" && counts ? densityCanvas(counts, state) : null,
     densities_box: counts ? [0, 0, counts.columns * counts.cell_px, counts.rows * counts.cell_px] : [0, 0, 0, 0],
     filled: state.fill === "filled",

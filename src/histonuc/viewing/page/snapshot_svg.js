@@ -3,6 +3,8 @@
  * @module
  */
 
+import { REGION_COLOUR } from "./snapshot_png.js";
+
 /** @typedef {import("./snapshot_scene.js").Scene} Scene */
 
 /** @param {string} text for XML */
@@ -41,6 +43,12 @@ function shapeGroups({ shapes, filled, scale }) {
     `<g stroke="${colour}" fill="${filled ? colour : "none"}" fill-opacity="${filled ? 0.45 : 1}" stroke-width="${short(1.8 / scale)}">${lines.join("")}</g>`);
 }
 
+/** Drawn regions. @param {Scene} scene */
+function ringGroup({ rings, scale }) {
+  const lines = rings.map((ring) => `<polygon points="${ring.map(([x, y]) => `${short(x)},${short(y)}`).join(" ")}"/>`);
+  return `<g fill="none" stroke="${REGION_COLOUR}" stroke-width="${short(3 / scale)}">${lines.join("")}</g>`;
+}
+
 /** Scale bar, legend and provenance. @param {Scene} scene */
 function stripParts({ width, height, strip_height, strip }) {
   const parts = strip.map((part) =>
@@ -70,7 +78,9 @@ export async function svgOf(scene) {
     scene.densities ? image(scene.densities.toDataURL(), cells, scene.opacity * 0.85) : "",
     `<g opacity="${scene.opacity}">`,
     ...shapeGroups(scene),
-    "</g></g></g>",
+    "</g>",
+    ringGroup(scene),
+    "</g></g>",
     stripParts(scene),
     "</svg>",
   ];
