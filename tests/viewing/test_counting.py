@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from histonuc.exports.table import read_table
 from histonuc.viewing.density import (
@@ -12,7 +14,7 @@ from histonuc.viewing.density import (
     density_arrays,
 )
 from histonuc.viewing.errors import RequestError
-from histonuc.viewing.filters import Filters, parse_filters
+from histonuc.viewing.filters import Filters, in_range, parse_filters
 from histonuc.viewing.squares import list_grids
 from histonuc.viewing.wire import unpack
 
@@ -77,6 +79,21 @@ def test_densities_obey_every_filter(filters, client, made) -> None:
     assert facts["max"] == expected.max()
     answer = client.json("/api/slides/0/counts", {"filters": filters})
     assert answer == {"total": passes.sum(), "by_class": facts["totals"]}
+
+
+END = st.none() | st.floats(-10, 6000) | st.integers(-32, 150_000).map(lambda k: k / 32)
+
+
+@given(low=END, high=END)
+def test_areas_pass_as_their_rounded_values_do(low, high, table) -> None:
+    column = table.column("area_um2")
+    values = (np.arange(150_000) / 32).astype(np.float32)
+    stored = np.minimum(np.floor(values * 16 + 0.5), 65_535)
+    assert (column.quantised(values) == stored).all()
+    least = -np.inf if low is None else np.ceil(low * 16 - 1e-6)
+    most = np.inf if high is None else np.floor(high * 16 + 1e-6)
+    found = in_range(column, values, *column.bounds(low, high))
+    np.testing.assert_array_equal(found, (stored >= least) & (stored <= most))
 
 
 def test_cells_are_32_microns_and_larger_where_there_would_be_too_many() -> None:

@@ -56,11 +56,11 @@ def find_passing(
         ShownError: the table is damaged.
     """
     index = table.index()
-    bounds = []
+    tests = []
     for name, (low, high) in filters.ranges.items():
         column = table.column(name)
-        values = None if column.type == "u16" else table.values(column)
-        bounds.append((column, values, column.bounds(low, high)))
+        values = index.area if column.type == "u16" else table.values(column)
+        tests.append((column, values, column.bounds(low, high)))
     shown = np.ones(256, bool)
     if filters.classes is not None:
         shown[:] = False
@@ -68,12 +68,32 @@ def find_passing(
     for start in range(0, len(index), CHUNK):
         rows = slice(start, min(start + CHUNK, len(index)))
         passes = shown[index.kind[rows]]
-        for column, values, (low, high) in bounds:
-            part = column.quantised(index.area[rows]) if values is None else values[rows]
-            passes &= (part >= low) & (part <= high)
+        for column, values, bounds in tests:
+            passes &= in_range(column, values[rows], *bounds)
         if filters.box_xyxy is not None:
             passes &= _in_box(index.x[rows], index.y[rows], filters.box_xyxy)
         yield rows, passes
+
+
+def in_range(column: Column, values: NDArray[Any], least: float, most: float) -> NDArray[np.bool_]:
+    """Which values lie in a range of stored values, both ends included.
+
+    Args:
+        column: of the values.
+        values: as stored; areas as the index has them.
+        least: stored value.
+        most: stored value.
+    """
+    if column.type != "u16" or column.step is None:
+        return np.asarray((values >= least) & (values <= most))
+    # The same without rounding every area: steps are powers of two, so this is exact.
+    largest = np.iinfo(np.uint16).max
+    passes = np.full(len(values), least <= largest)
+    if least > 0:
+        passes &= values >= np.float32((least - 0.5) * column.step)
+    if most < largest:
+        passes &= ~(values >= np.float32((most + 0.5) * column.step))
+    return passes
 
 
 def _in_box(

@@ -23,7 +23,7 @@ OUTLINED_LEVELS = 2
 """The smallest squares, up to this level, are sent with outlines."""
 UNITS = 1 << 14
 """Positions in a square are counted in so many steps along its side."""
-OVERHANG_UM = 32.0
+OVERHANG_UM = 20.0
 """A nucleus may reach this far out of the square of its centroid."""
 Detail = Literal["none", "points", "coarse", "fine", "full"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
