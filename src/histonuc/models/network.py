@@ -80,7 +80,7 @@ class Network(nn.Module):
         self, images: Shaped[Tensor, "b 3 h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"] | None]:
         """As `forward`, with the auxiliary logits of trunks that have them (training mode only)."""
-        x = self._pad(images)
+        x = self.pad(images)
         features = self.trunk(x)
         logits = _crop(self.merge(features, x), images)
         if self.aux_head is None or features.aux is None:
@@ -146,7 +146,7 @@ class Network(nn.Module):
         """Images (B, 3, H, W) of 0..255 as the trunk expects them."""
         return (images.to(self.mean.dtype) - self.mean) / self.std
 
-    def _pad(self, images: Tensor) -> Tensor:
+    def pad(self, images: Tensor) -> Tensor:
         """Check, normalise, and pad to the trunk's multiple (reflected, bottom and right)."""
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"expected RGB images (B, 3, H, W), got {tuple(images.shape)}")

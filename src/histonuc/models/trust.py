@@ -33,7 +33,8 @@ class Trust:
 
     Attributes:
         centres: float32 (K, D), features of typical nuclei, such as the means of the classes.
-        whitening: float32 (D, D), W with Wᵀ W the inverse covariance around the centres.
+        whitening: float32 (R, D), W with Wᵀ W the inverse covariance around the centres, of all
+            features or of some.
         distances: float32 (Q,), ascending: evenly spaced quantiles, from 0 to 1, of the distance of
             nuclei like those learned from that no training saw.
 
@@ -46,11 +47,10 @@ class Trust:
     distances: NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        size = self.centres.shape[-1]
-        fits = self.centres.ndim == 2 and self.whitening.shape == (size, size)
-        if not fits or self.distances.ndim != 1 or min(map(len, self._arrays())) < 1:
-            shapes = [array.shape for array in self._arrays()]
-            raise ValueError(f"trust: expected arrays (K, D), (D, D) and (Q,), got {shapes}")
+        shapes = [array.shape for array in self._arrays()]
+        fits = [len(shape) for shape in shapes] == [2, 2, 1] and shapes[0][1] == shapes[1][1]
+        if not fits or min(map(min, shapes)) < 1:
+            raise ValueError(f"trust: expected arrays (K, D), (R, D) and (Q,), got {shapes}")
         finite = all(np.isfinite(array).all() for array in self._arrays())
         if not finite or (np.diff(self.distances) < 0).any():
             raise ValueError("trust: expected finite values, and distances in ascending order")
