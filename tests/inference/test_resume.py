@@ -22,6 +22,7 @@ from histonuc.exports import table as table_module
 from histonuc.files import DRAFT_PREFIX
 from histonuc.inference import slide as slide_module
 from histonuc.inference import tiles as tiles_module
+from histonuc.inference import windows as windows_module
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.plan import make_plan
 from histonuc.inference.predict import predict
@@ -252,7 +253,7 @@ def test_a_mutated_key_of_the_parts_costs_the_parts(model, image, tmp_path, monk
         assert any(folder.glob("*.npz")) == (outcome(json.loads, damaged) == key)
 
 
-@pytest.mark.parametrize("change", ["model", "setting", "file"])
+@pytest.mark.parametrize("change", ["model", "setting", "file", "tissue"])
 def test_other_models_settings_and_files_are_never_mixed(
     model, image, tmp_path, monkeypatch, change
 ) -> None:
@@ -262,13 +263,18 @@ def test_other_models_settings_and_files_are_never_mixed(
         model.sha256 = "1" * 64
     elif change == "setting":
         options = replace(OPTIONS, tile_px=256)
-    else:
+    elif change == "file":
         os.utime(image, ns=(1, 1))
+    else:  # as where the overview could not be read, and can be now
+        monkeypatch.setattr(windows_module, "MAX_HEIGHT", 1.0)
     (item,) = predict([image], tmp_path / "out", options, model=model).items
     assert item.tiles_resumed == 0
-    named = {"model": "another model", "setting": "another --tile-px", "file": "another file"}[
-        change
-    ]
+    named = {
+        "model": "another model",
+        "setting": "another --tile-px",
+        "file": "another file",
+        "tissue": "another view of the tissue",
+    }[change]
     assert any("begun anew" in note and named in note for note in item.warnings)
 
 

@@ -84,6 +84,8 @@ def test_cores_hold_all_tissue_once_and_windows_keep_their_margin(
             length = tile.input_px[axis]
             assert 1 <= length <= most[axis]
             assert length % step == 0 or at_end[axis]
+            aligned = round(window[axis] / scale[axis] / step) * step * scale[axis]
+            assert abs(window[axis] - aligned) <= 0.5  # the network sees each pixel in one phase
             assert abs(window.size[axis] - length * scale[axis]) <= max(1, scale[axis])
 
 

@@ -27,7 +27,7 @@ from histonuc.inference.tissue import TissueMask
 STEP_PX = 32
 """Borders of windows are multiples of this, in pixels of the network's input: the largest stride of
 a network, and few shapes. The engine prepares for each new shape once, which takes it as long as a
-third of a megapixel. Windows of less than `LEAST_STEPS` steps have smaller steps."""
+sixth of a megapixel. Windows of less than `LEAST_STEPS` steps have smaller steps."""
 LEAST_STEPS = 8
 MAX_HEIGHT = 1.4
 """Height of the highest window in widths of the widest one. Higher windows have less margin, wider

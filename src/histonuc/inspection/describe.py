@@ -149,6 +149,7 @@ def _spec_facts(spec: ModelSpec) -> dict[str, str | float]:
         "representation": spec.representation,
         "mpp": spec.mpp,
         "classes": ", ".join(spec.label_space.classes),
+        **({"learned_on": spec.learned_on} if spec.learned_on else {}),
     }
 
 
