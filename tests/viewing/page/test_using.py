@@ -226,8 +226,16 @@ def test_copy_place_gives_the_command(here):
 
 def test_turned_views_draw_and_pick(here, made):
     before = here.pixels()
-    here.key("]")
+    straight = here.number("#in-view")
+    for _ in range(6):
+        here.key("]")
     assert (here.pixels() != before).any()
+    # A quarter turn: what was high is wide, and the count is that of the turned view.
+    width, height = (here.page.locator("#map").bounding_box()[side] for side in ("width", "height"))
+    x, y = np.abs(made.nuclei.centroid - (1250, 850)).T
+    inside = int(((x < height) & (y < width)).sum())  # 20x: two slide pixels a pixel of the screen
+    here.page.locator("#in-view", has_text=f"{inside:,}").wait_for()
+    assert inside != straight
     here.key("Enter")
     here.page.locator("#nucleus-id").wait_for()
     nucleus = int(here.text("#nucleus-id").split()[1]) - 1

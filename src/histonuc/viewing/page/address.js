@@ -45,8 +45,7 @@ export function readPlace() {
  * X,Y,MAG as the command and the address write it.
  * @param {Required<Omit<Place, "slide">>} place centre and magnification
  */
-export const formatPlace = ({ x, y, mag }) =>
-  `${Math.round(x)},${Math.round(y)},${Number(mag.toPrecision(4))}`;
+export const formatPlace = ({ x, y, mag }) => `${Math.round(x)},${Math.round(y)},${Number(mag.toPrecision(4))}`;
 
 /**
  * Write the view into the address, without a new entry in the history.

@@ -60,8 +60,7 @@ export function createApi(token) {
     /** @param {string} path @param {unknown} [body] @param {AbortSignal} [signal] @returns {Promise<any>} */
     json: async (path, body, signal) => (await request(path, { body, signal })).json(),
     /** @param {string} path @param {unknown} [body] @param {AbortSignal} [signal] */
-    binary: async (path, body, signal) =>
-      decode(await (await request(path, { body, signal })).arrayBuffer()),
+    binary: async (path, body, signal) => decode(await (await request(path, { body, signal })).arrayBuffer()),
     /** @param {string} path @param {AbortSignal} [signal] */
     picture: async (path, signal) => createImageBitmap(await (await request(path, { signal })).blob()),
   };

@@ -23,7 +23,10 @@ function createModes(store) {
   ];
   const buttons = modes.map(([text, patch, key]) =>
     el("button", {
-      type: "button", role: "radio", text, title: `${text} (${key})`,
+      type: "button",
+      role: "radio",
+      text,
+      title: `${text} (${key})`,
       onclick: () => store.set(patch),
       onkeydown: (/** @type {KeyboardEvent} */ event) => {
         const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -32,7 +35,8 @@ function createModes(store) {
         buttons[at].focus();
         buttons[at].click();
       },
-    }));
+    }),
+  );
   store.watch(["fill", "visible"], ({ fill, visible }) => {
     const on = visible ? (fill === "outlines" ? 0 : 1) : 2;
     buttons.forEach((button, i) => {
@@ -51,7 +55,12 @@ function createModes(store) {
  */
 export function createAppearancePanel({ store, tell }) {
   const opacity = el("input", {
-    type: "range", min: "0.1", max: "1", step: "0.05", id: "opacity", value: "0.9",
+    type: "range",
+    min: "0.1",
+    max: "1",
+    step: "0.05",
+    id: "opacity",
+    value: "0.9",
     oninput: () => store.set({ opacity: Number(opacity.value) }),
   });
   const by = el("select", {
@@ -68,16 +77,21 @@ export function createAppearancePanel({ store, tell }) {
   const ramp = el("div", { class: "ramp" });
   const ends = el("div", { class: "ends" });
   const legend = el("div", { id: "legend" }, ramp, ends);
-  const element = el("section", { class: "block", "aria-label": "Appearance" },
+  const element = el(
+    "section",
+    { class: "block", "aria-label": "Appearance" },
     el("div", { class: "heading" }, el("h2", { text: "Appearance" })),
     createModes(store),
     el("div", { class: "row" }, el("label", { for: "opacity", text: "Opacity" }), opacity),
     el("div", { class: "row" }, el("label", { for: "colour-by", text: "Colour by" }), by),
-    legend);
+    legend,
+  );
 
   store.watch(["slide"], ({ slide, colourBy }) => {
     element.hidden = !slide?.has_nuclei;
-    const options = (slide?.columns ?? []).map((column) => el("option", { value: column.name, text: columnLabel(column) }));
+    const options = (slide?.columns ?? []).map((column) =>
+      el("option", { value: column.name, text: columnLabel(column) }),
+    );
     by.replaceChildren(el("option", { value: "class", text: "Class" }), ...options);
     by.value = colourBy;
   });
@@ -90,7 +104,8 @@ export function createAppearancePanel({ store, tell }) {
     ramp.style.background = rampGradient(state.palette);
     ends.replaceChildren(
       el("span", { text: formatValue(low, column.unit) }),
-      el("span", { text: formatValue(high, column.unit) }));
+      el("span", { text: formatValue(high, column.unit) }),
+    );
   });
   return element;
 }

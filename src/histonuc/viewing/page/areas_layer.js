@@ -47,12 +47,14 @@ export function createAreasLayer({ store, api, onAreas, report }) {
     void ask(async (signal) => {
       /** @type {{areas: Area[]}} */
       const { areas } = await api.json(`slides/${slide.number}/areas`, undefined, signal);
-      source.addFeatures(areas.map(({ kind, polygons }) => {
-        const shape = polygons.map((rings) => rings.map((ring) => ring.map(([x, y]) => [x, -y])));
-        const feature = new ol.Feature(new ol.geom.MultiPolygon(shape));
-        feature.setStyle(styleOf(kind));
-        return feature;
-      }));
+      source.addFeatures(
+        areas.map(({ kind, polygons }) => {
+          const shape = polygons.map((rings) => rings.map((ring) => ring.map(([x, y]) => [x, -y])));
+          const feature = new ol.Feature(new ol.geom.MultiPolygon(shape));
+          feature.setStyle(styleOf(kind));
+          return feature;
+        }),
+      );
       show();
       onAreas(areas);
     });

@@ -12,7 +12,7 @@ import { classShown, filtersOf } from "./state.js";
 /** @typedef {import("./state.js").Store} Store */
 
 /** Show a class or hide it. @param {Store} store the state @param {number} index number of the class */
-export function toggleClass(store, index) {
+function toggleClass(store, index) {
   const { slide, shown, solo } = store.get();
   if (!slide || index >= slide.classes.length) return;
   const now = slide.classes.map((_, i) => (solo === null ? shown[i] !== false : i === solo));
@@ -39,16 +39,34 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
   const rows = el("div");
   const total = el("dd", { class: "number", id: "total" });
   const inView = el("dd", { class: "number", id: "in-view" });
-  const totals = el("dl", { class: "totals" }, el("dt", { text: "Shown in the slide" }), total, el("dt", { text: "Shown in this view" }), inView);
+  const totals = el(
+    "dl",
+    { class: "totals" },
+    el("dt", { text: "Shown in the slide" }),
+    total,
+    el("dt", { text: "Shown in this view" }),
+    inView,
+  );
   /** @param {string} text @param {boolean} value */
   const both = (text, value) =>
     el("button", {
-      type: "button", class: "plain", text,
+      type: "button",
+      class: "plain",
+      text,
       onclick: () => store.set({ shown: (store.get().slide?.classes ?? []).map(() => value), solo: null }),
     });
-  const element = el("section", { class: "block", "aria-label": "Classes" },
-    el("div", { class: "heading" }, el("h2", { text: "Nuclei" }), el("span", {}, both("All", true), both("None", false))),
-    rows, totals);
+  const element = el(
+    "section",
+    { class: "block", "aria-label": "Classes" },
+    el(
+      "div",
+      { class: "heading" },
+      el("h2", { text: "Nuclei" }),
+      el("span", {}, both("All", true), both("None", false)),
+    ),
+    rows,
+    totals,
+  );
   /** @type {number[]|null} */
   let viewCounts = null;
   const ask = latest(report);
@@ -56,17 +74,32 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
   function build() {
     const { slide } = store.get();
     element.hidden = !slide?.has_nuclei;
-    rows.replaceChildren(...(slide?.classes ?? []).map((one, index) => {
-      const box = el("input", { type: "checkbox", onchange: () => toggleClass(store, index) });
-      const solo = el("button", {
-        type: "button", class: "plain solo", text: "Only", "aria-label": `Only ${one.name}`,
-        title: index < 9 ? `Only ${one.name} (Shift+${index + 1})` : `Only ${one.name}`,
-        onclick: () => soloClass(store, index),
-      });
-      return el("div", { class: "class-row" },
-        el("label", {}, box, el("span", { class: "swatch" }), el("span", { class: "name", text: one.name, title: one.name })),
-        el("span", { class: "number" }), solo);
-    }));
+    rows.replaceChildren(
+      ...(slide?.classes ?? []).map((one, index) => {
+        const box = el("input", { type: "checkbox", onchange: () => toggleClass(store, index) });
+        const solo = el("button", {
+          type: "button",
+          class: "plain solo",
+          text: "Only",
+          "aria-label": `Only ${one.name}`,
+          title: index < 9 ? `Only ${one.name} (Shift+${index + 1})` : `Only ${one.name}`,
+          onclick: () => soloClass(store, index),
+        });
+        return el(
+          "div",
+          { class: "class-row" },
+          el(
+            "label",
+            {},
+            box,
+            el("span", { class: "swatch" }),
+            el("span", { class: "name", text: one.name, title: one.name }),
+          ),
+          el("span", { class: "number" }),
+          solo,
+        );
+      }),
+    );
   }
 
   function refresh() {
@@ -100,8 +133,16 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
     const { slide } = state;
     if (!slide?.has_nuclei) return;
     void ask(async (signal) => {
-      const body = { filters: filtersOf(state, { classes: false }), box_xyxy: camera.box() };
-      viewCounts = (await api.json(`slides/${slide.number}/counts`, body, signal)).by_class;
+      const filters = filtersOf(state, { classes: false });
+      const path = `slides/${slide.number}`;
+      if (camera.view().rotation === 0) {
+        viewCounts = (await api.json(`${path}/counts`, { filters, box_xyxy: camera.box() }, signal)).by_class;
+      } else {
+        const body = { filters, regions: [{ rings: [camera.corners()] }] };
+        /** @type {{regions: import("./types.js").RegionCount[]}} */
+        const { regions } = await api.json(`${path}/regions/count`, body, signal);
+        viewCounts = regions[0].classes.map(({ num_nuclei }) => num_nuclei);
+      }
       refresh();
     }, 120);
   }

@@ -66,10 +66,7 @@ export function storedLimits({ step }, [low, high]) {
   if (step === null) {
     return [low === null ? -3.4e38 : Math.fround(low), high === null ? 3.4e38 : Math.fround(high)];
   }
-  return [
-    low === null ? -1 : Math.ceil(low / step - 1e-6),
-    high === null ? 1e9 : Math.floor(high / step + 1e-6),
-  ];
+  return [low === null ? -1 : Math.ceil(low / step - 1e-6), high === null ? 1e9 : Math.floor(high / step + 1e-6)];
 }
 
 /**

@@ -113,15 +113,18 @@ export function createDensities({ api, store, report }) {
     if (!slide?.has_nuclei) return tell();
     now.waiting = true;
     tell();
-    void ask(async (signal) => {
-      const body = { filters: filtersOf(state, { classes: false }) };
-      const { header, arrays } = await api.binary(`slides/${slide.number}/density`, body, signal);
-      const { cell_px, columns, rows, totals } = header;
-      now.densities = { cell_px, columns, rows, totals, counts: arrays.counts };
-      now.countIn ??= boxCounter(now.densities); // the first has no filters: all that may be drawn
-      now.waiting = false;
-      tell();
-    }, fresh ? 0 : 60);
+    void ask(
+      async (signal) => {
+        const body = { filters: filtersOf(state, { classes: false }) };
+        const { header, arrays } = await api.binary(`slides/${slide.number}/density`, body, signal);
+        const { cell_px, columns, rows, totals } = header;
+        now.densities = { cell_px, columns, rows, totals, counts: arrays.counts };
+        now.countIn ??= boxCounter(now.densities); // the first has no filters: all that may be drawn
+        now.waiting = false;
+        tell();
+      },
+      fresh ? 0 : 60,
+    );
   });
 
   return {

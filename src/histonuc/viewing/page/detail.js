@@ -14,8 +14,8 @@
  */
 
 /** Below this magnification densities are drawn, and points below the second. */
-export const POINTS_FROM = 1.99; // the buttons give 2 and 10, but for rounding
-export const OUTLINES_FROM = 9.99;
+const POINTS_FROM = 1.99; // the buttons give 2 and 10, but for rounding
+const OUTLINES_FROM = 9.99;
 
 /** More nuclei in view than this would take more than 3 MB as points, or as outlines. */
 const MOST_POINTS = 250_000;

@@ -12,10 +12,21 @@ import { byId, el, icon } from "./dom.js";
  * @returns {HTMLDialogElement} to close it from outside
  */
 export function openDialog(title, content) {
-  const dialog = el("dialog", { "aria-label": title },
-    el("div", { class: "heading" }, el("h2", { text: title }),
-      el("button", { type: "button", class: "plain", "aria-label": "Close", onclick: () => dialog.close() }, icon("close"))),
-    content);
+  const dialog = el(
+    "dialog",
+    { "aria-label": title },
+    el(
+      "div",
+      { class: "heading" },
+      el("h2", { text: title }),
+      el(
+        "button",
+        { type: "button", class: "plain", "aria-label": "Close", onclick: () => dialog.close() },
+        icon("close"),
+      ),
+    ),
+    content,
+  );
   dialog.addEventListener("close", () => dialog.remove());
   dialog.addEventListener("click", (event) => {
     if (event.target === dialog) dialog.close(); // a click beside it

@@ -47,7 +47,10 @@ function createFilter({ store, api, report }, column, onRemove) {
   /** @param {string} word @param {0|1} end */
   const field = (word, end) => {
     const input = el("input", {
-      type: "number", step: "any", "aria-label": `${column.title}: ${word}`, placeholder: word,
+      type: "number",
+      step: "any",
+      "aria-label": `${column.title}: ${word}`,
+      placeholder: word,
       onchange: () => {
         const range = /** @type {Range} */ ([...(store.get().ranges[column.name] ?? [null, null])]);
         range[end] = input.value === "" ? null : Number(input.value);
@@ -57,11 +60,22 @@ function createFilter({ store, api, report }, column, onRemove) {
     return input;
   };
   const fields = [field("least", 0), field("most", 1)];
-  const element = el("div", { class: "filter", role: "group", "aria-label": `Filter ${column.title}` },
-    el("div", { class: "heading" }, el("h3", { text: columnLabel(column) }),
-      el("button", { type: "button", class: "plain", "aria-label": `Remove the filter ${column.title}`, onclick: onRemove }, icon("close"))),
+  const element = el(
+    "div",
+    { class: "filter", role: "group", "aria-label": `Filter ${column.title}` },
+    el(
+      "div",
+      { class: "heading" },
+      el("h3", { text: columnLabel(column) }),
+      el(
+        "button",
+        { type: "button", class: "plain", "aria-label": `Remove the filter ${column.title}`, onclick: onRemove },
+        icon("close"),
+      ),
+    ),
     histogram.canvas,
-    el("div", { class: "limits" }, fields[0], el("span", { class: "muted", text: "to" }), fields[1]));
+    el("div", { class: "limits" }, fields[0], el("span", { class: "muted", text: "to" }), fields[1]),
+  );
   /** @type {number[][]} */
   let counts = [];
   let asked = "";
@@ -77,14 +91,21 @@ function createFilter({ store, api, report }, column, onRemove) {
       });
       histogram.setRange(range);
       const sums = counts[0]?.map((_, bin) =>
-        counts.reduce((sum, one, index) => sum + (classShown(state, index) ? one[bin] : 0), 0));
+        counts.reduce((sum, one, index) => sum + (classShown(state, index) ? one[bin] : 0), 0),
+      );
       if (sums) histogram.setSums(sums);
       const { [column.name]: _, ...others } = state.ranges;
       const wish = JSON.stringify([state.slide?.number, others]);
       if (wish === asked) return;
       asked = wish;
       void ask(async (signal) => {
-        const body = { column: column.name, bins: histogram.num_bins, low: column.low, high: column.high, filters: { ranges: others } };
+        const body = {
+          column: column.name,
+          bins: histogram.num_bins,
+          low: column.low,
+          high: column.high,
+          filters: { ranges: others },
+        };
         counts = (await api.json(`slides/${state.slide?.number}/histogram`, body, signal)).counts;
         this.refresh(store.get());
       }, 80);
@@ -98,16 +119,23 @@ export function createFiltersPanel(wiring) {
   const add = el("select", { "aria-label": "Add a filter", id: "add-filter", onchange: () => addFilter(add.value) });
   const clear = el("button", { type: "button", class: "plain", text: "Clear", onclick: removeAll });
   const cards = el("div");
-  const element = el("section", { class: "block", "aria-label": "Filters" },
-    el("div", { class: "heading" }, el("h2", { text: "Filters" }), clear), add, cards);
+  const element = el(
+    "section",
+    { class: "block", "aria-label": "Filters" },
+    el("div", { class: "heading" }, el("h2", { text: "Filters" }), clear),
+    add,
+    cards,
+  );
   /** @type {Map<string, ReturnType<typeof createFilter>>} */
   const open = new Map();
 
   function fill() {
     const { slide } = store.get();
     const left = (slide?.columns ?? []).filter(({ name }) => !open.has(name));
-    add.replaceChildren(el("option", { value: "", text: "Add a filter …" }),
-      ...left.map((column) => el("option", { value: column.name, text: columnLabel(column) })));
+    add.replaceChildren(
+      el("option", { value: "", text: "Add a filter …" }),
+      ...left.map((column) => el("option", { value: column.name, text: columnLabel(column) })),
+    );
     clear.hidden = open.size === 0;
   }
 

@@ -49,7 +49,9 @@ export function createCanvas(onLost, onBack) {
   canvas.className = "nuclei";
   const gl = canvas.getContext("webgl2", { antialias: false, premultipliedAlpha: true });
   if (!gl) {
-    throw new Error("This browser has no WebGL 2, which the nuclei are drawn with. Use a current Firefox, Chrome, Edge or Safari.");
+    throw new Error(
+      "This browser has no WebGL 2, which the nuclei are drawn with. Use a current Firefox, Chrome, Edge or Safari.",
+    );
   }
   /** @type {Map<ProgramName, Program>} */
   const built = new Map();

@@ -49,7 +49,11 @@ export function createHistogram({ column, onRange }) {
   /** @type {[number, number]} */
   let shares = [0, 1];
   let held = 0;
-  const canvas = el("canvas", { class: "histogram", role: "img", "aria-label": `Histogram of ${column.title}. Drag over it, or use the two fields below.` });
+  const canvas = el("canvas", {
+    class: "histogram",
+    role: "img",
+    "aria-label": `Histogram of ${column.title}. Drag over it, or use the two fields below.`,
+  });
 
   /** @param {PointerEvent} event @returns {number} */
   function shareAt(event) {

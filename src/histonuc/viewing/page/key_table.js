@@ -37,10 +37,16 @@ export function keyTable({ store, camera, regions, actions }) {
       title: "Nuclei",
       keys: [
         key("H", "Nuclei off and on", ["H"], () => store.set({ visible: !store.get().visible })),
-        key("F", "Filled or outlines", ["F"], () => store.set({ fill: store.get().fill === "filled" ? "outlines" : "filled", visible: true })),
-        key("Shift+1 / … / 9", "One class alone; again: all", digits, ({ code }) => soloClass(store, Number(code.slice(5)) - 1)),
+        key("F", "Filled or outlines", ["F"], () =>
+          store.set({ fill: store.get().fill === "filled" ? "outlines" : "filled", visible: true }),
+        ),
+        key("Shift+1 / … / 9", "One class alone; again: all", digits, ({ code }) =>
+          soloClass(store, Number(code.slice(5)) - 1),
+        ),
         key("C", "Colours that colour-blind people can tell apart", ["C"], () => togglePalette(store)),
-        key("Click / Enter", "Choose a nucleus", ["Enter"], () => (store.get().tool === "move" ? actions.nearest() : regions.finish())),
+        key("Click / Enter", "Choose a nucleus", ["Enter"], () =>
+          store.get().tool === "move" ? actions.nearest() : regions.finish(),
+        ),
         key("N", "Next nucleus of the list", ["N"], () => actions.step(1)),
         key("Shift+N", "The one before", ["Shift+N"], () => actions.step(-1)),
         key("Esc", "Let go of the nucleus or the tool", ["Escape"], () => store.set({ selected: null, tool: "move" })),

@@ -37,7 +37,9 @@ function codeOf(event) {
  * @param {KeyGroup[]} groups all keys
  */
 export function listen(target, groups) {
-  const table = new Map(groups.flatMap(({ keys }) => keys.flatMap(({ codes, run }) => codes.map((code) => [code, run]))));
+  const table = new Map(
+    groups.flatMap(({ keys }) => keys.flatMap(({ codes, run }) => codes.map((code) => [code, run]))),
+  );
   target.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const run = table.get(codeOf(event));
@@ -51,10 +53,23 @@ export function listen(target, groups) {
 /** Show all keys. @param {KeyGroup[]} groups all keys */
 export function openHelp(groups) {
   const sections = groups.map(({ title, keys }) =>
-    el("section", {}, el("h3", { text: title }),
-      el("dl", {}, ...keys.flatMap((one) => [
-        el("dt", {}, ...one.keys.split(" / ").flatMap((word, i) => [i ? " " : "", el("kbd", { text: word })])),
-        el("dd", { text: one.what })]))));
-  const note = el("p", { class: "muted", text: "Keys work while the slide has the focus: click it, or press Tab until a frame surrounds it." });
+    el(
+      "section",
+      {},
+      el("h3", { text: title }),
+      el(
+        "dl",
+        {},
+        ...keys.flatMap((one) => [
+          el("dt", {}, ...one.keys.split(" / ").flatMap((word, i) => [i ? " " : "", el("kbd", { text: word })])),
+          el("dd", { text: one.what }),
+        ]),
+      ),
+    ),
+  );
+  const note = el("p", {
+    class: "muted",
+    text: "Keys work while the slide has the focus: click it, or press Tab until a frame surrounds it.",
+  });
   openDialog("Keys", el("div", {}, note, el("div", { class: "keys" }, ...sections)));
 }

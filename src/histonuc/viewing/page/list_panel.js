@@ -33,13 +33,39 @@ export function createListPanel({ store, api, camera, goTo, report }) {
   const body = el("tbody");
   /** @param {"previous"|"next"} name @param {number} pages */
   const pager = (name, pages) =>
-    el("button", { type: "button", class: "plain", "aria-label": `${name} page of the list`, onclick: () => load({ offset: Math.max(0, now.offset + pages * PAGE) }) }, icon(name));
+    el(
+      "button",
+      {
+        type: "button",
+        class: "plain",
+        "aria-label": `${name} page of the list`,
+        onclick: () => load({ offset: Math.max(0, now.offset + pages * PAGE) }),
+      },
+      icon(name),
+    );
   const [back, forth] = [pager("previous", -1), pager("next", 1)];
-  const element = el("div", {},
+  const element = el(
+    "div",
+    {},
     el("div", { class: "row" }, el("label", { for: "sort-by", text: "Sort by" }), sort),
-    el("div", { class: "row checks" }, el("label", {}, descending, "Largest first"), el("label", {}, viewOnly, "This view only")),
+    el(
+      "div",
+      { class: "row checks" },
+      el("label", {}, descending, "Largest first"),
+      el("label", {}, viewOnly, "This view only"),
+    ),
     el("div", { class: "pager" }, back, place, forth),
-    el("table", { id: "list" }, el("thead", {}, el("tr", {}, el("th", { scope: "col", text: "No." }), el("th", { scope: "col", text: "Class" }), valueHead)), body));
+    el(
+      "table",
+      { id: "list" },
+      el(
+        "thead",
+        {},
+        el("tr", {}, el("th", { scope: "col", text: "No." }), el("th", { scope: "col", text: "Class" }), valueHead),
+      ),
+      body,
+    ),
+  );
   /** @type {{rows: ListRow[], total: number, offset: number}} */
   let now = { rows: [], total: 0, offset: 0 };
   let open = false;
@@ -48,7 +74,13 @@ export function createListPanel({ store, api, camera, goTo, report }) {
   async function fetchPage(where, signal) {
     const state = store.get();
     /** @type {Record<string, unknown>} */
-    const wish = { sort: sort.value || "id", descending: descending.checked, limit: PAGE, filters: filtersOf(state, { classes: true }), ...where };
+    const wish = {
+      sort: sort.value || "id",
+      descending: descending.checked,
+      limit: PAGE,
+      filters: filtersOf(state, { classes: true }),
+      ...where,
+    };
     if (viewOnly.checked) wish.box_xyxy = camera.box();
     now = await api.json(`slides/${state.slide?.number}/list`, wish, signal);
     show();
@@ -70,15 +102,26 @@ export function createListPanel({ store, api, camera, goTo, report }) {
     const state = store.get();
     const column = state.slide?.columns.find(({ name }) => name === sort.value);
     valueHead.textContent = column ? columnLabel(column) : "Probability";
-    body.replaceChildren(...now.rows.map((row) => {
-      const value = column ? row.value : row.probability;
-      return el("tr", { class: "pick", "aria-selected": String(row.id === state.selected), onclick: () => choose(row) },
-        el("td", {}, el("button", { type: "button", class: "plain", text: row.id, "aria-label": `Nucleus ${row.id}` })),
-        el("td", { class: "class-cell" }, swatch(state, row.class), state.slide?.classes[row.class]?.name ?? ""),
-        el("td", { class: "number", text: formatValue(value) }));
-    }));
+    body.replaceChildren(
+      ...now.rows.map((row) => {
+        const value = column ? row.value : row.probability;
+        return el(
+          "tr",
+          { class: "pick", "aria-selected": String(row.id === state.selected), onclick: () => choose(row) },
+          el(
+            "td",
+            {},
+            el("button", { type: "button", class: "plain", text: row.id, "aria-label": `Nucleus ${row.id}` }),
+          ),
+          el("td", { class: "class-cell" }, swatch(state, row.class), state.slide?.classes[row.class]?.name ?? ""),
+          el("td", { class: "number", text: formatValue(value) }),
+        );
+      }),
+    );
     const last = now.offset + now.rows.length;
-    place.textContent = now.total ? `${formatCount(now.offset + 1)}–${formatCount(last)} of ${formatCount(now.total)}` : "No nuclei";
+    place.textContent = now.total
+      ? `${formatCount(now.offset + 1)}–${formatCount(last)} of ${formatCount(now.total)}`
+      : "No nuclei";
     back.disabled = now.offset === 0;
     forth.disabled = last >= now.total;
   }
@@ -109,8 +152,14 @@ export function createListPanel({ store, api, camera, goTo, report }) {
   }
 
   store.watch(["slide"], ({ slide }) => {
-    const options = (slide?.columns ?? []).map((column) => el("option", { value: column.name, text: columnLabel(column) }));
-    sort.replaceChildren(el("option", { value: "id", text: "Number" }), el("option", { value: "class", text: "Class" }), ...options);
+    const options = (slide?.columns ?? []).map((column) =>
+      el("option", { value: column.name, text: columnLabel(column) }),
+    );
+    sort.replaceChildren(
+      el("option", { value: "id", text: "Number" }),
+      el("option", { value: "class", text: "Class" }),
+      ...options,
+    );
     now = { rows: [], total: 0, offset: 0 };
     if (open) void load({ offset: 0 });
   });

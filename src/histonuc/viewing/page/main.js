@@ -74,7 +74,8 @@ const actions = {
   help: () => openHelp(keys),
   snapshot: () => openSnapshot(wiring, report),
   copy: () => void copyPlace(store, camera, tell),
-  gallery: () => openGallery({ slides, api, palette: store.get().palette, onChoose: (number) => void open({ slide: number }) }),
+  gallery: () =>
+    openGallery({ slides, api, palette: store.get().palette, onChoose: (number) => void open({ slide: number }) }),
   panels: () => {
     document.body.classList.toggle("bare");
     camera.map.updateSize();
@@ -84,12 +85,16 @@ const actions = {
 const keys = keyTable({ ...wiring, actions });
 
 byId("left").append(createClassesPanel(wiring), createAppearancePanel(wiring), createFiltersPanel(wiring));
-const tabs = createTabs(byId("right"), [
-  { name: "nucleus", title: "Nucleus", element: nucleusPanel },
-  { name: "list", title: "List", element: list.element },
-  { name: "regions", title: "Regions", element: createRegionsPanel(wiring) },
-  { name: "slide", title: "Slide", element: slidePanel.element },
-], (name) => list.setOpen(name === "list"));
+const tabs = createTabs(
+  byId("right"),
+  [
+    { name: "nucleus", title: "Nucleus", element: nucleusPanel },
+    { name: "list", title: "List", element: list.element },
+    { name: "regions", title: "Regions", element: createRegionsPanel(wiring) },
+    { name: "slide", title: "Slide", element: slidePanel.element },
+  ],
+  (name) => list.setOpen(name === "list"),
+);
 regions.onChange(() => {
   if (regions.chosen()) tabs.open("regions");
 });
@@ -117,14 +122,25 @@ async function open(place) {
     const slide = await api.json(`slides/${number}`);
     if (!slide.size_px) throw new Error(slide.message || "There is nothing to show of this slide.");
     camera.show(slide);
-    store.set({ slide, shown: slide.classes.map(() => true), solo: null, ranges: {}, selected: null, colourBy: "class", tool: "move" });
+    store.set({
+      slide,
+      shown: slide.classes.map(() => true),
+      solo: null,
+      ranges: {},
+      selected: null,
+      colourBy: "class",
+      tool: "move",
+    });
     if (place.mag) camera.go(place);
     byId("slide-button").textContent = slide.name;
     document.title = `${slide.name} – histonuc`;
     if (slide.message) tell(slide.message, true);
     else if (slide.picture === "missing") tell("The slide itself was not found; its nuclei are shown on white.", true);
     target.focus({ preventScroll: true });
-    const thumbnail = await api.request(`slides/${number}/thumbnail`).then((reply) => reply.blob(), () => null);
+    const thumbnail = await api.request(`slides/${number}/thumbnail`).then(
+      (reply) => reply.blob(),
+      () => null,
+    );
     if (thumbnail && store.get().slide === slide) camera.showOverview(slide, thumbnail);
   } catch (error) {
     byId("slide-button").textContent = slides[number]?.name ?? "No slide";

@@ -40,6 +40,21 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     return [x0, -y1, x1, -y0];
   }
 
+  /** @returns {import("./types.js").Point[]} the corners of the view, which a turned view needs */
+  function corners() {
+    const [w, h] = map.getSize() ?? [0, 0];
+    const pixels = [
+      [0, 0],
+      [w, 0],
+      [w, h],
+      [0, h],
+    ];
+    return pixels.map((pixel) => {
+      const [x, y] = map.getCoordinateFromPixel(pixel) ?? [0, 0];
+      return [x, -y];
+    });
+  }
+
   /** @param {Slide} slide the slide to show */
   function show(slide) {
     const [width, height] = slide.size_px;
@@ -82,10 +97,7 @@ export function createMap({ target, overview, scaleBar, api, store }) {
   }
 
   map.on("moveend", () => {
-    picture?.cancelBeyond(
-      map.getView().calculateExtent(map.getSize()),
-      map.getView().getResolution() ?? 1,
-    );
+    picture?.cancelBeyond(map.getView().calculateExtent(map.getSize()), map.getView().getResolution() ?? 1);
   });
 
   return {
@@ -93,6 +105,7 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     show,
     showOverview,
     box,
+    corners,
 
     /** @returns {View} where the view is */
     view() {
@@ -134,7 +147,17 @@ export function createMap({ target, overview, scaleBar, api, store }) {
 
 /** White under the slide, as glass is, also where the slide is missing. @param {number[]} extent the slide */
 function paper([x0, y0, x1, y1]) {
-  const feature = new ol.Feature(new ol.geom.Polygon([[[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]]));
+  const feature = new ol.Feature(
+    new ol.geom.Polygon([
+      [
+        [x0, y0],
+        [x1, y0],
+        [x1, y1],
+        [x0, y1],
+        [x0, y0],
+      ],
+    ]),
+  );
   return new ol.layer.Vector({
     source: new ol.source.Vector({ features: [feature] }),
     style: new ol.style.Style({ fill: new ol.style.Fill({ color: "#fbfbfa" }) }),

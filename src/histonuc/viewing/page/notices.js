@@ -30,14 +30,22 @@ export function showHint() {
   }
   const hint = byId("hint");
   const close = el("button", {
-    type: "button", text: "Got it",
+    type: "button",
+    text: "Got it",
     onclick: () => {
       hint.hidden = true;
       localStorage.setItem(SEEN, "1");
     },
   });
   hint.replaceChildren(
-    el("span", {}, "Drag to move, scroll to zoom, click a nucleus to see it. ", el("kbd", { text: "?" }), " lists all keys."),
-    close);
+    el(
+      "span",
+      {},
+      "Drag to move, scroll to zoom, click a nucleus to see it. ",
+      el("kbd", { text: "?" }),
+      " lists all keys.",
+    ),
+    close,
+  );
   hint.hidden = false;
 }

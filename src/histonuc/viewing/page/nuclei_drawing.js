@@ -76,7 +76,11 @@ function useProgram({ gl, canvas }, { program, at }, state, columns) {
  * @param {Square} square the square
  */
 function placeSquare(gl, { at }, { scale, shift }, { origin_px: [x, y], unit_px, buffers }) {
-  gl.uniformMatrix2fv(at.scale, false, scale.map((v) => v * unit_px));
+  gl.uniformMatrix2fv(
+    at.scale,
+    false,
+    scale.map((v) => v * unit_px),
+  );
   gl.uniform2f(at.origin, scale[0] * x + scale[2] * y + shift[0], scale[1] * x + scale[3] * y + shift[1]);
   gl.activeTexture(gl.TEXTURE1);
   gl.bindTexture(gl.TEXTURE_2D, buffers?.vertices ?? null);

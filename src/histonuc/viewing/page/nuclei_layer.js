@@ -28,10 +28,7 @@ export function createNucleiLayer({ api, store, densities, report }) {
   let drawnFrame = ""; // what the canvas shows: the same frame is never drawn twice, for example while tiles fade in
   /** @type {{plan: Plan|null, squares: Square[], state: import("./state.js").State}} */
   let drawn = { plan: null, squares: [], state: store.get() };
-  const surface = createCanvas(
-    () => [...squares.all()].forEach((square) => (square.buffers = null)),
-    refresh,
-  );
+  const surface = createCanvas(() => [...squares.all()].forEach((square) => (square.buffers = null)), refresh);
   const drawing = createDrawing(surface);
   const squares = createSquares({
     api,
@@ -108,7 +105,8 @@ export function createNucleiLayer({ api, store, densities, report }) {
       const { ranges, colourBy } = drawn.state;
       const used = { ...state, ranges, colourBy };
       const old = present(squares.keysOf(slide, drawn.plan, box), used);
-      if (old.length > 0 && !sameDetail(drawn.plan, plan)) Object.assign(next, { plan: drawn.plan, squares: old, state: used });
+      if (old.length > 0 && !sameDetail(drawn.plan, plan))
+        Object.assign(next, { plan: drawn.plan, squares: old, state: used });
       else if (old.length > next.squares.length) Object.assign(next, { squares: old, state: used });
     }
     drawn = next;
@@ -140,7 +138,7 @@ const sameDetail = (one, other) => one.z === other.z && one.detail === other.det
  * @param {import("ol/Map.js").FrameState} frame the frame
  * @returns {import("./types.js").Box}
  */
-export function boxOf({ extent }) {
+function boxOf({ extent }) {
   const [x0, y0, x1, y1] = extent ?? [0, 0, 0, 0];
   return [x0, -y1, x1, -y0];
 }

@@ -53,7 +53,11 @@ function bars(state, { probabilities }) {
     fill.style.width = `${100 * p}%`;
     fill.style.background = classColour(state, index);
     const name = state.slide?.classes[index].name ?? "";
-    return [el("span", { class: "name", text: name, title: name }), el("span", { class: "bar", "aria-hidden": "true" }, fill), el("span", { class: "number", text: `${(100 * p).toFixed(1)} %` })];
+    return [
+      el("span", { class: "name", text: name, title: name }),
+      el("span", { class: "bar", "aria-hidden": "true" }, fill),
+      el("span", { class: "number", text: `${(100 * p).toFixed(1)} %` }),
+    ];
   });
   return el("div", { class: "bars" }, ...rows.flat());
 }
@@ -61,8 +65,16 @@ function bars(state, { probabilities }) {
 /** The row of the table. @param {import("./state.js").State} state @param {Nucleus} nucleus */
 function facts(state, { row }) {
   const units = new Map(state.slide?.columns.map(({ name, unit }) => [name, unit]));
-  const rows = Object.entries(row).filter(([name]) => !name.startsWith("p_")).map(([name, value]) =>
-    el("tr", {}, el("th", { scope: "row", text: name, title: name }), el("td", { text: formatValue(name === "id" ? String(value) : value, units.get(name)) })));
+  const rows = Object.entries(row)
+    .filter(([name]) => !name.startsWith("p_"))
+    .map(([name, value]) =>
+      el(
+        "tr",
+        {},
+        el("th", { scope: "row", text: name, title: name }),
+        el("td", { text: formatValue(name === "id" ? String(value) : value, units.get(name)) }),
+      ),
+    );
   return el("table", { class: "facts" }, el("tbody", {}, ...rows));
 }
 
@@ -77,25 +89,59 @@ function facts(state, { row }) {
  */
 export function createNucleusPanel({ store, api, step, onNucleus, report }) {
   const ask = latest(report);
-  const empty = el("p", { class: "empty", text: "Click a nucleus, or press Enter to choose the one nearest to the middle of the view." });
+  const empty = el("p", {
+    class: "empty",
+    text: "Click a nucleus, or press Enter to choose the one nearest to the middle of the view.",
+  });
   const content = el("div");
   const element = el("div", {}, empty, content);
 
   /** @param {Nucleus} nucleus */
   async function show(nucleus) {
     const state = store.get();
-    const canvas = el("canvas", { class: "crop", width: WIDTH, height: HEIGHT, role: "img", "aria-label": `Nucleus ${nucleus.id}, enlarged` });
-    content.replaceChildren(canvas,
-      el("div", { class: "title-line" }, swatch(state, nucleus.class), el("span", { text: nucleus.class_name, id: "nucleus-class" }),
-        el("span", { class: "muted", text: `No. ${nucleus.id}`, id: "nucleus-id" }), el("span", { class: "spacer" }),
-        el("button", { type: "button", class: "plain", title: "Previous (Shift+N)", "aria-label": "Previous nucleus", onclick: () => step(-1) }, icon("previous")),
-        el("button", { type: "button", class: "plain", title: "Next (N)", "aria-label": "Next nucleus", onclick: () => step(1) }, icon("next"))),
-      bars(state, nucleus), facts(state, nucleus));
+    const canvas = el("canvas", {
+      class: "crop",
+      width: WIDTH,
+      height: HEIGHT,
+      role: "img",
+      "aria-label": `Nucleus ${nucleus.id}, enlarged`,
+    });
+    content.replaceChildren(
+      canvas,
+      el(
+        "div",
+        { class: "title-line" },
+        swatch(state, nucleus.class),
+        el("span", { text: nucleus.class_name, id: "nucleus-class" }),
+        el("span", { class: "muted", text: `No. ${nucleus.id}`, id: "nucleus-id" }),
+        el("span", { class: "spacer" }),
+        el(
+          "button",
+          {
+            type: "button",
+            class: "plain",
+            title: "Previous (Shift+N)",
+            "aria-label": "Previous nucleus",
+            onclick: () => step(-1),
+          },
+          icon("previous"),
+        ),
+        el(
+          "button",
+          { type: "button", class: "plain", title: "Next (N)", "aria-label": "Next nucleus", onclick: () => step(1) },
+          icon("next"),
+        ),
+      ),
+      bars(state, nucleus),
+      facts(state, nucleus),
+    );
     const colour = classColour(state, nucleus.class);
     drawCrop(canvas, nucleus, null, colour);
     if (!state.slide?.picture_levels) return;
     const { x, y, w, h } = windowAround(nucleus);
-    const query = new URLSearchParams(Object.entries({ x, y, w, h, width: WIDTH, height: HEIGHT }).map(([k, v]) => [k, String(v)]));
+    const query = new URLSearchParams(
+      Object.entries({ x, y, w, h, width: WIDTH, height: HEIGHT }).map(([k, v]) => [k, String(v)]),
+    );
     drawCrop(canvas, nucleus, await api.picture(`slides/${state.slide.number}/crop?${query}`), colour);
   }
 

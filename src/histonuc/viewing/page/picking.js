@@ -30,7 +30,7 @@ function ringHolds(vertices, first, end, x, y) {
  * @param {Square} square the square
  * @param {number} i its place in the square
  */
-export const isDrawn = (state, { arrays }, i) =>
+const isDrawn = (state, { arrays }, i) =>
   nucleusColour(state, arrays.class[i], (name) => arrays[name]?.[i] ?? NaN) !== null;
 
 /**

@@ -60,9 +60,15 @@ export function createRegions({ store, api, camera, report }) {
   /** @param {Drawn} drawn @returns {Region} */
   function regionOf({ feature, name, class_name }) {
     const shape = feature.getGeometry();
-    const geometry = /** @type {import("ol/geom/Polygon.js").default|import("ol/geom/MultiPolygon.js").default} */ (shape);
+    const geometry = /** @type {import("ol/geom/Polygon.js").default|import("ol/geom/MultiPolygon.js").default} */ (
+      shape
+    );
     const polygons = geometry instanceof ol.geom.MultiPolygon ? geometry.getCoordinates() : [geometry.getCoordinates()];
-    return { name, class_name, polygons: polygons.map((rings) => rings.map((ring) => mirrored(/** @type {Point[]} */ (ring)))) };
+    return {
+      name,
+      class_name,
+      polygons: polygons.map((rings) => rings.map((ring) => mirrored(/** @type {Point[]} */ (ring)))),
+    };
   }
 
   /** What the server counts: every class, so that showing a class needs no request. */
@@ -99,7 +105,10 @@ export function createRegions({ store, api, camera, report }) {
     if (draw) map.removeInteraction(draw);
     draw = null;
     map.getTargetElement()?.classList.toggle("drawing", tool !== "move");
-    const zoom = map.getInteractions().getArray().find((one) => one instanceof ol.interaction.DoubleClickZoom);
+    const zoom = map
+      .getInteractions()
+      .getArray()
+      .find((one) => one instanceof ol.interaction.DoubleClickZoom);
     // OpenLayers takes two quick clicks anywhere for a double click, the last of a shape as well.
     setTimeout(() => zoom?.setActive(store.get().tool === "move"), tool === "move" ? 400 : 0);
     if (tool === "move") return;
@@ -108,7 +117,16 @@ export function createRegions({ store, api, camera, report }) {
       type: tool === "rectangle" ? "Circle" : "Polygon",
       freehand: tool === "freehand",
       geometryFunction: tool === "rectangle" ? createBox() : undefined,
-      style: [...style(true), new ol.style.Style({ image: new ol.style.Circle({ radius: 4, fill: new ol.style.Fill({ color: "#fff" }), stroke: new ol.style.Stroke({ color: "#000", width: 1.5 }) }) })],
+      style: [
+        ...style(true),
+        new ol.style.Style({
+          image: new ol.style.Circle({
+            radius: 4,
+            fill: new ol.style.Fill({ color: "#fff" }),
+            stroke: new ol.style.Stroke({ color: "#000", width: 1.5 }),
+          }),
+        }),
+      ],
     });
     draw.on("drawend", ({ feature }) => {
       append(feature);
@@ -174,10 +192,6 @@ export function createRegions({ store, api, camera, report }) {
       if (geometry) map.getView().fit(geometry.getExtent(), { padding: [60, 60, 60, 60], duration: 200 });
       tell();
     },
-
-    /** @param {Point} at slide pixels @returns {Drawn|null} the region drawn there */
-    at: ([x, y]) =>
-      regions.findLast(({ feature }) => feature.getGeometry()?.intersectsCoordinate([x, -y])) ?? null,
   };
 }
 

@@ -28,21 +28,52 @@ function countTable(state, count) {
   const { slide } = state;
   const rows = count.classes.flatMap((one, index) =>
     classShown(state, index)
-      ? [el("tr", {},
-          el("td", { class: "class-cell" }, swatch(state, index), slide?.classes[index].name ?? ""),
-          ...[formatCount(one.num_nuclei), formatValue(rounded(one.density_per_mm2)), formatValue(one.mean_area_um2)]
-            .map((text) => el("td", { class: "number", text })))]
-      : []);
+      ? [
+          el(
+            "tr",
+            {},
+            el("td", { class: "class-cell" }, swatch(state, index), slide?.classes[index].name ?? ""),
+            ...[
+              formatCount(one.num_nuclei),
+              formatValue(rounded(one.density_per_mm2)),
+              formatValue(one.mean_area_um2),
+            ].map((text) => el("td", { class: "number", text })),
+          ),
+        ]
+      : [],
+  );
   const shown = count.classes.filter((_, index) => classShown(state, index));
   const num = shown.reduce((sum, one) => sum + one.num_nuclei, 0);
   const density = count.area_mm2 ? num / count.area_mm2 : null;
   const area = num ? shown.reduce((sum, one) => sum + one.num_nuclei * (one.mean_area_um2 ?? 0), 0) / num : null;
   const known = shown.some((one) => one.mean_area_um2 !== null);
-  return el("table", {},
-    el("thead", {}, el("tr", {}, el("td"), ...["nuclei", "per mm²", "area µm²"].map((text) => el("th", { class: "number", text, scope: "col" })))),
+  return el(
+    "table",
+    {},
+    el(
+      "thead",
+      {},
+      el(
+        "tr",
+        {},
+        el("td"),
+        ...["nuclei", "per mm²", "area µm²"].map((text) => el("th", { class: "number", text, scope: "col" })),
+      ),
+    ),
     el("tbody", {}, ...rows),
-    el("tfoot", {}, el("tr", {}, el("td", { text: "Shown" }),
-      ...[formatCount(num), formatValue(rounded(density)), formatValue(known ? area : null)].map((text) => el("td", { class: "number", text })))));
+    el(
+      "tfoot",
+      {},
+      el(
+        "tr",
+        {},
+        el("td", { text: "Shown" }),
+        ...[formatCount(num), formatValue(rounded(density)), formatValue(known ? area : null)].map((text) =>
+          el("td", { class: "number", text }),
+        ),
+      ),
+    ),
+  );
 }
 
 /** @param {number|null} value @returns {number|null} */
@@ -59,7 +90,10 @@ export function swatch(state, index) {
 function card({ store, regions }, region) {
   const state = store.get();
   const name = el("input", {
-    type: "text", value: region.name, maxlength: 80, "aria-label": "Name of the region",
+    type: "text",
+    value: region.name,
+    maxlength: 80,
+    "aria-label": "Name of the region",
     onchange: () => {
       regions.rename(region, { name: name.value.trim() || region.name });
       label();
@@ -67,17 +101,34 @@ function card({ store, regions }, region) {
   });
   const others = (state.slide?.classes ?? []).map((one) => one.name);
   const options = [...new Set([...NAMES, ...others, region.class_name])];
-  const class_name = el("select", {
-    onchange: () => regions.rename(region, { class_name: class_name.value }),
-  }, ...options.map((value) => el("option", { value, text: value || "No class" })));
+  const class_name = el(
+    "select",
+    {
+      onchange: () => regions.rename(region, { class_name: class_name.value }),
+    },
+    ...options.map((value) => el("option", { value, text: value || "No class" })),
+  );
   class_name.value = region.class_name;
   const { count } = region;
-  const show = el("button", { type: "button", class: "plain", title: "Show it", onclick: () => regions.choose(region) }, icon("fit"));
-  const remove = el("button", { type: "button", class: "plain", title: "Remove it", onclick: () => regions.remove(region) }, icon("close"));
-  const element = el("div", { class: "region", role: "group" },
+  const show = el(
+    "button",
+    { type: "button", class: "plain", title: "Show it", onclick: () => regions.choose(region) },
+    icon("fit"),
+  );
+  const remove = el(
+    "button",
+    { type: "button", class: "plain", title: "Remove it", onclick: () => regions.remove(region) },
+    icon("close"),
+  );
+  const element = el(
+    "div",
+    { class: "region", role: "group" },
     el("div", { class: "fields" }, name, class_name, show, remove),
-    count ? el("div", { class: "muted", text: `Area ${formatValue(count.area_mm2, "mm²")}` }) : el("div", { class: "muted", text: "Counting …" }),
-    count ? countTable(state, count) : null);
+    count
+      ? el("div", { class: "muted", text: `Area ${formatValue(count.area_mm2, "mm²")}` })
+      : el("div", { class: "muted", text: "Counting …" }),
+    count ? countTable(state, count) : null,
+  );
 
   /** What screen readers say, which holds the region's name. */
   function label() {
@@ -95,18 +146,52 @@ function card({ store, regions }, region) {
 export function createRegionsPanel(wiring) {
   const { store, api, camera, regions, tell, report } = wiring;
   const cards = el("div", { "aria-live": "polite" });
-  const file = el("input", { type: "file", accept: ".geojson,.json", hidden: true, "aria-label": "GeoJSON file", id: "import-file", onchange: read });
+  const file = el("input", {
+    type: "file",
+    accept: ".geojson,.json",
+    hidden: true,
+    "aria-label": "GeoJSON file",
+    id: "import-file",
+    onchange: read,
+  });
   /** @param {string} text @param {() => void} onclick */
   const button = (text, onclick) => el("button", { type: "button", text, onclick });
   const exports = [button("Export GeoJSON", () => void save("geojson")), button("Export CSV", () => void save("csv"))];
-  const element = el("div", {},
-    el("p", { class: "muted", text: "Draw with the tools above the slide, take the view as it is, or read a GeoJSON file, for example from QuPath." }),
-    el("div", { class: "buttons" }, button("Add the view", addView), button("Import GeoJSON …", () => file.click()), file, ...exports),
-    cards);
+  const element = el(
+    "div",
+    {},
+    el("p", {
+      class: "muted",
+      text: "Draw with the tools above the slide, take the view as it is, or read a GeoJSON file, for example from QuPath.",
+    }),
+    el(
+      "div",
+      { class: "buttons" },
+      button("Add the view", addView),
+      button("Import GeoJSON …", () => file.click()),
+      file,
+      ...exports,
+    ),
+    cards,
+  );
 
   function addView() {
     const [x0, y0, x1, y1] = camera.box();
-    regions.add({ name: "", class_name: "", polygons: [[[[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]]]] });
+    regions.add({
+      name: "",
+      class_name: "",
+      polygons: [
+        [
+          [
+            [x0, y0],
+            [x1, y0],
+            [x1, y1],
+            [x0, y1],
+            [x0, y0],
+          ],
+        ],
+      ],
+    });
   }
 
   async function read() {
@@ -114,7 +199,9 @@ export function createRegionsPanel(wiring) {
     file.value = "";
     if (!chosen) return;
     try {
-      const reply = await api.request(`slides/${store.get().slide?.number}/regions/import?frame=qupath`, { text: await chosen.text() });
+      const reply = await api.request(`slides/${store.get().slide?.number}/regions/import?frame=qupath`, {
+        text: await chosen.text(),
+      });
       const { regions: found, note } = await reply.json();
       found.forEach(regions.add);
       tell(note || `${found.length} region${found.length === 1 ? "" : "s"} read.`);
@@ -127,7 +214,9 @@ export function createRegionsPanel(wiring) {
   async function save(format) {
     try {
       const { slide } = store.get();
-      const reply = await api.request(`slides/${slide?.number}/regions/export?format=${format}`, { body: { ...regions.body(), frame: "qupath" } });
+      const reply = await api.request(`slides/${slide?.number}/regions/export?format=${format}`, {
+        body: { ...regions.body(), frame: "qupath" },
+      });
       download(await reply.blob(), `${(slide?.name ?? "slide").replace(/\.[^.]+$/, "")}-regions.${format}`);
     } catch (error) {
       report(/** @type {Error} */ (error));

@@ -11,8 +11,9 @@ import { formatCount, formatValue } from "./scale.js";
 
 /** @param {[string, string|null|undefined][]} rows names and values; empty ones are left out */
 function factTable(rows) {
-  const lines = rows.filter(([, value]) => value).map(([name, value]) =>
-    el("tr", {}, el("th", { scope: "row", text: name }), el("td", { text: value })));
+  const lines = rows
+    .filter(([, value]) => value)
+    .map(([name, value]) => el("tr", {}, el("th", { scope: "row", text: name }), el("td", { text: value })));
   return el("table", { class: "facts" }, el("tbody", {}, ...lines));
 }
 
@@ -26,25 +27,41 @@ export function createSlidePanel({ store, goTo }) {
   const facts = el("div");
   const warnings = el("div");
   const list = el("div");
-  const shown = el("input", { type: "checkbox", id: "areas-shown", onchange: () => store.set({ areas: shown.checked }) });
-  const element = el("div", {}, facts, warnings,
-    el("div", { class: "row checks" }, el("label", {}, shown, "Draw these areas")), list);
+  const shown = el("input", {
+    type: "checkbox",
+    id: "areas-shown",
+    onchange: () => store.set({ areas: shown.checked }),
+  });
+  const element = el(
+    "div",
+    {},
+    facts,
+    warnings,
+    el("div", { class: "row checks" }, el("label", {}, shown, "Draw these areas")),
+    list,
+  );
 
   store.watch(["slide"], ({ slide }) => {
     if (!slide) return;
-    const { size_px: [width, height], summary, provenance } = slide;
-    facts.replaceChildren(factTable([
-      ["Slide", slide.name],
-      ["Size", `${formatCount(width)} × ${formatCount(height)} px`],
-      ["Scale", slide.mpp ? `${formatValue(slide.mpp, "µm")} a pixel` : "unknown; shown as if scanned at 40×"],
-      ["Nuclei", slide.num_nuclei === null ? "" : formatCount(slide.num_nuclei)],
-      ["Density", slide.density_per_mm2 === null ? "" : `${formatCount(Math.round(slide.density_per_mm2))} per mm²`],
-      ["Tissue", formatValue(summary?.tissue_mm2, "mm²")],
-      ["Left out", formatValue(summary?.left_out_mm2, "mm²")],
-      ["Under ink", formatValue(summary?.ink_mm2, "mm²")],
-      ["Model", provenance?.model],
-      ["histonuc", provenance?.version],
-    ]));
+    const {
+      size_px: [width, height],
+      summary,
+      provenance,
+    } = slide;
+    facts.replaceChildren(
+      factTable([
+        ["Slide", slide.name],
+        ["Size", `${formatCount(width)} × ${formatCount(height)} px`],
+        ["Scale", slide.mpp ? `${formatValue(slide.mpp, "µm")} a pixel` : "unknown; shown as if scanned at 40×"],
+        ["Nuclei", slide.num_nuclei === null ? "" : formatCount(slide.num_nuclei)],
+        ["Density", slide.density_per_mm2 === null ? "" : `${formatCount(Math.round(slide.density_per_mm2))} per mm²`],
+        ["Tissue", formatValue(summary?.tissue_mm2, "mm²")],
+        ["Left out", formatValue(summary?.left_out_mm2, "mm²")],
+        ["Under ink", formatValue(summary?.ink_mm2, "mm²")],
+        ["Model", provenance?.model],
+        ["histonuc", provenance?.version],
+      ]),
+    );
     const texts = [slide.message, ...(slide.warnings ?? [])].filter(Boolean);
     warnings.replaceChildren(...texts.map((text) => el("p", { class: "warning", text })));
   });
@@ -54,14 +71,25 @@ export function createSlidePanel({ store, goTo }) {
     element,
     /** @param {Area[]} areas areas of the slide */
     setAreas(areas) {
-      list.replaceChildren(...(areas.length
-        ? areas.slice(0, 200).map((area) => {
-            const mark = el("span", { class: "swatch" });
-            mark.style.background = AREA_KINDS[area.kind].colour;
-            return el("div", { class: "row" }, mark,
-              el("button", { type: "button", class: "plain", text: `${AREA_KINDS[area.kind].word}${area.text ? `: ${area.text}` : ""}`, onclick: () => goTo(area) }));
-          })
-        : [el("p", { class: "empty", text: "Nothing was skipped, flagged or under ink." })]));
+      list.replaceChildren(
+        ...(areas.length
+          ? areas.slice(0, 200).map((area) => {
+              const mark = el("span", { class: "swatch" });
+              mark.style.background = AREA_KINDS[area.kind].colour;
+              return el(
+                "div",
+                { class: "row" },
+                mark,
+                el("button", {
+                  type: "button",
+                  class: "plain",
+                  text: `${AREA_KINDS[area.kind].word}${area.text ? `: ${area.text}` : ""}`,
+                  onclick: () => goTo(area),
+                }),
+              );
+            })
+          : [el("p", { class: "empty", text: "Nothing was skipped, flagged or under ink." })]),
+      );
     },
   };
 }

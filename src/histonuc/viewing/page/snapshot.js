@@ -16,14 +16,23 @@ import { svgOf } from "./snapshot_svg.js";
  */
 export function openSnapshot(wiring, report) {
   const width = el("input", { type: "number", id: "snapshot-width", min: 400, max: 8000, step: 100, value: 2400 });
-  const format = el("select", { id: "snapshot-format" },
+  const format = el(
+    "select",
+    { id: "snapshot-format" },
     el("option", { value: "png", text: "PNG, for slides and reports" }),
-    el("option", { value: "svg", text: "SVG, outlines stay editable" }));
+    el("option", { value: "svg", text: "SVG, outlines stay editable" }),
+  );
   const save = el("button", { type: "submit", text: "Save" });
-  const form = el("form", { class: "form", onsubmit: make },
-    el("label", { for: "snapshot-format", text: "Format" }), format,
-    el("label", { for: "snapshot-width", text: "Width in pixels" }), width,
-    el("span", { class: "muted", text: "With scale bar, legend and provenance." }), save);
+  const form = el(
+    "form",
+    { class: "form", onsubmit: make },
+    el("label", { for: "snapshot-format", text: "Format" }),
+    format,
+    el("label", { for: "snapshot-width", text: "Width in pixels" }),
+    width,
+    el("span", { class: "muted", text: "With scale bar, legend and provenance." }),
+    save,
+  );
   const dialog = openDialog("Snapshot of the view", form);
 
   /** @param {SubmitEvent} event */

@@ -89,5 +89,12 @@ export async function pngOf(scene) {
   pen.restore();
   drawStrip(pen, scene);
   return new Promise((resolve, reject) =>
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("This browser cannot make a picture so large. Choose a smaller width."))), "image/png"));
+    canvas.toBlob(
+      (blob) =>
+        blob
+          ? resolve(blob)
+          : reject(new Error("This browser cannot make a picture so large. Choose a smaller width.")),
+      "image/png",
+    ),
+  );
 }

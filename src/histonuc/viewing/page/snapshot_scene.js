@@ -66,16 +66,23 @@ async function shapesOf({ store, api }, box, outlines) {
   const shapes = [];
   for (const { column, row } of squaresOf(slide.squares[z], around)) {
     const { header, arrays } = await api.binary(`slides/${slide.number}/squares/${z}/${column}/${row}?${query}`);
-    const { origin_px: [left, top], unit_px } = header;
+    const {
+      origin_px: [left, top],
+      unit_px,
+    } = header;
     for (let i = 0; i < header.count; i++) {
       const colour = nucleusColour(state, arrays.class[i], (name) => arrays[name][i]);
       if (colour === null) continue;
       const ring = arrays.vertices
-        ? Array.from(arrays.vertices.subarray(2 * arrays.offsets[i], 2 * arrays.offsets[i + 1]), (v, k) => (k % 2 ? top : left) + v * unit_px)
+        ? Array.from(
+            arrays.vertices.subarray(2 * arrays.offsets[i], 2 * arrays.offsets[i + 1]),
+            (v, k) => (k % 2 ? top : left) + v * unit_px,
+          )
         : null;
       shapes.push({ colour, ring, x: left + arrays.x[i] * unit_px, y: top + arrays.y[i] * unit_px });
     }
-    if (shapes.length > MOST_SHAPES) throw new Error(`A snapshot holds at most ${MOST_SHAPES.toLocaleString("en")} nuclei. Zoom in, or hide classes.`);
+    if (shapes.length > MOST_SHAPES)
+      throw new Error(`A snapshot holds at most ${MOST_SHAPES.toLocaleString("en")} nuclei. Zoom in, or hide classes.`);
   }
   return shapes;
 }
@@ -106,7 +113,8 @@ function scaleBar(um_per_px, width) {
 function legendOf(state) {
   const by = colouring(state);
   const classes = (state.slide?.classes ?? []).flatMap((one, index) =>
-    classShown(state, index) ? [{ colour: classColour(state, index), text: one.name }] : []);
+    classShown(state, index) ? [{ colour: classColour(state, index), text: one.name }] : [],
+  );
   if (!by) return classes;
   return [0, 0.25, 0.5, 0.75, 1].map((share, i) => ({
     colour: rampColour(state.palette, share),
@@ -150,7 +158,14 @@ function stripOf(wiring, width, top, um_per_px) {
   }
   if (state.slide?.mpp) {
     const { pixels, text } = scaleBar(um_per_px, width);
-    strip.push({ kind: "rectangle", x: width - gap - pixels, y: top + gap, w: pixels, h: Math.max(3, size / 4), fill: "#111111" });
+    strip.push({
+      kind: "rectangle",
+      x: width - gap - pixels,
+      y: top + gap,
+      w: pixels,
+      h: Math.max(3, size / 4),
+      fill: "#111111",
+    });
     strip.push({ kind: "text", x: width - gap, y: top + gap + size * 1.6, text, size, anchor: "end" });
   }
   for (const text of provenanceOf(wiring)) {
@@ -181,7 +196,12 @@ export async function gatherScene(wiring, width) {
   const drawn = state.visible && slide.has_nuclei;
   const { strip, height: strip_height } = stripOf(wiring, width, height, micronsPerPixel(slide) / scale);
   return {
-    width, height, strip_height, strip, scale, box,
+    width,
+    height,
+    strip_height,
+    strip,
+    scale,
+    box,
     rotation: view.rotation,
     centre: [view.x, view.y],
     picture: slide.picture_levels ? await cropOf(api, slide.number, box, scale) : null,

@@ -39,8 +39,10 @@ function shapeGroups({ shapes, filled, scale }) {
       lines.push(`<circle cx="${short(x)}" cy="${short(y)}" r="${short(2.5 / scale)}" fill="${colour}"/>`);
     }
   }
-  return [...groups].map(([colour, lines]) =>
-    `<g stroke="${colour}" fill="${filled ? colour : "none"}" fill-opacity="${filled ? 0.45 : 1}" stroke-width="${short(1.8 / scale)}">${lines.join("")}</g>`);
+  return [...groups].map(
+    ([colour, lines]) =>
+      `<g stroke="${colour}" fill="${filled ? colour : "none"}" fill-opacity="${filled ? 0.45 : 1}" stroke-width="${short(1.8 / scale)}">${lines.join("")}</g>`,
+  );
 }
 
 /** Drawn regions. @param {Scene} scene */
@@ -54,7 +56,8 @@ function stripParts({ width, height, strip_height, strip }) {
   const parts = strip.map((part) =>
     part.kind === "rectangle"
       ? `<rect x="${short(part.x)}" y="${short(part.y)}" width="${short(part.w)}" height="${short(part.h)}" fill="${part.fill}"/>`
-      : `<text x="${short(part.x)}" y="${short(part.y)}" font-size="${short(part.size)}" text-anchor="${part.anchor}">${escaped(part.text)}</text>`);
+      : `<text x="${short(part.x)}" y="${short(part.y)}" font-size="${short(part.size)}" text-anchor="${part.anchor}">${escaped(part.text)}</text>`,
+  );
   return `<rect y="${height}" width="${width}" height="${strip_height}" fill="#fff"/><g font-family="system-ui, sans-serif" fill="#111">${parts.join("")}</g>`;
 }
 

@@ -101,7 +101,7 @@ export function createSquares({ api, onArrival, onDrop, report }) {
    */
   function keysOf(slide, plan, [x0, y0, x1, y1]) {
     if (plan.z < 0) return [];
-    const grown = plan.kind === "outlines" ? slide.overhang_px : 8 * slide.squares[0].side_px / 256;
+    const grown = plan.kind === "outlines" ? slide.overhang_px : (8 * slide.squares[0].side_px) / 256;
     /** @type {Box} */
     const box = [x0 - grown, y0 - grown, x1 + grown, y1 + grown];
     return squaresOf(slide.squares[plan.z], box).map(

@@ -22,7 +22,6 @@
  * @property {boolean} areas whether skipped, flagged and inked areas are drawn
  */
 
-
 /** @type {State} */
 const initial = {
   slide: null,
@@ -56,9 +55,7 @@ export function createStore() {
     set(patch) {
       const before = state;
       state = { ...state, ...patch };
-      const changed = /** @type {(keyof State)[]} */ (Object.keys(patch)).filter(
-        (key) => before[key] !== state[key],
-      );
+      const changed = /** @type {(keyof State)[]} */ (Object.keys(patch)).filter((key) => before[key] !== state[key]);
       for (const { keys, listener } of listeners) {
         if (keys.some((key) => changed.includes(key))) listener(state);
       }
@@ -83,8 +80,7 @@ export function createStore() {
  * @param {State} state the state
  * @param {number} index number of the class
  */
-export const classShown = (state, index) =>
-  state.solo === null ? state.shown[index] !== false : state.solo === index;
+export const classShown = (state, index) => (state.solo === null ? state.shown[index] !== false : state.solo === index);
 
 /**
  * The numeric filters as the server wants them. Classes are left out where the page adds them up itself.

@@ -14,7 +14,11 @@ import { el } from "./dom.js";
 export function createTabs(target, tabs, onOpen) {
   const buttons = tabs.map(({ name, title }, i) =>
     el("button", {
-      type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `panel-${name}`, text: title,
+      type: "button",
+      role: "tab",
+      id: `tab-${name}`,
+      "aria-controls": `panel-${name}`,
+      text: title,
       onclick: () => open(name),
       onkeydown: (/** @type {KeyboardEvent} */ event) => {
         const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
@@ -23,9 +27,15 @@ export function createTabs(target, tabs, onOpen) {
         open(tabs[next].name);
         buttons[next].focus();
       },
-    }));
+    }),
+  );
   const panels = tabs.map(({ name, element }) =>
-    el("div", { class: "side", role: "tabpanel", id: `panel-${name}`, "aria-labelledby": `tab-${name}`, tabindex: 0 }, element));
+    el(
+      "div",
+      { class: "side", role: "tabpanel", id: `panel-${name}`, "aria-labelledby": `tab-${name}`, tabindex: 0 },
+      element,
+    ),
+  );
   target.replaceChildren(el("div", { class: "tabs", role: "tablist" }, ...buttons), ...panels);
 
   /** @param {string} wanted name of the tab */
