@@ -142,3 +142,13 @@ def test_colours_by_a_column_have_a_legend(screen):
     low, high = screen.page.locator("#legend .ends span").all_inner_texts()
     assert float(low) < 0.01
     assert float(high) > 0.99
+
+
+def test_what_leaves_the_view_is_cancelled(new_screen):
+    screen = new_screen()
+    screen.page.route("**/tiles/**", lambda route: None)  # they never come
+    screen.page.goto(f"{screen.link}&slide=0&at=300,300,40")
+    with screen.page.expect_event("requestfailed", lambda request: "/tiles/" in request.url):
+        screen.page.wait_for_selector(f"{CANVAS}[data-complete=true]", state="attached")
+        screen.page.wait_for_timeout(300)
+        screen.page.goto(f"{screen.link}&slide=0&at=2200,1400,40")
