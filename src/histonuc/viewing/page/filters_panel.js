@@ -167,7 +167,7 @@ export function createFiltersPanel(wiring) {
   function removeAll() {
     for (const { element } of open.values()) element.remove();
     open.clear();
-    store.set({ ranges: {} });
+    if (Object.keys(store.get().ranges).length > 0) store.set({ ranges: {} });
     fill();
   }
 

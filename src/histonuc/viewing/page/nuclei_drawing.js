@@ -204,7 +204,9 @@ export function createDrawing(surface) {
       gl.uniformMatrix2fv(program.at.scale, false, scale);
       gl.uniform2f(program.at.origin, shift[0], shift[1]);
       gl.uniform2f(program.at.canvas_size, surface.canvas.width, surface.canvas.height);
-      gl.uniform2f(program.at.extent, columns * cell_px, rows * cell_px);
+      const [width, height] = state.slide?.size_px ?? [0, 0]; // the last cells reach beyond the slide
+      gl.uniform2f(program.at.extent, width, height);
+      gl.uniform2f(program.at.share, width / (columns * cell_px), height / (rows * cell_px));
       gl.uniform1f(program.at.opacity, state.opacity * 0.85);
       gl.activeTexture(gl.TEXTURE0);
       gl.bindTexture(gl.TEXTURE_2D, picture);

@@ -137,10 +137,12 @@ uniform mat2 scale;
 uniform vec2 origin;
 uniform vec2 canvas_size;
 uniform vec2 extent;
+uniform vec2 share;
 out vec2 at;
 void main() {
-  at = vec2(float(gl_VertexID & 1), float(gl_VertexID >> 1));
-  vec2 clip = (scale * (at * extent) + origin) / canvas_size * 2.0 - 1.0;
+  vec2 corner = vec2(float(gl_VertexID & 1), float(gl_VertexID >> 1));
+  at = corner * share;
+  vec2 clip = (scale * (corner * extent) + origin) / canvas_size * 2.0 - 1.0;
   gl_Position = vec4(clip.x, -clip.y, 0.0, 1.0);
 }`;
 
