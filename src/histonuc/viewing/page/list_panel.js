@@ -7,7 +7,7 @@ import { latest } from "./api.js";
 import { columnLabel } from "./appearance_panel.js";
 import { el, icon } from "./dom.js";
 import { swatch } from "./regions_panel.js";
-import { formatCount, formatValue } from "./scale.js";
+import { formatCount, formatOf } from "./scale.js";
 import { filtersOf } from "./state.js";
 
 /** @typedef {import("./types.js").ListRow} ListRow */
@@ -104,7 +104,6 @@ export function createListPanel({ store, api, camera, goTo, report }) {
     valueHead.textContent = column ? columnLabel(column) : "Probability";
     body.replaceChildren(
       ...now.rows.map((row) => {
-        const value = column ? row.value : row.probability;
         return el(
           "tr",
           { class: "pick", "aria-selected": String(row.id === state.selected), onclick: () => choose(row) },
@@ -114,7 +113,7 @@ export function createListPanel({ store, api, camera, goTo, report }) {
             el("button", { type: "button", class: "plain", text: row.id, "aria-label": `Nucleus ${row.id}` }),
           ),
           el("td", { class: "class-cell" }, swatch(state, row.class), state.slide?.classes[row.class]?.name ?? ""),
-          el("td", { class: "number", text: formatValue(value) }),
+          el("td", { class: "number", text: column ? formatOf(column, row.value) : row.probability.toFixed(3) }),
         );
       }),
     );

@@ -85,7 +85,7 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     if (picture) beneath.push(picture.layer);
     beneath.forEach((layer, i) => map.getLayers().insertAt(BENEATH + i, layer));
     controls.forEach((control) => map.removeControl(control));
-    controls = slide.mpp ? [new ol.control.ScaleLine({ target: scaleBar, minWidth: 64, maxWidth: 160 })] : [];
+    controls = slide.mpp ? [scaleLine(scaleBar)] : [];
     controls.forEach((control) => map.addControl(control));
   }
 
@@ -144,6 +144,19 @@ export function createMap({ target, overview, scaleBar, api, store }) {
 }
 
 /** @typedef {ReturnType<typeof createMap>} SlideMap */
+
+/** A scale bar that says "1 mm" where OpenLayers says "1000 μm". @param {HTMLElement} target where it goes */
+function scaleLine(target) {
+  const line = new ol.control.ScaleLine({ target, minWidth: 64, maxWidth: 160 });
+  const render = line.render.bind(line);
+  line.render = (event) => {
+    render(event);
+    const label = target.querySelector(".ol-scale-line-inner");
+    const um = parseFloat(/^(\d+) [μµ]m$/.exec(label?.textContent ?? "")?.[1] ?? "0");
+    if (label && um >= 1000) label.textContent = `${um / 1000} mm`;
+  };
+  return line;
+}
 
 /** White under the slide, as glass is, also where the slide is missing. @param {number[]} extent the slide */
 function paper([x0, y0, x1, y1]) {

@@ -62,20 +62,38 @@ function bars(state, { probabilities }) {
   return el("div", { class: "bars" }, ...rows.flat());
 }
 
-/** The row of the table. @param {import("./state.js").State} state @param {Nucleus} nucleus */
-function facts(state, { row }) {
-  const units = new Map(state.slide?.columns.map(({ name, unit }) => [name, unit]));
-  const rows = Object.entries(row)
-    .filter(([name]) => !name.startsWith("p_"))
-    .map(([name, value]) =>
-      el(
-        "tr",
-        {},
-        el("th", { scope: "row", text: name, title: name }),
-        el("td", { text: formatValue(name === "id" ? String(value) : value, units.get(name)) }),
+/** What is looked at first; the rest of the row is one click away. */
+const FIRST = ["area_um2", "major_axis_um", "minor_axis_um", "circularity", "score", "class_trust", "trust"];
+
+/** @param {[string, string][]} rows names and values */
+const factTable = (rows) =>
+  el(
+    "table",
+    { class: "facts" },
+    el(
+      "tbody",
+      {},
+      ...rows.map(([name, text]) =>
+        el("tr", {}, el("th", { scope: "row", text: name, title: name }), el("td", { text })),
       ),
-    );
-  return el("table", { class: "facts" }, el("tbody", {}, ...rows));
+    ),
+  );
+
+/** The row of the table: what matters most, then all columns under their own names. @param {import("./state.js").State} state @param {Nucleus} nucleus */
+function facts({ slide }, { row }) {
+  const columns = new Map(slide?.columns.map((column) => [column.name, column]));
+  const first = FIRST.flatMap((name) => {
+    const column = columns.get(name);
+    /** @type {[string, string]} */
+    const line = [column?.title ?? name, formatValue(row[name], column?.unit)];
+    return column && name in row ? [line] : [];
+  });
+  const all = Object.entries(row).map(([name, value]) => {
+    /** @type {[string, string]} */
+    const line = [name, formatValue(name === "id" ? String(value) : value, columns.get(name)?.unit)];
+    return line;
+  });
+  return el("div", {}, factTable(first), el("details", {}, el("summary", { text: "All columns" }), factTable(all)));
 }
 
 /**

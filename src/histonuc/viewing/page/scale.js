@@ -41,6 +41,16 @@ export function formatValue(value, unit = "") {
   return unit ? `${text} ${unit}` : text;
 }
 
+/**
+ * A value of a column, with three places where all its values are shares, so that they stand below each other.
+ * @param {import("./types.js").Column} column the column
+ * @param {number|string|null} value its value
+ */
+export function formatOf({ low, high, unit }, value) {
+  const share = unit === "" && low !== null && high !== null && low >= 0 && high <= 1;
+  return share && typeof value === "number" ? value.toFixed(3) : formatValue(value);
+}
+
 /** @param {number} value a number @returns {string} */
 function formatReal(value) {
   if (Number.isNaN(value)) return "–";
