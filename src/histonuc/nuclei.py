@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from histonuc.contours import find_centroids, measure_rings, trace_contours
 from histonuc.taxonomy import LabelSpace
 
+CLASS_TRUST = "class_trust"
+"""Name of the feature, 0 to 1, that tells how much a nucleus looks like those that its model's
+classes were learned from; nuclei of models that cannot tell have none."""
 _SPARSE = 4
 """Ids of up to so many times the number of pixels are looked up in a list, others are sorted."""
 
@@ -82,11 +85,6 @@ class PointLabels:
 
     def __len__(self) -> int:
         return len(self.candidates)
-
-
-CLASS_TRUST = "class_trust"
-"""Name of the feature, 0 to 1 and never NaN, that tells how much a nucleus looks like those that
-its model's classes were learned from; nuclei of models that cannot tell have none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from histonuc.models.engines import ExportedModel, MirroredModel, TorchModel
+from histonuc.models.engines import ExportedModel, TorchModel
+from histonuc.models.mirrored import MirroredModel
 from histonuc.models.model import ModelSpec, Outputs
-from histonuc.models.onnx import export_onnx, quantise
+from histonuc.models.onnx import export_onnx
+from histonuc.models.quantise import quantise
 from histonuc.models.zoo import build_network, load_network, save_network
 from histonuc.nuclei import TileLabels
 from histonuc.representations.cells import Cells

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from histonuc.models.engines import MirroredModel
+from histonuc.models.mirrored import MirroredModel
 from histonuc.models.model import ModelSpec, Outputs
 from histonuc.nuclei import TileLabels
 from histonuc.representations import build_representation

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from histonuc.representations import REPRESENTATIONS, Representation, build_representation
-from histonuc.representations.maps import pool_means
+from histonuc.representations.pooling import pool_means
 
 EACH = pytest.mark.parametrize("name", list(REPRESENTATIONS))
 

@@ -95,7 +95,8 @@ def export_model(
         ValueError: no checkpoint, a file of another name, or int8 without data.
     """
     require("train", "histonuc export-model")
-    from histonuc.models.onnx import export_onnx, quantise
+    from histonuc.models.onnx import export_onnx
+    from histonuc.models.quantise import quantise
     from histonuc.models.zoo import load_network, save_network
 
     checkpoint = find_checkpoint(model)

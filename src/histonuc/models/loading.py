@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from histonuc.files import one_line
-from histonuc.models.engines import ExportedModel, MirroredModel, Precision, TorchModel
+from histonuc.models.engines import ExportedModel, Precision, TorchModel
 from histonuc.models.exported import GRAPH_SUFFIXES, INT8_SUFFIX, read_exported
+from histonuc.models.mirrored import MirroredModel
 from histonuc.models.model import Model
 
 _X86 = ("x86_64", "AMD64")

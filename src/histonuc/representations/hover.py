@@ -37,12 +37,8 @@ from histonuc.representations.cells import Cells
 from histonuc.representations.kernels.regions import tidy
 from histonuc.representations.kernels.targets import to_distances
 from histonuc.representations.kernels.watershed import drop_specks, flood
-from histonuc.representations.maps import (
-    Nuclear,
-    check_finite,
-    encode_nuclear,
-    nuclear_loss,
-)
+from histonuc.representations.maps import Nuclear, encode_nuclear, nuclear_loss
+from histonuc.representations.pooling import check_finite
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,15 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import Instances, TileLabels
-from histonuc.representations.maps import (
-    change_options,
-    check_finite,
-    check_options,
-    check_shape,
-    flip,
-    pool_means,
-    to_instances,
-)
+from histonuc.representations.maps import change_options, check_options, check_shape, flip
+from histonuc.representations.pooling import check_finite, pool_means, to_instances
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -40,12 +40,8 @@ from histonuc.representations.kernels.polygons import (
 )
 from histonuc.representations.kernels.regions import tidy
 from histonuc.representations.kernels.targets import march_rays
-from histonuc.representations.maps import (
-    Nuclear,
-    check_finite,
-    encode_nuclear,
-    nuclear_loss,
-)
+from histonuc.representations.maps import Nuclear, encode_nuclear, nuclear_loss
+from histonuc.representations.pooling import check_finite
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -17,7 +17,7 @@ from histonuc.representations.kernels import density as density_kernels
 from histonuc.representations.kernels import growth
 from histonuc.representations.kernels import voting as voting_kernels
 from histonuc.representations.kernels.regions import Runs, tidy_runs
-from histonuc.representations.maps import bands, check_finite
+from histonuc.representations.pooling import bands, check_finite
 
 CELL_PX = 2
 """Side of a cell. Votes are shared bilinearly between cells, so places stay finer than that."""

@@ -62,19 +62,10 @@ class Compact(Trunk):
             shuffle: the head gives this many map pixels a side for each pixel of the features.
             fine: channels of the plain 3x3 convolutions of the image that a sixth step merges.
         """
-        if stem_stride not in (2, 4):
-            raise ValueError(f"compact: expected stem_stride 2 or 4, got {stem_stride}")
-        if plain_stem and stem_stride != 2:
-            raise ValueError("compact: expected stem_stride 2 with plain_stem")
         steps = len(widths) - 1
         each = (repeats,) * steps if isinstance(repeats, int) else tuple(repeats)
-        if len(widths) not in (5, 6) or min(widths) < 1 or len(each) != steps or min(each) < 1:
-            raise ValueError(
-                "compact: expected five or six widths above 0 and one repeats >= 1, or one for "
-                f"each of the steps between them, got {tuple(widths)} and {repeats}"
-            )
-        if not fine or min(fine) < 1:
-            raise ValueError(f"compact: expected one or more fine channels, got {tuple(fine)}")
+        _check_stem(stem_stride, plain=plain_stem)
+        _check_decoder(widths, each, fine)
         out_stride = stem_stride if len(widths) == 5 else stem_stride // 2
         if shuffle < 1 or out_stride % shuffle:
             raise ValueError(
@@ -123,6 +114,27 @@ class Compact(Trunk):
         other = cast("Compact", super().for_inference())
         other.merge = nn.ModuleList(_LeanMerge(cast("_Merge", merge)) for merge in other.merge)
         return other
+
+
+def _check_stem(stride: int, *, plain: bool) -> None:
+    """Refuse a stem that there is not."""
+    if stride not in (2, 4):
+        raise ValueError(f"compact: expected stem_stride 2 or 4, got {stride}")
+    if plain and stride != 2:
+        raise ValueError("compact: expected stem_stride 2 with plain_stem")
+
+
+def _check_decoder(widths: Sequence[int], repeats: Sequence[int], fine: Sequence[int]) -> None:
+    """Refuse widths, repeats by step, or channels of the finest skip that make no decoder."""
+    if len(widths) not in (5, 6) or min(widths) < 1:
+        raise ValueError(f"compact: expected five or six widths above 0, got {tuple(widths)}")
+    if len(repeats) != len(widths) - 1 or min(repeats) < 1:
+        raise ValueError(
+            f"compact: expected one repeats >= 1, or {len(widths) - 1} of them, one for each step "
+            f"between two widths, got {tuple(repeats)}"
+        )
+    if not fine or min(fine) < 1:
+        raise ValueError(f"compact: expected one or more fine channels, got {tuple(fine)}")
 
 
 def _fine(channels: Sequence[int], stride: int) -> nn.Sequential:
