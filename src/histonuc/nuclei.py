@@ -18,8 +18,7 @@ from histonuc.contours import find_centroids, measure_rings, trace_contours
 from histonuc.taxonomy import LabelSpace
 
 CLASS_TRUST = "class_trust"
-"""Name of the feature, 0 to 1, that tells how much a nucleus looks like those that its model's
-classes were learned from; nuclei of models that cannot tell have none."""
+"""Name of the feature, 0 to 1, of models that tell how far their classes can be trusted."""
 _SPARSE = 4
 """Ids of up to so many times the number of pixels are looked up in a list, others are sorted."""
 
@@ -57,7 +56,7 @@ class TileLabels:
     Attributes:
         instances: int32 (H, W), 0 = background, 1..n = nuclei.
         candidates: uint32 (n + 1,), candidate set of each nucleus (bit j: may be class j);
-            entry 0 belongs to the background and is 0.
+            entry 0 is the background, 0.
         ignore: bool (H, W), True where the truth is unknown and no loss is to be taken.
         class_only: whether nothing but the classes of these nuclei is known: they are those that
             points mark, outlined by a model. `ignore` is True everywhere then, so that nothing is
