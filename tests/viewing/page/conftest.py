@@ -59,9 +59,13 @@ def find_chromium():
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium with WebGL in software."""
+    """Chromium with WebGL in software.
+
+    Playwright keeps an event loop running in this thread, in which no other test could start one:
+    it ends with each module.
+    """
     path = find_chromium()
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
