@@ -10,7 +10,8 @@ from PIL import Image
 MPP = 0.25
 """Of the drawn slides."""
 CANVAS = "canvas.nuclei"
-_TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+_TWO_FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 40))))"
+"""And a moment: OpenLayers says that it loads only after a frame."""
 
 
 @dataclass
