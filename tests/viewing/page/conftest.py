@@ -130,7 +130,7 @@ def new_screen(browser, shown):
         assert_quiet(screen, shown)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def tabs(browser, shown):
     """One tab for each device ratio, shared by the tests."""
     tabs = {ratio: open_screen(browser, shown, ratio) for ratio in (1, 2)}
