@@ -112,6 +112,7 @@ def write_result(folder: Path, slide: Path, nuclei=None, **changes):
         skipped_regions=(SkippedRegion(box_xyxy=(0, 0, 100, 100), reason="no tile"),),
         flagged_regions=(FlaggedRegion(box_xyxy=(100, 0, 300, 100), flag="blurred"),),
         warnings=("One warning.",),
+        class_note="Classes are a guess here.",
         seconds={"total": 1.0},
         model="drawn",
         version=__version__,

@@ -57,6 +57,7 @@ def test_a_whole_result(made, client) -> None:
         assert [one["num_nuclei"] for one in found["classes"]] == counts
         assert (found["size_px"], found["mpp_xy"]) == (list(SIZE), [0.25, 0.25])
     assert slide["warnings"] == ["One warning."]
+    assert slide["class_note"] == "Classes are a guess here."
     assert slide["summary"]["analysed_mm2"] == pytest.approx(0.15)
     assert slide["command"] == f"histonuc view {made.folder}"
     assert slide["provenance"]["model"] == "drawn"

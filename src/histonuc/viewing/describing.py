@@ -45,6 +45,7 @@ def describe_slide(opened: OpenResult) -> dict[str, Any]:
         "objective": None if opened.picture is None else opened.picture.slide.objective,
         "warnings": [str(text) for text in record.fact("warnings", list) or []],
         "num_warnings": len(record.fact("warnings", list) or []),
+        "class_note": record.fact("class_note", str) or "",
         "summary": areas,
         "provenance": _describe_origin(opened),
         "command": opened.command,

@@ -69,6 +69,10 @@ def test_the_histogram_is_the_filter(here):
     assert high == pytest.approx(0.75, abs=0.02)
 
 
+def test_what_is_to_be_known_of_the_classes_is_said(here):
+    here.page.get_by_text("Classes are a guess here.").wait_for()
+
+
 def test_a_click_shows_the_nucleus(here, made):
     x0, y0, x1, y1 = here.view_box()
     x, y = made.nuclei.centroid.T

@@ -47,6 +47,7 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
     el("dt", { text: "Shown in this view" }),
     inView,
   );
+  const note = el("p", { class: "warning", id: "class-note" });
   /** @param {string} text @param {boolean} value */
   const both = (text, value) =>
     el("button", {
@@ -66,6 +67,7 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
     ),
     rows,
     totals,
+    note,
   );
   /** @type {number[]|null} */
   let viewCounts = null;
@@ -74,6 +76,8 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
   function build() {
     const { slide } = store.get();
     element.hidden = !slide?.has_nuclei;
+    note.textContent = slide?.class_note ?? "";
+    note.hidden = !slide?.class_note;
     rows.replaceChildren(
       ...(slide?.classes ?? []).map((one, index) => {
         const box = el("input", { type: "checkbox", onchange: () => toggleClass(store, index) });

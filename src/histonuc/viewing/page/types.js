@@ -53,6 +53,7 @@
  * @property {{tile_px: number, count: number, format: string}|null} picture_levels the picture's pyramid
  * @property {[number, number, number, number]} bounds_xyxy the scanned part
  * @property {string[]} warnings warnings of the run
+ * @property {string} class_note what is to be known of the classes; empty for nothing
  * @property {Record<string, number|null>} summary areas in mm²
  * @property {Record<string, string|null>} provenance slide, model, versions
  * @property {string} command command that opens this result
