@@ -176,7 +176,7 @@ class _WandB:
     def __init__(self, config: TrainConfig) -> None:
         folder = config.out / "wandb"
         folder.mkdir(parents=True, exist_ok=True)
-        wandb = load_wandb(folder)
+        wandb = self._wandb = load_wandb(folder)
         self._run: Any = wandb.init(
             project=config.wandb,
             name=config.out.name,
@@ -193,3 +193,4 @@ class _WandB:
 
     def close(self) -> None:
         self._run.finish()
+        self._wandb.teardown()  # its own process writes the file, and may lag behind
