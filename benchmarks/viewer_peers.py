@@ -25,6 +25,7 @@ class Case:
     Attributes:
         folder: has the peers' files.
         slide_name: name of the slide in `folder`.
+        width: of the slide in pixels.
         px: pixels of the slide that one pixel of the screen shows at 20x.
         first: (x, y) of the place that is shown first, in pixels of the slide.
         second: (x, y) of the place that is jumped to.
@@ -35,6 +36,7 @@ class Case:
     result: Path
     folder: Path
     slide_name: str
+    width: int
     px: float
     first: tuple[int, int]
     second: tuple[int, int]
@@ -100,6 +102,7 @@ def export(result: Path, folder: Path) -> Case:
         result=result,
         folder=folder,
         slide_name=slide.name,
+        width=summary.size_px[0],
         px=0.5 / nuclei.mpp,
         first=first,
         second=second,
@@ -170,10 +173,10 @@ def write_projects(case: Case) -> None:
     project = {
         "layers": [{"name": case.slide_name, "tileSource": f"{case.slide_name}.dzi"}],
         "boundingBox": {
-            "x": x - 960 * px,
-            "y": y - 540 * px,
-            "width": 1920 * px,
-            "height": 1080 * px,
+            "x": (x - 960 * px) / case.width,
+            "y": (y - 540 * px) / case.width,
+            "width": 1920 * px / case.width,
+            "height": 1080 * px / case.width,
         },
     }
     regions = [{"path": "nuclei.geojson", "title": "nuclei", "autoLoad": True}]

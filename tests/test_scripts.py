@@ -14,7 +14,7 @@ from histonuc.data.synthetic import write_synthetic
 pytest.importorskip("torch")
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = {"reference_decoders", "reference_star"}
+LIBRARIES = {"reference_decoders", "reference_star", "viewer_peers"}
 """Files of benchmarks/ that others import; they run nothing."""
 SCRIPTS = sorted(
     path
