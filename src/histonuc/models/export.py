@@ -102,12 +102,7 @@ def export_model(
     checkpoint = find_checkpoint(model)
     if checkpoint is None:
         raise ValueError(f"no checkpoint at {model}: expected a run folder or a checkpoint")
-    if out.suffix != SUFFIX[to]:
-        raise ValueError(f"--out {out}: expected a file that ends in {SUFFIX[to]}")
-    if precision == "int8" and data is None:
-        raise ValueError("--precision int8: expected --data STORE, whose tiles give the ranges")
-    if precision == "int8" and to == "safetensors":
-        raise ValueError("--to safetensors: expected --precision fp32 or fp16, got int8")
+    _check_wishes(out, to, precision, has_data=data is not None)
     network = load_network(checkpoint)
     if representation_options:
         network.set_representation_options(representation_options)
@@ -127,6 +122,16 @@ def export_model(
             with replacing(out) as draft:
                 draft.write_bytes(graph.read_bytes())
     return _compare(TorchModel(checkpoint, "cpu"), out, images)
+
+
+def _check_wishes(out: Path, to: Target, precision: Stored, *, has_data: bool) -> None:
+    """Refuse a file's name, format and precision that do not go together."""
+    if out.suffix != SUFFIX[to]:
+        raise ValueError(f"--out {out}: expected a file that ends in {SUFFIX[to]}")
+    if precision == "int8" and not has_data:
+        raise ValueError("--precision int8: expected --data STORE, whose tiles give the ranges")
+    if precision == "int8" and to == "safetensors":
+        raise ValueError("--to safetensors: expected --precision fp32 or fp16, got int8")
 
 
 def _write_openvino(graph: Path, network: Network, out: Path, *, compress: bool) -> None:

@@ -67,11 +67,7 @@ class Compact(Trunk):
         _check_stem(stem_stride, plain=plain_stem)
         _check_decoder(widths, each, fine)
         out_stride = stem_stride if len(widths) == 5 else stem_stride // 2
-        if shuffle < 1 or out_stride % shuffle:
-            raise ValueError(
-                f"compact: expected shuffle to divide the features' stride {out_stride}, "
-                f"got {shuffle}"
-            )
+        _check_shuffle(shuffle, out_stride)
         super().__init__(
             out_channels=widths[-1],
             size_multiple=16 * stem_stride,
@@ -135,6 +131,13 @@ def _check_decoder(widths: Sequence[int], repeats: Sequence[int], fine: Sequence
         )
     if not fine or min(fine) < 1:
         raise ValueError(f"compact: expected one or more fine channels, got {tuple(fine)}")
+
+
+def _check_shuffle(shuffle: int, stride: int) -> None:
+    if shuffle < 1 or stride % shuffle:
+        raise ValueError(
+            f"compact: expected shuffle to divide the features' stride {stride}, got {shuffle}"
+        )
 
 
 def _fine(channels: Sequence[int], stride: int) -> nn.Sequential:
