@@ -81,6 +81,52 @@ def test_densities_obey_every_filter(filters, client, made) -> None:
     assert answer == {"total": passes.sum(), "by_class": facts["totals"]}
 
 
+@pytest.mark.parametrize("column", ["probability", "area_um2", "circularity", "trust"])
+def test_densities_have_the_means_of_a_column(column, client, made) -> None:
+    filters = {"ranges": {"trust": [0.25, None]}}
+    body = {"filters": filters, "mean": column}
+    facts, arrays = unpack(client.ask("/api/slides/0/density", body)[1])
+    shape = facts["num_classes"], facts["rows"], facts["columns"]
+    values = {
+        "probability": made.nuclei.class_probabilities.max(axis=1),
+        "area_um2": made.nuclei.area_um2,
+        **made.nuclei.features,
+    }[column]
+    valued, sums = np.zeros(shape, int), np.zeros(shape)
+    passes = passing(made.nuclei, filters) & ~np.isnan(values)
+    place = (np.round(made.nuclei.centroid[passes] * 2048) // (2048 * facts["cell_px"])).astype(int)
+    cells = (
+        made.nuclei.class_index[passes],
+        place[:, 1].clip(0, shape[1] - 1),
+        place[:, 0].clip(0, shape[2] - 1),
+    )
+    np.add.at(valued, cells, 1)
+    np.add.at(sums, cells, values[passes])
+    np.testing.assert_array_equal(arrays["valued"].reshape(shape), valued)
+    means = arrays["sums"].reshape(shape)[valued > 0] / valued[valued > 0]
+    np.testing.assert_allclose(means, sums[valued > 0] / valued[valued > 0], atol=0.5 / 255)
+    assert client.ask("/api/slides/0/density", {"mean": "nothing"})[0] == 400
+
+
+@pytest.mark.parametrize("way_round", [1, -1])
+def test_a_turned_view_counts_and_lists_what_lies_in_it(way_round, client, made) -> None:
+    corners = np.array([[1250, 300], [1900, 850], [1250, 1400], [600, 850]])[::way_round]
+    x, y = np.abs(made.nuclei.centroid - (1250, 850)).T
+    inside = x / 650 + y / 550 <= 1
+    body = {"corners": corners.tolist()}
+    assert client.json("/api/slides/0/counts", body)["total"] == inside.sum()
+    ids = {row["id"] for row in client.json("/api/slides/0/list", body | {"limit": 500})["rows"]}
+    assert ids <= set(np.flatnonzero(inside) + 1)
+    assert client.json("/api/slides/0/list", body)["total"] == inside.sum()
+
+
+@pytest.mark.parametrize(
+    "corners", [[], [[0, 0]] * 9, [[0, 0], [1, 1], 5], [[0, 0], [1, 1], [None, 1]]]
+)
+def test_corners_that_are_none_are_refused(corners, client) -> None:
+    assert client.ask("/api/slides/0/counts", {"corners": corners})[0] == 400
+
+
 END = st.none() | st.floats(-10, 6000) | st.integers(-32, 150_000).map(lambda k: k / 32)
 
 

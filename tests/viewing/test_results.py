@@ -4,9 +4,12 @@ import json
 import random
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+import shapely
 
 from histonuc.exports import summary
 from histonuc.exports.table import TABLE_FILE
@@ -77,6 +80,33 @@ def test_parts_to_be_looked_at_with_care(client) -> None:
     assert (skipped["kind"], skipped["text"]) == ("skipped", "Not read: no tile")
     assert skipped["polygons"] == [[[[0, 0], [100, 0], [100, 100], [0, 100]]]]
     assert (flagged["kind"], flagged["text"][:12]) == ("flagged", "Out of focus")
+
+
+def test_tissue_is_an_area_with_holes(tmp_path) -> None:
+    image = np.full((1200, 1600, 3), 250, np.uint8)
+    cv2.circle(image, (800, 600), 400, (190, 120, 210), -1)
+    cv2.circle(image, (800, 600), 100, (250, 250, 250), -1)
+    cv2.imwrite(str(tmp_path / "slide.png"), image)
+    with serve([tmp_path / "slide.png"]) as viewer:
+        client = Client(viewer)
+        assert client.json("/api/slides/0/areas") == {"areas": []}
+        (tissue,) = client.json("/api/slides/0/areas?kind=tissue")["areas"]
+        assert client.ask("/api/slides/0/areas?kind=ink")[0] == 400
+    assert tissue["kind"] == "tissue"
+    ((outer, hole),) = tissue["polygons"]
+    area = shapely.Polygon(outer, [hole]).area
+    assert area == pytest.approx(np.pi * (400**2 - 100**2), rel=0.1)
+
+
+def test_trust_in_the_class_is_offered_by_name(tmp_path, made) -> None:
+    nuclei = draw_nuclei(50)
+    features = nuclei.features | {"class_trust": np.linspace(0, 1, 50, dtype=np.float32)}
+    write_result(tmp_path / "result", made.slide, replace(nuclei, features=features))
+    columns = open_result(tmp_path / "result").nuclei().columns
+    assert [(one.name, one.title) for one in columns[2:4]] == [
+        ("area_um2", "Area"),
+        ("class_trust", "Trust in the class"),
+    ]
 
 
 def test_nothing_is_changed_by_looking(copied, made) -> None:

@@ -1,8 +1,8 @@
-"""Parts of a slide that have to be looked at with care: not read, unlike H&E, under ink."""
+"""Parts of a slide: what has to be looked at with care, and where tissue is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from histonuc.inference.quality import REASONS
 from histonuc.viewing.opened import OpenResult
 
 _MAX_RINGS = 2000
-"""Patches of ink that are sent, the largest."""
+"""Rings of tissue, or of ink, that are sent, the largest."""
 
 
 def describe_areas(opened: OpenResult) -> list[dict[str, Any]]:
@@ -37,9 +37,24 @@ def describe_areas(opened: OpenResult) -> list[dict[str, Any]]:
     if opened.picture is not None and ink_mm2:
         ink = opened.picture.tissue().ink
         if ink is not None:
-            rings = _trace(ink, opened.facts.size_px)
-            areas.append({"kind": "ink", "text": "Under ink; left out", "polygons": rings})
+            polygons = _trace(ink, opened.facts.size_px)
+            areas.append({"kind": "ink", "text": "Under ink; left out", "polygons": polygons})
     return areas + _drawn(opened)
+
+
+def describe_tissue(opened: OpenResult) -> list[dict[str, Any]]:
+    """Where the slide has tissue, as the run looked for it: JSON-able, one area or none.
+
+    Args:
+        opened: the result or slide. The tissue is looked for anew, which takes a second or two.
+
+    Raises:
+        ShownError: the slide cannot be shown.
+    """
+    settings: Mapping[str, Any] = opened.record.fact("settings", dict) or {}
+    tissue = opened.shown_picture().tissue(without_ink=settings.get("ink") is not False)
+    polygons = _trace(tissue.mask, opened.facts.size_px)
+    return [{"kind": "tissue", "text": "", "polygons": polygons}] if polygons else []
 
 
 def _box_area(kind: str, text: str, box: Sequence[float]) -> dict[str, Any]:
@@ -49,12 +64,20 @@ def _box_area(kind: str, text: str, box: Sequence[float]) -> dict[str, Any]:
 
 
 def _trace(mask: NDArray[np.bool_], size_px: tuple[int, int]) -> list[list[list[list[float]]]]:
-    """Polygons of one ring each around the parts of a mask of the whole slide."""
-    found, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_TC89_L1)
-    largest = sorted(found, key=cv2.contourArea, reverse=True)[:_MAX_RINGS]
+    """Polygons around the parts of a mask of the whole slide: outer ring, then holes."""
+    found, order = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_TC89_L1)
+    sizes = [cv2.contourArea(contour) for contour in found]
     scale = np.array(size_px) / mask.shape[::-1]
-    rings = [(contour[:, 0] + 0.5) * scale for contour in largest if len(contour) > 2]
-    return [[np.round(ring, 1).tolist()] for ring in rings]
+    polygons: dict[int, list[list[list[float]]]] = {}
+    for i in sorted(range(len(found)), key=lambda i: (-sizes[i], i))[:_MAX_RINGS]:
+        if len(found[i]) > 2:
+            ring = np.round((found[i][:, 0] + 0.5) * scale, 1).tolist()
+            outer = int(order[0, i, 3])
+            if outer < 0:  # this is an outer ring itself; holes are smaller and come later
+                polygons[i] = [ring]
+            elif outer in polygons:
+                polygons[outer].append(ring)
+    return list(polygons.values())
 
 
 def _drawn(opened: OpenResult) -> list[dict[str, Any]]:

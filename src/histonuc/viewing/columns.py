@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.exports.table import feature_names
+from histonuc.nuclei import CLASS_TRUST
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 PROBABILITY, SCORE = "probability", "score"
+_TITLES = {SCORE: "Detection score", CLASS_TRUST: "Trust in the class"}
 AREA_STEP = 1 / 16
 """Areas are sent and filtered in steps of this, in µm² (px² without a scale), up to 4,095.9."""
 _UNITS = {"_um2": "µm²", "_um": "µm", "_px": "px", "_deg": "°", "_od": "OD", "_bits": "bits"}
@@ -43,8 +45,8 @@ class Column:
     @property
     def title(self) -> str:
         """For people."""
-        if self.name == SCORE:
-            return "Detection score"
+        if self.name in _TITLES:
+            return _TITLES[self.name]
         if self.name.startswith("p_"):
             return f"Probability: {self.name[2:]}"
         stem = self.name
@@ -108,7 +110,7 @@ def quantise(
 
 
 def list_columns(schema: pa.Schema, classes: Sequence[str], area: str) -> tuple[Column, ...]:
-    """The columns of a table, those that the index holds first.
+    """The columns of a table, those that the index holds first, then the trust in the class.
 
     Args:
         schema: of the table.
@@ -122,7 +124,9 @@ def list_columns(schema: pa.Schema, classes: Sequence[str], area: str) -> tuple[
     ]
     present = [name for name in (f"p_{label}" for label in classes) if name in schema.names]
     taken = {column.name for column in fixed}
-    names = [*present, *(n for n in feature_names(schema, classes) if n not in taken)]
+    further = [n for n in feature_names(schema, classes) if n not in taken]
+    first = [CLASS_TRUST] if CLASS_TRUST in further else []
+    names = [*first, *present, *(n for n in further if n not in first)]
     others = [Column(name=n, kind="table", type="f32", step=None, source=n) for n in names]
     return (*fixed, *others)
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from histonuc.viewing.columns import Column
 from histonuc.viewing.filters import ALL, Filters, find_passing
-from histonuc.viewing.kernels import FIXED_BITS, count_bins, count_cells
+from histonuc.viewing.kernels import FIXED_BITS, count_bins, count_cells, sum_cells
+from histonuc.viewing.listing import list_values
 from histonuc.viewing.squares import SquareGrid
 from histonuc.viewing.table import NucleusTable
 
@@ -34,6 +35,11 @@ class DensityGrid:
     cell_px: int
     columns: int
     rows: int
+
+    @property
+    def shift(self) -> int:
+        """Bits from a fixed position to a cell."""
+        return self.cell_px.bit_length() - 1 + FIXED_BITS
 
 
 def choose_grid(size_px: tuple[int, int], smallest: SquareGrid, classes: int) -> DensityGrid:
@@ -68,10 +74,37 @@ def count_density(
     """
     index = table.index()
     counts = np.zeros((len(table.label_space), grid.rows, grid.columns), np.uint32)
-    shift = grid.cell_px.bit_length() - 1 + FIXED_BITS
     for rows, passes in find_passing(table, filters):
-        count_cells(index.x[rows], index.y[rows], index.kind[rows], passes, shift, counts)
+        count_cells(index.x[rows], index.y[rows], index.kind[rows], passes, grid.shift, counts)
     return counts
+
+
+def sum_density(
+    table: NucleusTable, grid: DensityGrid, column: Column, filters: Filters = ALL
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Sums of a column by class and cell, and how many nuclei have a value there.
+
+    Args:
+        table: of the nuclei.
+        grid: of the cells.
+        column: whose values are added.
+        filters: which nuclei count.
+
+    Returns:
+        uint32 and float32 (classes, rows, columns): numbers of nuclei with a value, and the sums.
+
+    Raises:
+        RequestError: a column that the table lacks.
+        ShownError: the table is damaged.
+    """
+    index = table.index()
+    shape = len(table.label_space), grid.rows, grid.columns
+    valued, sums = np.zeros(shape, np.uint32), np.zeros(shape, np.float32)
+    for rows, passes in find_passing(table, filters):
+        places = index.x[rows], index.y[rows], index.kind[rows]
+        values = list_values(table, column, rows)
+        sum_cells(*places, values, passes, grid.shift, valued, sums)
+    return valued, sums
 
 
 def density_arrays(
@@ -84,11 +117,12 @@ def density_arrays(
         grid: of the cells.
     """
     most = int(counts.max(initial=0))
+    kind = np.uint32 if most > np.iinfo(np.uint16).max else np.uint16
     facts = {
         **{"cell_px": grid.cell_px, "columns": grid.columns, "rows": grid.rows, "max": most},
         **{"num_classes": len(counts), "totals": counts.sum(axis=(1, 2), dtype=np.int64).tolist()},
     }
-    return facts, {"counts": counts if most > np.iinfo(np.uint16).max else counts.astype(np.uint16)}
+    return facts, {"counts": counts.astype(kind)}
 
 
 def count_classes(table: NucleusTable, filters: Filters = ALL) -> list[int]:

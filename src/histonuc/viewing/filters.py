@@ -29,11 +29,14 @@ class Filters:
             without a value passes no range.
         box_xyxy: x0, y0, x1, y1 in level-0 pixels, half-open, that the centroid must lie in; None
             for the whole slide.
+        corners: of a convex polygon in level-0 pixels, one after the other, that the centroid must
+            lie in, such as a view that is turned; None for the whole slide.
     """
 
     classes: frozenset[int] | None = None
     ranges: Mapping[str, Range] = field(default_factory=dict)
     box_xyxy: tuple[float, float, float, float] | None = None
+    corners: tuple[tuple[float, float], ...] | None = None
 
 
 ALL = Filters()
@@ -72,6 +75,8 @@ def find_passing(
             passes &= in_range(column, values[rows], *bounds)
         if filters.box_xyxy is not None:
             passes &= _in_box(index.x[rows], index.y[rows], filters.box_xyxy)
+        if filters.corners is not None:
+            passes &= _in_corners(index.x[rows], index.y[rows], filters.corners)
         yield rows, passes
 
 
@@ -104,11 +109,27 @@ def _in_box(
     return inside
 
 
+def _in_corners(
+    x: NDArray[np.uint32], y: NDArray[np.uint32], corners: tuple[tuple[float, float], ...]
+) -> NDArray[np.bool_]:
+    ring = np.array(corners)
+    inside = _in_box(x, y, (*ring.min(axis=0), *ring.max(axis=0)))
+    near = np.flatnonzero(inside)
+    ring, px, py = ring * FIXED, x[near].astype(np.float64), y[near].astype(np.float64)
+    sides = [
+        (x1 - x0) * (py - y0) - (y1 - y0) * (px - x0)
+        for (x0, y0), (x1, y1) in zip(ring, np.roll(ring, -1, axis=0), strict=True)
+    ]
+    # Inside lies to the same side of every edge, whichever way round the corners are given.
+    inside[near] = (np.min(sides, axis=0) >= 0) | (np.max(sides, axis=0) <= 0)
+    return inside
+
+
 def parse_filters(body: Mapping[str, Any], columns: tuple[Column, ...], classes: int) -> Filters:
     """Filters out of a request's JSON.
 
     Args:
-        body: the request; ``filters`` and ``box_xyxy`` are read, both may be absent.
+        body: the request; ``filters``, ``box_xyxy`` and ``corners`` are read, all may be absent.
         columns: that the table has.
         classes: number of classes.
 
@@ -126,11 +147,12 @@ def parse_filters(body: Mapping[str, Any], columns: tuple[Column, ...], classes:
     known = {column.name for column in columns}
     if not isinstance(ranges, dict) or len(ranges) > 16 or set(ranges) - known:
         raise RequestError("Expected ranges of at most 16 numeric columns of the table")
-    box = body.get("box_xyxy")
+    box, corners = body.get("box_xyxy"), body.get("corners")
     return Filters(
         classes=None if chosen is None else frozenset(chosen),
         ranges={name: _parse_range(ends) for name, ends in ranges.items()},
         box_xyxy=None if box is None else _parse_box(box),
+        corners=None if corners is None else _parse_corners(corners),
     )
 
 
@@ -146,6 +168,14 @@ def _parse_box(box: Any) -> tuple[float, float, float, float]:
         raise RequestError("Expected box_xyxy to be [x0, y0, x1, y1] in level-0 pixels")
     x0, y0, x1, y1 = (min(max(to_number(value), -1.0), 2.0**20) for value in box)
     return x0, y0, x1, y1
+
+
+def _parse_corners(corners: Any) -> tuple[tuple[float, float], ...]:
+    if not isinstance(corners, list) or not 3 <= len(corners) <= 8:
+        raise RequestError("Expected 3 to 8 corners [x, y] in level-0 pixels")
+    if not all(isinstance(corner, list) and len(corner) == 2 for corner in corners):
+        raise RequestError("Expected each corner to be [x, y] in level-0 pixels")
+    return tuple((to_number(x), to_number(y)) for x, y in corners)
 
 
 def to_number(value: Any) -> float:

@@ -6,7 +6,13 @@ from starlette.responses import JSONResponse, Response
 
 from histonuc.viewing.calls import Call
 from histonuc.viewing.columns import PROBABILITY, Column
-from histonuc.viewing.density import count_classes, count_density, count_histogram, density_arrays
+from histonuc.viewing.density import (
+    count_classes,
+    count_density,
+    count_histogram,
+    density_arrays,
+    sum_density,
+)
 from histonuc.viewing.describing import describe_slide
 from histonuc.viewing.errors import NotFoundError, RequestError
 from histonuc.viewing.filters import parse_filters, to_number
@@ -89,10 +95,13 @@ def answer_density(call: Call) -> Response:
     """Counts of nuclei over the slide."""
     opened = call.opened
     table, grid = opened.nuclei(), opened.density_grid
-    filters = parse_filters(call.json(), table.columns, len(table.label_space))
-    return Response(
-        pack(*density_arrays(count_density(table, grid, filters), grid)), media_type=BINARY
-    )
+    body = call.json()
+    filters, mean = parse_filters(body, table.columns, len(table.label_space)), body.get("mean")
+    facts, arrays = density_arrays(count_density(table, grid, filters), grid)
+    if mean is not None:
+        valued, sums = sum_density(table, grid, table.column(str(mean)), filters)
+        arrays = {**arrays, "valued": valued.astype(arrays["counts"].dtype), "sums": sums}
+    return Response(pack(facts, arrays), media_type=BINARY)
 
 
 def answer_counts(call: Call) -> Response:

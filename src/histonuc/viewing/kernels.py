@@ -43,6 +43,38 @@ def count_cells(
 
 
 @compiled_kernel
+def sum_cells(
+    x: NDArray[np.uint32],
+    y: NDArray[np.uint32],
+    kind: NDArray[np.uint8],
+    values: NDArray[np.float32],
+    passes: NDArray[np.bool_],
+    shift: Whole,
+    valued: NDArray[np.uint32],
+    sums: NDArray[np.float32],
+) -> None:
+    """Add the values of nuclei to the sums of the cells that they lie in.
+
+    Args:
+        x: uint32 (n,), fixed.
+        y: uint32 (n,), fixed.
+        kind: uint8 (n,), number of the class.
+        values: float32 (n,), NaN where there is none.
+        passes: bool (n,), which nuclei count.
+        shift: bits from a fixed position to a cell.
+        valued: uint32 (classes, rows, columns), how many nuclei have a value.
+        sums: float32 (classes, rows, columns); those outside count in the nearest cell.
+    """
+    last_row, last_column = sums.shape[1] - 1, sums.shape[2] - 1
+    for i in range(len(x)):
+        if passes[i] and not np.isnan(values[i]):
+            column, row = np.int64(x[i]) >> shift, np.int64(y[i]) >> shift
+            row, column = min(row, last_row), min(column, last_column)
+            valued[kind[i], row, column] += 1
+            sums[kind[i], row, column] += values[i]
+
+
+@compiled_kernel
 def count_bins(
     values: NDArray[np.float32],
     kind: NDArray[np.uint8],

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from histonuc.viewing.areas import describe_areas
+from histonuc.viewing.areas import describe_areas, describe_tissue
 from histonuc.viewing.calls import Call
 from histonuc.viewing.errors import RequestError
 from histonuc.viewing.filters import parse_filters
@@ -44,8 +44,12 @@ def answer_nucleus(call: Call) -> Response:
 
 
 def answer_areas(call: Call) -> Response:
-    """Parts that were not read, are unlike H&E, or lie under ink."""
-    return JSONResponse({"areas": describe_areas(call.opened)})
+    """Parts that were not read, are unlike H&E, or lie under ink; or where tissue is."""
+    kind = call.query.get("kind")
+    if kind not in (None, "tissue"):
+        raise RequestError("Expected kind to be tissue, or nothing.")
+    areas = describe_areas(call.opened) if kind is None else describe_tissue(call.opened)
+    return JSONResponse({"areas": areas})
 
 
 def answer_region_counts(call: Call) -> Response:

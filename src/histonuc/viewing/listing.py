@@ -113,7 +113,7 @@ def _sort_keys(table: NucleusTable, order: Order, filters: Filters) -> tuple[NDA
 
 def list_values(
     table: NucleusTable, column: Column, rows: NDArray[np.int64] | slice = slice(None)
-) -> NDArray[np.floating[Any]]:
+) -> NDArray[np.float32]:
     """Values of a column for people, as near as the index has them: float32 of new memory."""
     if column.type == "u16":
         return table.index().area[rows].astype(np.float32)

@@ -46,7 +46,7 @@ class SlidePicture:
         self.slide: Slide = open_slide(path, scene=scene, icc=icc, lazy=True)
         weakref.finalize(self, self.slide.close)  # with the last who reads a tile
         self._overview: Pyramid | None = None
-        self._tissue: TissueMask | None = None
+        self._tissue: dict[bool, TissueMask] = {}
         self._lock = threading.Lock()
 
     @property
@@ -94,12 +94,16 @@ class SlidePicture:
         """JPEG of the whole slide, longest side at most `THUMBNAIL_PX`."""
         return encode_jpeg(self.slide.thumbnail(THUMBNAIL_PX))
 
-    def tissue(self) -> TissueMask:
-        """Where tissue and ink are; looked for once."""
+    def tissue(self, *, without_ink: bool = True) -> TissueMask:
+        """Where tissue and ink are; looked for once.
+
+        Args:
+            without_ink: whether tissue under ink is left out, as in the run.
+        """
         with self._lock:
-            if self._tissue is None:
-                self._tissue = find_tissue(self.slide)
-            return self._tissue
+            if without_ink not in self._tissue:
+                self._tissue[without_ink] = find_tissue(self.slide, without_ink=without_ink)
+            return self._tissue[without_ink]
 
     def _read_square(self, x: int, y: int, side: int, px: int) -> RGB:
         """A square of the slide, in parts where it cannot be read as a whole.

@@ -89,13 +89,14 @@ def shown(made, tmp_path_factory):
         yield viewer
 
 
-def open_screen(browser, viewer, ratio=1, hint=False):
+def open_screen(browser, viewer, ratio=1, hint=False, **options):
     """A tab that notes what it asks for and what goes wrong."""
     context = browser.new_context(
         viewport={"width": 1180, "height": 640},
         device_scale_factor=ratio,
         reduced_motion="reduce",
         permissions=["clipboard-read", "clipboard-write"],
+        **options,
     )
     if not hint:
         context.add_init_script("localStorage.setItem('histonuc-hint-seen', '1')")

@@ -1,10 +1,11 @@
-"""Who may use the page: people with a keyboard or a screen reader, and nobody from elsewhere."""
+"""Who may use the page: people with a keyboard, a screen reader or fingers, and nobody from elsewhere."""
 
 import http.server
 import threading
 
 import pytest
 
+from .conftest import EXACT_BOXES, assert_quiet, open_screen
 from .driving import CANVAS
 
 
@@ -36,6 +37,10 @@ def test_axe_finds_nothing(screen):
     screen.page.locator(".region tfoot").wait_for()
     assert _axe(screen) == []
     screen.tab("Slide")
+    border = screen.page.get_by_label("Draw the border of the tissue")
+    with screen.page.expect_response(lambda reply: "kind=tissue" in reply.url):
+        border.check()
+    border.uncheck()
     for key in ("?", "g", "s"):
         screen.key(key)
         assert _axe(screen) == []
@@ -71,6 +76,43 @@ def test_everything_by_keyboard(new_screen):
     page.locator("#panel-regions").press("Tab")
     page.keyboard.press("Enter")
     page.locator(".region tfoot").wait_for()
+
+
+@pytest.fixture
+def touched(browser, shown):
+    """The exact slide on a screen for fingers."""
+    screen = open_screen(browser, shown, has_touch=True)
+    yield screen.open(slide=1, at="1250,830,20")
+    screen.page.context.close()
+    assert_quiet(screen, shown)
+
+
+def move_fingers(screen, *ways):
+    """Put one finger down for each way, a list of places, move all of them along, lift them."""
+    tab = screen.page.context.new_cdp_session(screen.page)
+    for step, places in enumerate(zip(*ways, strict=True)):
+        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+        kind = "touchMove" if step else "touchStart"
+        tab.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    tab.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    screen.page.wait_for_timeout(300)
+    screen.settle()
+
+
+def test_fingers_move_enlarge_and_choose(touched):
+    x, y = touched.on_screen(1250, 830)
+    move_fingers(touched, [(x - 20 * k, y - 10 * k) for k in range(6)])
+    u, v, mag = touched.place()
+    assert (u, v) == (pytest.approx(1250 + 200, abs=40), pytest.approx(830 + 100, abs=40))
+    assert mag == 20
+    apart = range(40, 101, 10)
+    move_fingers(touched, [(x - d, y) for d in apart], [(x + d, y) for d in apart])
+    assert touched.place()[2] == pytest.approx(20 * 100 / 40, rel=0.3)
+    x0, y0, x1, y1 = min(EXACT_BOXES, key=lambda box: abs(box[0] - u) + abs(box[1] - v))
+    touched.page.touchscreen.tap(*touched.on_screen((x0 + x1) / 2, (y0 + y1) / 2))
+    touched.page.locator("#nucleus-id").wait_for()
+    number = int(touched.text("#nucleus-id").split()[1])
+    assert sorted(EXACT_BOXES, key=lambda box: box[1] // 425)[number - 1][0] == x0
 
 
 def test_keys_are_quiet_outside_the_slide(screen):

@@ -144,6 +144,18 @@ def test_colours_by_a_column_have_a_legend(screen):
     assert float(high) > 0.99
 
 
+def test_densities_have_the_colour_of_the_mean(screen):
+    classes = screen.open(at="1250,850,1").pixels().astype(int)
+    screen.page.locator("#colour-by").select_option("trust")  # 0.5 on average: #21918c
+    means = screen.settle().pixels().astype(int)
+    drawn = (means != classes).any(axis=-1)
+    assert drawn.sum() > 2000
+    red, green, blue = means[drawn].mean(axis=0)
+    assert min(green, blue) > red + 40
+    screen.page.locator("#colour-by").select_option("class")
+    assert (screen.settle().pixels() == classes).all()
+
+
 def test_what_leaves_the_view_is_cancelled(new_screen):
     screen = new_screen()
     screen.page.route("**/tiles/**", lambda route: None)  # they never come

@@ -240,6 +240,10 @@ def test_turned_views_draw_and_pick(here, made):
     inside = int(((x < height) & (y < width)).sum())  # 20x: two slide pixels a pixel of the screen
     here.page.locator("#in-view", has_text=f"{inside:,}").wait_for()
     assert inside != straight
+    here.tab("List")
+    here.page.get_by_label("This view only").check()
+    here.page.locator("#list-place", has_text=f" of {inside:,}").wait_for()
+    here.page.get_by_label("This view only").uncheck()
     here.key("Enter")
     here.page.locator("#nucleus-id").wait_for()
     nucleus = int(here.text("#nucleus-id").split()[1]) - 1

@@ -76,7 +76,8 @@ export function createAppearancePanel({ store, tell }) {
   });
   const ramp = el("div", { class: "ramp" });
   const ends = el("div", { class: "ends" });
-  const legend = el("div", { id: "legend" }, ramp, ends);
+  const afar = el("p", { class: "muted", text: "Densities show the mean in each cell." });
+  const legend = el("div", { id: "legend" }, ramp, ends, afar);
   const element = el(
     "section",
     { class: "block", "aria-label": "Appearance" },

@@ -1,5 +1,6 @@
 /**
- * The layer of what the run left out or doubts: skipped, flagged and inked areas, and the regions that were given to it.
+ * The layer of what the run left out or doubts: skipped, flagged and inked areas, and the regions that were given to it;
+ * and the border of the tissue.
  * @module
  */
 
@@ -14,16 +15,19 @@ export const AREA_KINDS = {
   flagged: { colour: "#e08a00", dash: [10, 5], word: "Flagged" },
   ink: { colour: "#7b3fe4", dash: [3, 4], word: "Ink" },
   drawn: { colour: "#1a73e8", dash: [14, 4, 3, 4], word: "Given region" },
+  tissue: { colour: "#00796b", dash: [], word: "Tissue" },
 };
 
-/** @param {Area["kind"]} kind which areas @returns {import("ol/style/Style.js").default} */
-function styleOf(kind) {
-  const { colour, dash } = AREA_KINDS[kind];
-  return new ol.style.Style({
-    stroke: new ol.style.Stroke({ color: colour, width: 2, lineDash: dash }),
-    fill: new ol.style.Fill({ color: kind === "drawn" ? "#0000" : `${colour}1f` }),
-  });
-}
+/** @type {Record<string, import("ol/style/Style.js").default>} */
+const styles = Object.fromEntries(
+  Object.entries(AREA_KINDS).map(([kind, { colour, dash }]) => [
+    kind,
+    new ol.style.Style({
+      stroke: new ol.style.Stroke({ color: colour, width: 2, lineDash: dash }),
+      fill: new ol.style.Fill({ color: kind === "drawn" || kind === "tissue" ? "#0000" : `${colour}1f` }),
+    }),
+  ]),
+);
 
 /**
  * The layer.
@@ -35,9 +39,33 @@ function styleOf(kind) {
  */
 export function createAreasLayer({ store, api, onAreas, report }) {
   const source = new ol.source.Vector();
-  const layer = new ol.layer.Vector({ source, zIndex: 4 });
-  const ask = latest(report);
-  const show = () => layer.setVisible(store.get().areas && source.getFeatures().length > 0);
+  const layer = new ol.layer.Vector({ source, zIndex: 4, style: (feature) => styles[feature.get("kind")] });
+  const [ask, askTissue] = [latest(report), latest(report)];
+  /** @type {import("./types.js").Slide|null} whose tissue is in the layer */
+  let withTissue = null;
+
+  /** Which kinds are drawn, and whether there are any: an emptied canvas may stay on the screen. */
+  function show() {
+    const { areas, tissue } = store.get();
+    let some = false;
+    for (const feature of source.getFeatures()) {
+      const shown = feature.get("kind") === "tissue" ? tissue : areas;
+      feature.setStyle(shown ? undefined : []);
+      some ||= shown;
+    }
+    layer.setVisible(some);
+  }
+
+  /** @param {Area[]} areas areas to be drawn as well */
+  function add(areas) {
+    source.addFeatures(
+      areas.map(({ kind, polygons }) => {
+        const shape = polygons.map((rings) => rings.map((ring) => ring.map(([x, y]) => [x, -y])));
+        return new ol.Feature({ geometry: new ol.geom.MultiPolygon(shape), kind });
+      }),
+    );
+    show();
+  }
 
   store.watch(["slide"], ({ slide }) => {
     source.clear();
@@ -47,18 +75,21 @@ export function createAreasLayer({ store, api, onAreas, report }) {
     void ask(async (signal) => {
       /** @type {{areas: Area[]}} */
       const { areas } = await api.json(`slides/${slide.number}/areas`, undefined, signal);
-      source.addFeatures(
-        areas.map(({ kind, polygons }) => {
-          const shape = polygons.map((rings) => rings.map((ring) => ring.map(([x, y]) => [x, -y])));
-          const feature = new ol.Feature(new ol.geom.MultiPolygon(shape));
-          feature.setStyle(styleOf(kind));
-          return feature;
-        }),
-      );
-      show();
+      add(areas);
       onAreas(areas);
     });
   });
-  store.watch(["areas"], show);
+  store.watch(["slide", "tissue"], ({ slide, tissue }) => {
+    if (!tissue || !slide?.picture_levels || slide === withTissue) return;
+    // It is looked for in the slide, which takes a moment: only when it is wanted.
+    void askTissue(async (signal) => {
+      /** @type {{areas: Area[]}} */
+      const { areas } = await api.json(`slides/${slide.number}/areas?kind=tissue`, undefined, signal);
+      if (store.get().slide !== slide) return;
+      withTissue = slide;
+      add(areas);
+    });
+  });
+  store.watch(["areas", "tissue"], show);
   return layer;
 }

@@ -138,15 +138,7 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
     if (!slide?.has_nuclei) return;
     void ask(async (signal) => {
       const filters = filtersOf(state, { classes: false });
-      const path = `slides/${slide.number}`;
-      if (camera.view().rotation === 0) {
-        viewCounts = (await api.json(`${path}/counts`, { filters, box_xyxy: camera.box() }, signal)).by_class;
-      } else {
-        const body = { filters, regions: [{ rings: [camera.corners()] }] };
-        /** @type {{regions: import("./types.js").RegionCount[]}} */
-        const { regions } = await api.json(`${path}/regions/count`, body, signal);
-        viewCounts = regions[0].classes.map(({ num_nuclei }) => num_nuclei);
-      }
+      viewCounts = (await api.json(`slides/${slide.number}/counts`, { filters, ...camera.within() }, signal)).by_class;
       refresh();
     }, 120);
   }

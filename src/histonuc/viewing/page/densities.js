@@ -4,7 +4,7 @@
  */
 
 import { latest } from "./api.js";
-import { classColour, parseColour } from "./colours.js";
+import { classColour, colouring, parseColour, rampColour } from "./colours.js";
 import { classShown, filtersOf } from "./state.js";
 
 /** @typedef {import("./state.js").State} State */
@@ -16,15 +16,41 @@ import { classShown, filtersOf } from "./state.js";
  * @property {number} rows cells along y
  * @property {number[]} totals nuclei of each class that pass the filters
  * @property {import("./types.js").Numbers} counts [class, row, column]
+ * @property {string} mean column whose sums are there as well; empty for none
+ * @property {import("./types.js").Numbers|undefined} sums of that column [class, row, column]
+ * @property {import("./types.js").Numbers|undefined} valued nuclei that have a value [class, row, column]
  */
 
 /**
- * The picture: mean colour of the shown classes, the more opaque the more nuclei. Premultiplied.
+ * The picture: the mean colour of the shown classes, or the colour of their mean in a column once its sums
+ * came; the more opaque the more nuclei. Premultiplied.
  * @param {Densities} densities the counts
  * @param {State} state classes and colours
  * @returns {Uint8Array} [row, column, 4]
  */
-export function densityTexels({ columns, rows, counts, totals }, state) {
+export function densityTexels(densities, state) {
+  const { columns, rows, counts, totals } = densities;
+  const num = columns * rows;
+  const sums = densities.mean === state.colourBy ? addMeans(densities, state) : addClasses(densities, state);
+  const full = fullCount(counts, num, totals.length);
+  const texels = new Uint8Array(4 * num);
+  for (let i = 0; i < 4 * num; i += 4) {
+    const n = sums[i + 3];
+    if (!n) continue;
+    const alpha = Math.min(1, 0.3 + 0.7 * Math.sqrt(n / full));
+    for (let c = 0; c < 3; c++) texels[i + c] = (sums[i + c] / n) * alpha;
+    texels[i + 3] = 255 * alpha;
+  }
+  return texels;
+}
+
+/**
+ * Colours of the shown classes, added up.
+ * @param {Densities} densities the counts
+ * @param {State} state classes and colours
+ * @returns {Float32Array} [cell, 4]: red, green and blue times nuclei, and nuclei
+ */
+function addClasses({ columns, rows, counts, totals }, state) {
   const num = columns * rows;
   const sums = new Float32Array(4 * num);
   totals.forEach((_, index) => {
@@ -39,14 +65,35 @@ export function densityTexels({ columns, rows, counts, totals }, state) {
       sums[4 * i + 3] += n;
     }
   });
-  const full = fullCount(counts, num, totals.length);
-  const texels = new Uint8Array(4 * num);
-  for (let i = 0; i < 4 * num; i += 4) {
-    const n = sums[i + 3];
+  return sums;
+}
+
+/**
+ * The colour of the mean of a column in each cell, as `addClasses` gives colours; grey where no nucleus has a value.
+ * @param {Densities} densities the counts and sums
+ * @param {State} state classes and colours
+ * @returns {Float32Array} [cell, 4]
+ */
+function addMeans({ columns, rows, counts, totals, sums, valued }, state) {
+  const num = columns * rows;
+  const texels = new Float32Array(4 * num);
+  const by = colouring(state);
+  if (!by || !sums || !valued) return texels;
+  const ramp = Array.from({ length: 256 }, (_, i) => parseColour(rampColour(state.palette, i / 255)));
+  const classes = [...totals.keys()].filter((index) => classShown(state, index));
+  const scale = 255 / Math.max(by.high - by.low, 1e-9);
+  for (let i = 0; i < num; i++) {
+    let [n, some, sum] = [0, 0, 0];
+    for (const index of classes) {
+      n += counts[index * num + i];
+      some += valued[index * num + i];
+      sum += sums[index * num + i];
+    }
     if (!n) continue;
-    const alpha = Math.min(1, 0.3 + 0.7 * Math.sqrt(n / full));
-    for (let c = 0; c < 3; c++) texels[i + c] = (sums[i + c] / n) * alpha;
-    texels[i + 3] = 255 * alpha;
+    const place = Math.round(Math.min(Math.max((sum / some - by.low) * scale, 0), 255));
+    const colour = some ? ramp[place] : [153, 153, 153];
+    for (let c = 0; c < 3; c++) texels[4 * i + c] = n * colour[c];
+    texels[4 * i + 3] = n;
   }
   return texels;
 }
@@ -104,27 +151,33 @@ export function createDensities({ api, store, report }) {
   const listeners = [];
   /** @type {{slide: State["slide"], densities: Densities|null, countIn: ReturnType<typeof boxCounter>|null, waiting: boolean}} */
   const now = { slide: null, densities: null, countIn: null, waiting: false };
+  let mean = ""; // the column whose means were asked for last
   const tell = () => listeners.forEach((listener) => listener(now.densities));
 
-  store.watch(["slide", "ranges"], (state) => {
+  /** @param {number} delay milliseconds to wait first */
+  function load(delay) {
+    const state = store.get();
     const { slide } = state;
-    const fresh = slide !== now.slide;
-    if (fresh) Object.assign(now, { slide, densities: null, countIn: null });
     if (!slide?.has_nuclei) return tell();
     now.waiting = true;
     tell();
-    void ask(
-      async (signal) => {
-        const body = { filters: filtersOf(state, { classes: false }) };
-        const { header, arrays } = await api.binary(`slides/${slide.number}/density`, body, signal);
-        const { cell_px, columns, rows, totals } = header;
-        now.densities = { cell_px, columns, rows, totals, counts: arrays.counts };
-        now.countIn ??= boxCounter(now.densities); // the first has no filters: all that may be drawn
-        now.waiting = false;
-        tell();
-      },
-      fresh ? 0 : 60,
-    );
+    void ask(async (signal) => {
+      const body = { filters: filtersOf(state, { classes: false }), ...(mean && { mean }) };
+      const { header, arrays } = await api.binary(`slides/${slide.number}/density`, body, signal);
+      const { cell_px, columns, rows, totals } = header;
+      const { counts, sums, valued } = arrays;
+      now.densities = { cell_px, columns, rows, totals, counts, mean, sums, valued };
+      now.countIn ??= boxCounter(now.densities); // the first has no filters: all that may be drawn
+      now.waiting = false;
+      tell();
+    }, delay);
+  }
+
+  store.watch(["slide", "ranges"], ({ slide, colourBy }) => {
+    const fresh = slide !== now.slide;
+    if (fresh) Object.assign(now, { slide, densities: null, countIn: null });
+    if (fresh || colourBy !== mean) mean = "";
+    load(fresh ? 0 : 60);
   });
 
   return {
@@ -136,6 +189,13 @@ export function createDensities({ api, store, report }) {
     countIn: (box) => now.countIn?.(box) ?? 0,
     /** @param {(densities: Densities|null) => void} listener called when the counts change or are awaited */
     onChange: (listener) => void listeners.push(listener),
+    /** Ask for the sums that the colours need, where they are not there: only when densities are drawn. */
+    wantColours() {
+      const { colourBy } = store.get();
+      if (colourBy === "class" || colourBy === mean || !now.countIn) return;
+      mean = colourBy;
+      load(0);
+    },
   };
 }
 

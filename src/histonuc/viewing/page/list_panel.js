@@ -81,7 +81,7 @@ export function createListPanel({ store, api, camera, goTo, report }) {
       filters: filtersOf(state, { classes: true }),
       ...where,
     };
-    if (viewOnly.checked) wish.box_xyxy = camera.box();
+    if (viewOnly.checked) Object.assign(wish, camera.within());
     now = await api.json(`slides/${state.slide?.number}/list`, wish, signal);
     show();
   }

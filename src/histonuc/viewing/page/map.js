@@ -55,6 +55,9 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     });
   }
 
+  /** The view as the server takes it to count or list in: a box, or the corners of a turned one. */
+  const within = () => (map.getView().getRotation() === 0 ? { box_xyxy: box() } : { corners: corners() });
+
   /** @param {Slide} slide the slide to show */
   function show(slide) {
     const [width, height] = slide.size_px;
@@ -106,6 +109,7 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     showOverview,
     box,
     corners,
+    within,
 
     /** @returns {View} where the view is */
     view() {

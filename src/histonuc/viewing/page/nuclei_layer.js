@@ -71,6 +71,7 @@ export function createNucleiLayer({ api, store, densities, report }) {
     let complete = true;
     if (plan.kind === "densities") {
       squares.want([], []);
+      densities.wantColours();
       drawn = { plan, squares: [], state };
       complete = counts !== null && !densities.waiting();
       if (counts && stale.picture) {
@@ -115,8 +116,8 @@ export function createNucleiLayer({ api, store, densities, report }) {
     return whole && all;
   }
 
-  store.watch(["shown", "solo", "palette", "slide"], refresh);
-  store.watch(["fill", "visible", "opacity", "colourBy", "ranges"], redraw);
+  store.watch(["shown", "solo", "palette", "slide", "colourBy"], refresh);
+  store.watch(["fill", "visible", "opacity", "ranges"], redraw);
   store.watch(["slide"], () => squares.clear());
   densities.onChange(refresh);
 

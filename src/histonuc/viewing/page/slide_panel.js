@@ -32,17 +32,28 @@ export function createSlidePanel({ store, goTo }) {
     id: "areas-shown",
     onchange: () => store.set({ areas: shown.checked }),
   });
+  const tissue = el("input", {
+    type: "checkbox",
+    id: "tissue-shown",
+    onchange: () => store.set({ tissue: tissue.checked }),
+  });
   const element = el(
     "div",
     {},
     facts,
     warnings,
-    el("div", { class: "row checks" }, el("label", {}, shown, "Draw these areas")),
+    el(
+      "div",
+      { class: "row checks" },
+      el("label", {}, shown, "Draw these areas"),
+      el("label", {}, tissue, "Draw the border of the tissue"),
+    ),
     list,
   );
 
   store.watch(["slide"], ({ slide }) => {
     if (!slide) return;
+    tissue.disabled = !slide.picture_levels;
     const {
       size_px: [width, height],
       summary,
@@ -66,6 +77,7 @@ export function createSlidePanel({ store, goTo }) {
     warnings.replaceChildren(...texts.map((text) => el("p", { class: "warning", text })));
   });
   store.watch(["areas"], ({ areas }) => (shown.checked = areas));
+  store.watch(["tissue"], (state) => (tissue.checked = state.tissue));
 
   return {
     element,

@@ -109,16 +109,18 @@ function scaleBar(um_per_px, width) {
   return { pixels: um / um_per_px, text: um >= 1000 ? `${um / 1000} mm` : `${um} µm` };
 }
 
-/** Names and colours of the legend. @param {import("./state.js").State} state @returns {{colour: string, text: string}[]} */
-function legendOf(state) {
+/** Names and colours of the legend. @param {Wiring} wiring what it works with @returns {{colour: string, text: string}[]} */
+function legendOf({ store, nuclei }) {
+  const state = store.get();
   const by = colouring(state);
   const classes = (state.slide?.classes ?? []).flatMap((one, index) =>
     classShown(state, index) ? [{ colour: classColour(state, index), text: one.name }] : [],
   );
   if (!by) return classes;
+  const title = `${by.column.title}${nuclei.drawn().plan?.kind === "densities" ? ", mean of a cell:" : ""} `;
   return [0, 0.25, 0.5, 0.75, 1].map((share, i) => ({
     colour: rampColour(state.palette, share),
-    text: `${i === 0 ? `${by.column.title} ` : ""}${formatValue(by.low + share * (by.high - by.low), by.column.unit)}`,
+    text: `${i === 0 ? title : ""}${formatValue(by.low + share * (by.high - by.low), by.column.unit)}`,
   }));
 }
 
@@ -149,7 +151,7 @@ function stripOf(wiring, width, top, um_per_px) {
   /** @type {(Rectangle|Text)[]} */
   const strip = [];
   let [x, y] = [gap, top + gap];
-  for (const { colour, text } of legendOf(state)) {
+  for (const { colour, text } of legendOf(wiring)) {
     const wide = size * 1.6 + text.length * size * 0.6 + gap;
     if (x + wide > width * 0.75) [x, y] = [gap, y + line];
     strip.push({ kind: "rectangle", x, y: y + size * 0.1, w: size, h: size, fill: colour });

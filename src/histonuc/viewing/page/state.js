@@ -20,6 +20,7 @@
  * @property {number|null} selected id of the chosen nucleus
  * @property {string} tool "move", "rectangle", "polygon" or "freehand"
  * @property {boolean} areas whether skipped, flagged and inked areas are drawn
+ * @property {boolean} tissue whether the border of the tissue is drawn
  */
 
 /** @type {State} */
@@ -36,6 +37,7 @@ const initial = {
   selected: null,
   tool: "move",
   areas: true,
+  tissue: false,
 };
 
 /** The store of the page's state. */

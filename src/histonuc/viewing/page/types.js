@@ -105,6 +105,6 @@
 
 /** @typedef {{name: string, class_name: string, polygons: Point[][][]}} Region */
 
-/** @typedef {{kind: "skipped"|"flagged"|"ink"|"drawn", text: string, polygons: Point[][][]}} Area */
+/** @typedef {{kind: "skipped"|"flagged"|"ink"|"drawn"|"tissue", text: string, polygons: Point[][][]}} Area */
 
 export {};
