@@ -145,6 +145,7 @@ class Nuclei:
         features: further measurements by name, each float32 (n,).
         texts: further text by name, each (n,), such as the region that a nucleus lies in; empty
             where there is none.
+        embedding: float16 (n, D), the network's features of each nucleus; None where nobody asked.
     """
 
     points: NDArray[np.float64]
@@ -156,6 +157,7 @@ class Nuclei:
     mpp: float = float("nan")
     features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
     texts: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    embedding: NDArray[np.float16] | None = None
 
     def __len__(self) -> int:
         return len(self.score)
@@ -205,6 +207,7 @@ class Nuclei:
             score=self.score[index],
             features={name: values[index] for name, values in self.features.items()},
             texts={name: values[index] for name, values in self.texts.items()},
+            embedding=None if self.embedding is None else self.embedding[index],
         )
 
     @staticmethod
@@ -232,7 +235,8 @@ class Nuclei:
         """All nuclei of several parts, in order.
 
         Raises:
-            ValueError: no parts, or parts of different label spaces, features or texts.
+            ValueError: no parts, or parts of different label spaces, features, texts or
+                embeddings.
         """
         if not parts:
             raise ValueError("expected at least one part to join, got none")
@@ -240,6 +244,9 @@ class Nuclei:
             raise ValueError("expected parts of one label space, got several")
         if len({(*part.features, "", *part.texts) for part in parts}) > 1:
             raise ValueError("expected parts with the same features and texts, got several")
+        embeddings = [part.embedding for part in parts if part.embedding is not None]
+        if len(embeddings) not in (0, len(parts)):
+            raise ValueError("expected parts that all have embeddings or none, got some")
         starts = np.cumsum([0] + [len(part.points) for part in parts[:-1]])
         offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=True)]
         return Nuclei(
@@ -258,6 +265,7 @@ class Nuclei:
                 name: np.concatenate([part.texts[name] for part in parts])
                 for name in parts[0].texts
             },
+            embedding=np.concatenate(embeddings) if embeddings else None,
         )
 
     @staticmethod

@@ -62,6 +62,9 @@ class PredictOptions:
     gets class Uncertain: see the column class_trust. By default it is what the model asks for."""
     cluster: str = ""
     """A Dask scheduler's address, or local:4 for four processes of this machine."""
+    embeddings: bool = False
+    """Write embeddings.parquet too, the network's features of each nucleus, from which
+    `histonuc teach` learns classes: some 220 bytes a nucleus."""
     geojson: bool = True
     """Write nuclei.geojson for QuPath too, most of a result's bytes; `histonuc export` can write it
     later."""
@@ -117,6 +120,8 @@ class PredictOptions:
         False
         """
         left_out = _NOT_IN_KEY if self.regions is not None else _NOT_IN_KEY | {"frame"}
+        if not self.embeddings:  # results of earlier versions, which had no such option, stay good
+            left_out |= {"embeddings"}
         return {name: value for name, value in self.to_dict().items() if name not in left_out}
 
     def origin_px(self, bounds_xyxy: tuple[int, int, int, int]) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.exports.embeddings import empty_embedding, to_embedding
 from histonuc.inference.clock import Clock
 from histonuc.inference.features import list_features, measure_features
 from histonuc.inference.plan import Plan
@@ -193,7 +194,8 @@ def _analyse_batch(
     """What came of each tile of a batch."""
     batch = [_set_aside_defocused(item, model, plan) for item in batch]
     names = list_features(model)
-    empty = plan.certainty.mark(Nuclei.empty(model.spec.label_space, plan.mpp, names))
+    none = Nuclei.empty(model.spec.label_space, plan.mpp, names)
+    empty = plan.certainty.mark(replace(none, embedding=empty_embedding(plan.embedding_size)))
     seen = [item.image for item in batch if item.status == "found"]
     outputs = iter(_run_network(model, seen, clock))
     results = []
@@ -248,10 +250,13 @@ def _run_network(
 
 def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: Plan) -> Nuclei:
     """The nuclei of one tile's window in level-0 pixels, measured."""
-    instances = outputs.decode(model.representation, index)
-    if model.trust is not None:
+    instances, embedding = outputs.decode(model.representation, index), None
+    if model.trust is not None or plan.embedding_size:
         pooled = outputs.pool_features(instances.labels, len(instances.score), index)
-        instances = replace(instances, class_trust=model.trust.judge(pooled))
+        if plan.embedding_size:
+            embedding = to_embedding(pooled)
+        if model.trust is not None:
+            instances = replace(instances, class_trust=model.trust.judge(pooled))
     nuclei = Nuclei.from_instances(instances, model.spec.label_space)
     features = measure_features(instances.labels, item.image, nuclei, model.spec.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales
@@ -265,6 +270,7 @@ def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: 
         centroid=nuclei.centroid * scale + origin,
         mpp=plan.mpp,
         features={**features, **nuclei.features},
+        embedding=embedding,
     )
     return plan.certainty.mark(placed)
 

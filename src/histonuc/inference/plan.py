@@ -39,6 +39,8 @@ class Plan:
         skip_blank: drop tiles that turn out blank when read.
         regions: where nuclei are wanted; None for everywhere.
         certainty: what nuclei need to have a class.
+        embedding_size: D, the number of the network's features that results hold of each nucleus;
+            0 for none.
         warnings: what is odd about the tissue or the regions.
     """
 
@@ -49,6 +51,7 @@ class Plan:
     skip_blank: bool
     regions: Regions | None = None
     certainty: Certainty = CERTAIN
+    embedding_size: int = 0
     warnings: tuple[str, ...] = ()
 
     @property
@@ -95,7 +98,8 @@ def plan_slide(
         regions=regions,
         without_ink=options.ink,
     )
-    return replace(plan, certainty=choose_certainty(options, model))
+    size = sum(model.spec.features.values()) if options.embeddings else 0
+    return replace(plan, certainty=choose_certainty(options, model), embedding_size=size)
 
 
 def make_plan(

@@ -105,6 +105,7 @@ def predict(
         model = load_model(*wanted, streams=num_cores(), flips=options.flips)
     options.check_for(model.spec.mpp)
     choose_certainty(options, model)  # refuses what the model cannot tell
+    _check_embeddings(options, model)
     summary = PredictSummary(out=out)
     summary.failed.extend(
         {"source": readable(str(path)), "error": why} for path, why in missing.items()
@@ -139,6 +140,15 @@ def _check_paths(options: PredictOptions, out: Path) -> None:
         raise ValueError(f"--out {out} is a file: expected a folder, or a name for a new one")
 
 
+def _check_embeddings(options: PredictOptions, model: Model) -> None:
+    """Refuse embeddings of a model that gives no features, before anything is done."""
+    if options.embeddings and not model.spec.features:
+        raise ValueError(
+            f"--embeddings: the model {model.name} gives no features of nuclei: leave the option "
+            "out, or use a model that was trained with some; `histonuc models` lists those shipped"
+        )
+
+
 def make_key(source: Path, options: PredictOptions, model: Model) -> dict[str, Any]:
     """Everything the nuclei of an input depend on: it is done again when any of it changes.
 
@@ -169,7 +179,7 @@ def _read_finished(
         folder.remove_parts()
         return None
     finished = folder.read_finished(key)
-    if finished is None:
+    if finished is None or (options.embeddings and not folder.embeddings.is_file()):
         return None
     if _is_readable_again(source, finished, options, model):
         log.warning("%s: regions that could not be read can be now: it is done again", source)

@@ -8,13 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.exports.embeddings import empty_embedding
 from histonuc.exports.summary import ClassResult, FlaggedRegion, SkippedRegion, TrustResult
 from histonuc.inference.certainty import judge_trust
 from histonuc.inference.drawn import RegionTally
@@ -48,6 +49,7 @@ class Tally:
         network_px: area of the windows that went through the network, in square level-0 pixels;
             where windows overlap it counts each time.
         features: names of what is measured on each nucleus.
+        embedding_size: number of the network's features that each nucleus has; 0 for none.
     """
 
     label_space: LabelSpace
@@ -60,6 +62,7 @@ class Tally:
     tiles_resumed: int = 0
     network_px: int = 0
     features: tuple[str, ...] = FEATURES
+    embedding_size: int = 0
     _centroid: list[NDArray[np.float32]] = field(default_factory=list)
     _class_index: list[NDArray[np.int8]] = field(default_factory=list)
     _area_px: list[NDArray[np.float32]] = field(default_factory=list)
@@ -112,7 +115,8 @@ class Tally:
     @property
     def empty(self) -> Nuclei:
         """No nuclei, with the label space, mpp and features of those that are counted."""
-        return Nuclei.empty(self.label_space, self.mpp, self.features)
+        none = Nuclei.empty(self.label_space, self.mpp, self.features)
+        return replace(none, embedding=empty_embedding(self.embedding_size))
 
     def warnings(self, num_tiles: int) -> Iterator[str]:
         """What could not be read, and what is unlike H&E where it is more than a corner.

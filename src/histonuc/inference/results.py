@@ -22,6 +22,7 @@ import numpy as np
 
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.cohort import write_regions
+from histonuc.exports.embeddings import EMBEDDINGS_FILE, open_embeddings
 from histonuc.exports.facts import Frame, SlideFacts
 from histonuc.exports.geojson import open_geojson, write_geojson
 from histonuc.exports.source import open_source, split_batches
@@ -45,8 +46,8 @@ PARTS_FOLDER = "parts"
 """Folder of the parts inside a result's folder; gone when the result is complete."""
 RUN_FILE = "run.json"
 _ARRAYS = (
-    *("points", "offsets", "centroid", "class_probabilities", "score", "features", "owned"),
-    *("column", "status", "flag", "count", "reasons"),
+    *("points", "offsets", "centroid", "class_probabilities", "score", "features", "embedding"),
+    *("owned", "column", "status", "flag", "count", "reasons"),
 )
 
 
@@ -64,6 +65,11 @@ class ResultFolder:
     def table(self) -> Path:
         """The table of nuclei."""
         return self.path / TABLE_FILE
+
+    @property
+    def embeddings(self) -> Path:
+        """The network's features of the nuclei."""
+        return self.path / EMBEDDINGS_FILE
 
     @property
     def geojson(self) -> Path:
@@ -127,7 +133,7 @@ class ResultFolder:
                 )
             self.remove_parts()
             write_text(folder / RUN_FILE, json.dumps(wanted, indent=2) + "\n")
-        for name in (SUMMARY_FILE, GEOJSON_FILE, REGIONS_FILE):
+        for name in (SUMMARY_FILE, GEOJSON_FILE, REGIONS_FILE, EMBEDDINGS_FILE):
             (self.path / name).unlink(missing_ok=True)
         remove_drafts(self.path)
         return tuple(warnings)
@@ -141,9 +147,10 @@ class ResultFolder:
         geojson: bool,
         frame: Frame = "qupath",
     ) -> Iterator[Callable[[Nuclei], None]]:
-        """A function that appends nuclei to the table and, if wanted, to the GeoJSON.
+        """A function that appends nuclei to the table and, if wanted, to the other files.
 
-        The files appear when the block ends well.
+        The files appear when the block ends well. That of embeddings is among them where nuclei
+        have some.
 
         Args:
             empty: no nuclei, with the label space, mpp and features of those to come.
@@ -153,12 +160,20 @@ class ResultFolder:
         """
         source = open_source(empty).with_facts(facts)
         text = open_geojson(self.geojson, source, frame=frame) if geojson else nullcontext()
-        with open_table(self.table, empty, facts) as append_rows, text as append_text:
+        size = 0 if empty.embedding is None else empty.embedding.shape[1]
+        vectors = open_embeddings(self.embeddings, size, facts) if size else nullcontext()
+        with (
+            open_table(self.table, empty, facts) as append_rows,
+            vectors as append_vectors,
+            text as append_text,
+        ):
             next_id = 1
 
             def append(nuclei: Nuclei) -> None:
                 nonlocal next_id
                 append_rows(nuclei)
+                if append_vectors is not None and nuclei.embedding is not None:
+                    append_vectors(nuclei.embedding)
                 if append_text is not None:
                     for batch in split_batches(nuclei, first_id=next_id):
                         append_text(batch)
@@ -232,6 +247,7 @@ class ResultFolder:
             "class_probabilities": nuclei.class_probabilities,
             "score": nuclei.score,
             "features": np.stack(list(nuclei.features.values()), axis=1),
+            "embedding": np.zeros(0) if nuclei.embedding is None else nuclei.embedding,
             "owned": np.concatenate([result.owned for result in results]),
             "column": np.array([result.tile.column for result in results], np.int64),
             "status": np.array([result.status for result in results], "U16"),
@@ -261,6 +277,7 @@ class ResultFolder:
             label_space=empty.label_space,
             mpp=empty.mpp,
             features=dict(zip(empty.features, arrays["features"].T, strict=True)),
+            embedding=None if empty.embedding is None else arrays["embedding"],
         )
         ends = np.cumsum(arrays["count"]).tolist()
         rows = [np.arange(*span) for span in pairwise([0, *ends])]

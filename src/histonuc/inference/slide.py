@@ -113,6 +113,7 @@ def _start_tally(plan: Plan, model: Model) -> Tally:
         label_space=space,
         mpp=plan.mpp,
         features=list_features(model),
+        embedding_size=plan.embedding_size,
         by_region=None if regions is None else RegionTally(regions, space.classes),
         learned_on=spec.learned_on,
         trust_threshold=spec.trust_threshold,
