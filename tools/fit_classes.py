@@ -14,88 +14,22 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pooled import collect
 
-from histonuc.data.resampling import at_mpp, resample_labels
 from histonuc.data.store import Store
 from histonuc.metrics.calibration import LOG2_TEMPERATURES, apply_temperature
 from histonuc.models.loading import find_checkpoint
 from histonuc.models.network import Network
-from histonuc.models.trust import Trust, pool_features
+from histonuc.models.trust import Trust
 from histonuc.models.zoo import build_network, load_network, save_network
-from histonuc.representations.cells import Cells
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pooled:
-    """Features of labelled nuclei, averaged over their pixels.
-
-    Attributes:
-        levels: float32 (n, L), of the decoder's levels, coarsest first.
-        encoder: float32 (n, D), of the encoder's levels that the network is to give, by stride.
-        candidates: uint32 (n,), candidate sets.
-        source, fold, tile: of each nucleus.
-    """
-
-    levels: NDArray[np.float32]
-    encoder: NDArray[np.float32]
-    candidates: NDArray[np.uint32]
-    source: NDArray[np.str_]
-    fold: NDArray[np.int64]
-    tile: NDArray[np.int64]
-
-
-def collect(network: Network, store: Store, sources: Sequence[str], strides: list[int]) -> Pooled:
-    """Features of all labelled nuclei of some data sets.
-
-    Args:
-        network: whose features.
-        store: with outlines for the points, where there are points.
-        sources: data sets to read.
-        strides: of the encoder's levels, ascending.
-    """
-    rows = []
-    tiles = store.select(None, sources, labels=None)
-    for count, tile in enumerate(map(int, tiles)):
-        image = at_mpp(store, tile, network.spec.mpp)
-        height, width = image.shape[:2]
-        labels = store.labels(tile)
-        instances = resample_labels(labels.instances, width, height)
-        num = len(labels.candidates) - 1
-        with torch.no_grad():
-            x = network.pad(torch.from_numpy(image[None].copy()).permute(0, 3, 1, 2))
-            features = network.trunk(x)
-        trunk = network.trunk
-        chosen = [features.encoder[trunk.encoder_strides.index(stride)] for stride in strides]
-        levels = zip(features.levels, trunk.level_strides, strict=True)
-        of_encoder = zip(chosen, strides, strict=True)
-        pooled = [
-            pool_features([Cells(values=t[0].numpy(), stride=s) for t, s in grids], instances, num)
-            for grids in (levels, of_encoder)
-        ]
-        present = np.bincount(instances.ravel(), minlength=num + 1)[1:] > 0
-        rows.append(
-            Pooled(
-                levels=pooled[0][present],
-                encoder=pooled[1][present],
-                candidates=labels.candidates[1:][present],
-                source=np.full(present.sum(), store.source(tile)),
-                fold=np.full(present.sum(), store.fold(tile)),
-                tile=np.full(present.sum(), tile),
-            )
-        )
-        if count % 20 == 0:
-            log.info("%d of %d tiles", count, len(tiles))
-    names = ("levels", "encoder", "candidates", "source", "fold", "tile")
-    return Pooled(**{name: np.concatenate([getattr(row, name) for row in rows]) for name in names})
 
 
 def fit_linear(
@@ -215,7 +149,7 @@ def set_projections(
     for projection in network.projections.values():
         part = encoder[:, start : start + projection.in_channels]
         start += projection.in_channels
-        matrix, shift = _principal(part[learned], projection.out_channels)
+        matrix, shift = principal(part[learned], projection.out_channels)
         projection.weight.copy_(torch.from_numpy(matrix[..., None, None]))
         projection.bias.copy_(torch.from_numpy(shift))
         projected.append(part @ matrix.T + shift)
@@ -240,14 +174,19 @@ def main() -> None:
         help="channels by stride that the network gives",
     )
     parser.add_argument("--trust-strides", nargs="+", default=["4", "8"], help="that trust reads")
+    parser.add_argument(
+        "--copies", type=int, default=0, help="changed copies of each tile that are learned from"
+    )
     parser.add_argument("--learned-on", default="", help="what the nuclei are of, such as colon")
     args = parser.parse_args()
     network = load_network(find_checkpoint(Path(args.model)))
     store = Store.open(args.data)
     strides = sorted(map(int, args.features))
-    pooled = collect(network, store, args.sources, strides)
+    copies = dict.fromkeys(args.sources, args.copies)
+    pooled = collect(network, store, args.sources, copies=copies)
+    encoder = pooled.join_encoder(strides)
     learned = np.isin(pooled.fold, args.folds)
-    others = np.isin(pooled.fold, args.val_folds)
+    others = np.isin(pooled.fold, args.val_folds) & (pooled.copy == 0)
     num_classes = len(store.label_space)
     weights, bias = fit_linear(
         pooled.levels[learned], pooled.candidates[learned], num_classes, args.penalty
@@ -262,7 +201,7 @@ def main() -> None:
     other = rebuild(network, store, args.features)
     other.set_representation_options({"temperature": round(temperature, 4)})
     set_classes(other, weights, bias)
-    projected = set_projections(other, pooled.encoder, learned)
+    projected = set_projections(other, encoder, learned)
     used = [str(stride) in args.trust_strides for stride in strides]
     sizes = [args.features[str(stride)] for stride in strides]
     other.trust = fit_trust(projected[learned], projected[others], np.repeat(used, sizes))
@@ -271,7 +210,7 @@ def main() -> None:
     log.info("temperature %.3f; wrote %s", temperature, args.out)
 
 
-def _principal(
+def principal(
     x: NDArray[np.float32], number: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Matrix (k, D) and shift (k,) that give the first principal components with unit spread."""
