@@ -170,23 +170,19 @@ def main() -> None:
     parser.add_argument(
         "--features",
         type=json.loads,
-        default={"4": 24, "8": 40, "16": 64},
+        default={"4": 24, "8": 16, "16": 48, "32": 40},
         help="channels by stride that the network gives",
     )
-    parser.add_argument("--trust-strides", nargs="+", default=["4", "8"], help="that trust reads")
-    parser.add_argument(
-        "--copies", type=int, default=0, help="changed copies of each tile that are learned from"
-    )
+    parser.add_argument("--trust-strides", nargs="+", default=["4"], help="that trust reads")
     parser.add_argument("--learned-on", default="", help="what the nuclei are of, such as colon")
     args = parser.parse_args()
     network = load_network(find_checkpoint(Path(args.model)))
     store = Store.open(args.data)
     strides = sorted(map(int, args.features))
-    copies = dict.fromkeys(args.sources, args.copies)
-    pooled = collect(network, store, args.sources, copies=copies)
+    pooled = collect(network, store, args.sources)
     encoder = pooled.join_encoder(strides)
     learned = np.isin(pooled.fold, args.folds)
-    others = np.isin(pooled.fold, args.val_folds) & (pooled.copy == 0)
+    others = np.isin(pooled.fold, args.val_folds)
     num_classes = len(store.label_space)
     weights, bias = fit_linear(
         pooled.levels[learned], pooled.candidates[learned], num_classes, args.penalty

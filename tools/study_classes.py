@@ -159,14 +159,7 @@ def image_medians(
 
 def feature_sets(pooled: Pooled, learned: NDArray[np.bool_]) -> Iterator[tuple[str, Any]]:
     """Sets of projected features that trust may read, by name."""
-    sizes = (
-        {4: 24},
-        {8: 40},
-        {16: 64},
-        {4: 24, 8: 40},
-        {4: 24, 8: 40, 16: 64},
-        {8: 40, 16: 64, 32: 24},
-    )
+    sizes = ({4: 16}, {4: 24}, {8: 40}, {16: 64}, {4: 24, 8: 16, 16: 48, 32: 40})
     for wanted in sizes:
         parts = []
         for stride, number in wanted.items():

@@ -41,6 +41,7 @@ COMMANDS = (
     commands.synth,
     commands.info,
     commands.train,
+    commands.fine_tune,
     commands.crossval,
     commands.evaluate,
     commands.merge_scores,

@@ -16,7 +16,7 @@ from histonuc.commands.preparing import (
     synth,
 )
 from histonuc.commands.scoring import compare, evaluate, merge_scores, report
-from histonuc.commands.training import config_train, crossval, train
+from histonuc.commands.training import config_train, crossval, fine_tune, train
 from histonuc.commands.viewing import view
 from histonuc.inference.options import PredictOptions
 
@@ -30,6 +30,7 @@ __all__ = [
     "evaluate",
     "export",
     "export_model",
+    "fine_tune",
     "info",
     "list_models",
     "merge_scores",

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from histonuc.commands.outcome import Outcome
 from histonuc.extras import require
 from histonuc.training.config import TrainConfig
+from histonuc.training.tune_options import TuneOptions
 
 
 def config_train() -> Outcome:
@@ -40,6 +41,28 @@ def train(config: Annotated[TrainConfig, Parameter(name="*")]) -> Outcome | None
         ],
         data={"run": str(run)},
     )
+
+
+def fine_tune(options: Annotated[TuneOptions, Parameter(name="*")]) -> Outcome:
+    """Let a trained model learn a lab's own labels, in minutes, and compare before and after.
+
+    Args:
+        options: All options.
+    """
+    require("train", "histonuc fine-tune")
+    from histonuc.evaluation.comparison import comparison_lines
+    from histonuc.training import tuning
+
+    run, comparison = tuning.fine_tune(options)
+    file = f"{run}/tuned.onnx"
+    lines = [
+        *comparison_lines(comparison),
+        "",
+        f"run folder: {run}; the model that was started from is as it was",
+        f"next: histonuc export-model {run} --out {file} --precision fp16 --data {options.data}",
+        f"      histonuc predict SLIDE --model {file} --out OUT",
+    ]
+    return Outcome(lines=lines, data={"run": str(run), "comparison": comparison})
 
 
 def crossval(

@@ -129,6 +129,28 @@ class TileDataset(Dataset[dict[str, Any]]):
         self._order = lru_cache(maxsize=2)(self._make_order)
 
 
+class InTurn(Dataset[dict[str, Any]]):
+    """Crops of two stores, one of each in turn.
+
+    Args:
+        first, second: the crops, as many of each an epoch.
+    """
+
+    def __init__(self, first: TileDataset, second: TileDataset) -> None:
+        if len(first) != len(second):
+            raise ValueError(f"expected as many crops of each, got {len(first)} and {len(second)}")
+        self.parts = first, second
+
+    def __len__(self) -> int:
+        return 2 * len(self.parts[0])
+
+    def __getitem__(self, key: int) -> dict[str, Any]:
+        """As of `TileDataset`."""
+        epoch, position = divmod(int(key), len(self))
+        part = self.parts[position % 2]
+        return part[epoch * len(part) + position // 2]
+
+
 class BatchKeys(Sampler[list[int]]):
     """Keys of one process's batches of one epoch, from some batch on.
 

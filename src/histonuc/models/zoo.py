@@ -154,6 +154,9 @@ def _full(tensor: Tensor) -> Tensor:
 def start_from(network: Network, other: Network) -> None:
     """Copy another model's weights: the trunk's always, the heads' where the classes are the same.
 
+    Where the classes have a branch of their own, the head for nucleus and geometry goes on with
+    other classes, too; so do projections of features.
+
     Tensors whose name or shape differs, as those of a decoder of another width, stay as they are,
     and a warning counts them. Options of the representation stay too. Where the heads go on, a
     warning names those that differ: a model that decodes otherwise than its start is no fair match
@@ -168,7 +171,10 @@ def start_from(network: Network, other: Network) -> None:
         given.label_space.classes,
     )
     ours, theirs = network.state_dict(), other.state_dict()
-    wanted = [name for name in ours if same_heads or name.startswith("trunk.")]
+    kept = ["trunk.", "projections."]
+    if network.class_branch is not None and other.class_branch is not None:
+        kept += ["head."] if spec.representation == given.representation else []
+    wanted = [name for name in ours if same_heads or name.startswith(tuple(kept))]
     fitting = {
         name: theirs[name]
         for name in wanted

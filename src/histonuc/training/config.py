@@ -30,6 +30,9 @@ class TrainConfig:
 
     data: Path
     """Store, as `histonuc prepare` writes it."""
+    replay: str = ""
+    """Second store, of the same classes: every other crop is of its training folds, against
+    forgetting."""
     out: Path
     """Run folder to write."""
     trunk: str = "unet"
@@ -42,6 +45,8 @@ class TrainConfig:
     """Options of the representation, e.g. dice: 1.0, class_weights."""
     class_branch: dict[str, Any] = field(default_factory=dict)
     """Options of a class head of its own, which reads several levels: hidden, dropout, detach."""
+    features: dict[str, Any] = field(default_factory=dict)
+    """Features that the network also gives, channels by stride; trained in no way, see --init."""
     loss: str = "representation"
     """Loss to minimise: the representation's, or one of your own by its name (--plugin)."""
     pretrained: bool = True
@@ -52,6 +57,8 @@ class TrainConfig:
     """Model whose maps the network learns beside the labels, all but the classes."""
     teacher_weight: float = 1.0
     """Weight of the teacher's loss."""
+    teacher_where: Literal["everywhere", "unknown"] = "everywhere"
+    """Follow the teacher everywhere, or where labels say nothing, and there its classes, too."""
     freeze: bool = False
     """Freeze the pretrained encoder (the seed's freeze-all-but-layer4 for deeplabv3_resnet101)."""
 
@@ -148,7 +155,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("data", "out"):
             object.__setattr__(self, name, Path(getattr(self, name)))
-        for name in ("trunk_options", "representation_options", "class_branch"):
+        for name in ("trunk_options", "representation_options", "class_branch", "features"):
             object.__setattr__(self, name, read_options(getattr(self, name)))
         object.__setattr__(self, "precision", str(self.precision))  # YAML: precision: 32
         check_types(self)
@@ -194,6 +201,8 @@ class TrainConfig:
             raise ValueError(f"--folds and --val-folds share {both}: a fold is for one of them")
         if not self.folds or not self.val_folds:
             raise ValueError("--folds and --val-folds need at least one fold each")
+        if self.features and not self.init:
+            raise ValueError("--features are those of --init: give the model that has them")
         if self.precision == "16" and self.accelerator == "cpu":
             raise ValueError("--precision 16 needs a GPU; on a processor use bf16 or 32")
 

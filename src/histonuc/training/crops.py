@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from histonuc.data.dataset import BatchKeys, Sampling, TileDataset
+from histonuc.data.dataset import BatchKeys, InTurn, Sampling, TileDataset
 from histonuc.data.store import Store
 from histonuc.evaluation import TileSelection
 from histonuc.representations import Representation
@@ -22,28 +24,15 @@ log = logging.getLogger(__name__)
 
 def open_crops(
     config: TrainConfig, store: Store, representation: Representation, world_size: int
-) -> tuple[TileDataset, int]:
+) -> tuple[TileDataset | InTurn, int]:
     """The training crops and the optimiser steps an epoch of them makes.
 
     Raises:
         ValueError: folds, data sets or weights that the store does not have, or too few crops.
     """
-    tiles = find_training_tiles(config, store)
-    _check_source_weights(config, {store.source(int(tile)) for tile in tiles})
-    dataset = TileDataset(
-        store,
-        tiles,
-        representation.encode,
-        tile_px=config.tile_px,
-        mpp=config.mpp,
-        augment=config.augment,
-        sampling=Sampling(
-            samples_per_epoch=config.samples_per_epoch,
-            balance=(config.tissue_power, config.class_power, config.source_power),
-            source_weights=config.source_weights,
-            seed=config.seed,
-        ),
-    )
+    dataset: TileDataset | InTurn = _draw_from(store, config, representation)
+    if config.replay:
+        dataset = _with_replay(dataset, config, store, representation)
     # Complain about the validation tiles now, not after the first epoch.
     validated = find_validation_tiles(config, store)
     left_out = len(store.select(config.val_folds, config.sources or None, labels=None))
@@ -68,6 +57,45 @@ def open_crops(
             "lower --batch-size or raise --samples-per-epoch"
         )
     return dataset, len(dataset) // crops_per_step
+
+
+def _draw_from(store: Store, config: TrainConfig, representation: Representation) -> TileDataset:
+    """Crops of the training folds of a store."""
+    tiles = find_training_tiles(config, store)
+    _check_source_weights(config, {store.source(int(tile)) for tile in tiles})
+    return TileDataset(
+        store,
+        tiles,
+        representation.encode,
+        tile_px=config.tile_px,
+        mpp=config.mpp,
+        augment=config.augment,
+        sampling=Sampling(
+            samples_per_epoch=config.samples_per_epoch,
+            balance=(config.tissue_power, config.class_power, config.source_power),
+            source_weights=config.source_weights,
+            seed=config.seed,
+        ),
+    )
+
+
+def _with_replay(
+    dataset: TileDataset, config: TrainConfig, store: Store, representation: Representation
+) -> InTurn:
+    """The crops, and in turn with them as many of the training folds of the replayed store.
+
+    Raises:
+        ValueError: no such store, or one of other classes.
+    """
+    replayed = Store.open(Path(config.replay))
+    if replayed.label_space.classes != store.label_space.classes:
+        raise ValueError(
+            f"--replay {config.replay} has the classes {', '.join(replayed.label_space.classes)}; "
+            f"expected those of {config.data}: {', '.join(store.label_space.classes)}; prepare "
+            "it with the same --label-space"
+        )
+    both = replace(config, samples_per_epoch=len(dataset), sources=(), source_weights={})
+    return InTurn(dataset, _draw_from(replayed, both, representation))
 
 
 def find_training_tiles(config: TrainConfig, store: Store) -> NDArray[np.int64]:
@@ -115,7 +143,7 @@ def _check_source_weights(config: TrainConfig, sources: set[str]) -> None:
 
 
 def load_batches(
-    dataset: TileDataset,
+    dataset: TileDataset | InTurn,
     config: TrainConfig,
     *,
     epoch: int,

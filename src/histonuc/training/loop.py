@@ -205,7 +205,8 @@ def _loss(run: Run, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]
     if run.teacher is not None:
         seed = _step_seed(run.config.seed, run.progress.step, run.fabric.global_rank)
         maps = run.teacher.maps(batch["image"], seed)
-        distance, more = teacher_loss(representation, logits, maps)
+        where = targets["ignore"] if run.config.teacher_where == "unknown" else None
+        distance, more = teacher_loss(representation, logits, maps, where)
         loss, terms = loss + run.config.teacher_weight * distance, {**terms, **more}
     return loss, terms
 

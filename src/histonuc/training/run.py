@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from lightning_fabric import Fabric
 
-from histonuc.data.dataset import TileDataset
+from histonuc.data.dataset import InTurn, TileDataset
 from histonuc.data.store import Store
 from histonuc.models.loading import find_checkpoint
 from histonuc.models.model import ModelSpec
@@ -72,7 +72,7 @@ class Run:
     teacher: Teacher | None
     optimizer: Any
     schedule: CosineRestarts
-    dataset: TileDataset
+    dataset: TileDataset | InTurn
     steps_per_epoch: int
     progress: Progress
     tracker: Tracker
@@ -148,7 +148,7 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
         bare=model,
         average=average,
         loss=loss,
-        teacher=Teacher(config.teacher, model.spec, fabric.device) if config.teacher else None,
+        teacher=_teacher(config, model.spec, fabric.device),
         optimizer=optimizer,
         schedule=_schedule(config, steps_per_epoch),
         dataset=dataset,
@@ -194,15 +194,50 @@ def _model(config: TrainConfig, store: Store, origins: Mapping[str, str]) -> Net
             trunk_options=config.trunk_options,
             representation_options=config.representation_options,
             class_branch=config.class_branch,
+            features=config.features,
             origins=origins,
         ),
         pretrained=config.pretrained and not config.init and not can_resume(config),
     )
-    if config.init and not can_resume(config):
-        start_from(model, load_network(find_checkpoint(Path(config.init)) or Path(config.init)))
+    if config.init:
+        _take_over(config, model)
     if config.freeze:
         model.freeze_encoder()
+    model.projections.requires_grad_(False)  # no loss reads them
     return model
+
+
+def _take_over(config: TrainConfig, model: Network) -> None:
+    """The weights of `--init`, where the run begins; with a frozen encoder its trust, too.
+
+    Trust and features are the encoder's alone: as long as it stays, they stay true.
+
+    Raises:
+        ValueError: no such model, or one that does not fit.
+    """
+    other = load_network(find_checkpoint(Path(config.init)) or Path(config.init))
+    if not can_resume(config):
+        start_from(model, other)
+    if config.features and dict(config.features) != dict(other.spec.features):
+        raise ValueError(
+            f"--features {dict(config.features)}: expected those of --init {config.init}, "
+            f"{dict(other.spec.features)}: features are not trained"
+        )
+    if config.freeze and config.features:
+        model.trust = other.trust
+        model.spec = replace(
+            model.spec,
+            learned_on=other.spec.learned_on,
+            trust_threshold=other.spec.trust_threshold,
+            min_class_trust=other.spec.min_class_trust,
+            min_class_probability=other.spec.min_class_probability,
+        )
+
+
+def _teacher(config: TrainConfig, spec: ModelSpec, device: torch.device) -> Teacher | None:
+    if not config.teacher:
+        return None
+    return Teacher(config.teacher, spec, device, classes=config.teacher_where == "unknown")
 
 
 def _open_on_first(fabric: Fabric, config: TrainConfig) -> TrainState | None:
@@ -249,5 +284,6 @@ def _average(config: TrainConfig, model: Network, state: TrainState | None) -> N
         return None
     average = build_network(model.spec)
     average.load_state_dict(model.state_dict() if state is None else state.ema)
+    average.trust = model.trust
     average.to(memory_format=torch.channels_last)
     return average.eval().requires_grad_(False)
