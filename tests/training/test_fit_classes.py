@@ -34,6 +34,7 @@ def test_classes_are_learned_and_outlines_stay(data, tmp_path, monkeypatch) -> N
     arguments += ["--folds", "1", "--val-folds", "2", "--features", '{"4": 5, "8": 6}']
     arguments += ["--trust-strides", "4", "--learned-on", "squares"]
     monkeypatch.setattr(sys, "argv", [str(TOOL), *arguments])
+    monkeypatch.syspath_prepend(str(TOOL.parent))
     runpy.run_path(str(TOOL), run_name="__main__")
 
     old, new = TorchModel(before, "cpu"), TorchModel(after, "cpu")

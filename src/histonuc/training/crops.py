@@ -30,9 +30,8 @@ def open_crops(
     Raises:
         ValueError: folds, data sets or weights that the store does not have, or too few crops.
     """
-    dataset: TileDataset | InTurn = _draw_from(store, config, representation)
-    if config.replay:
-        dataset = _with_replay(dataset, config, store, representation)
+    own = _draw_from(store, config, representation)
+    dataset = _with_replay(own, config, store, representation) if config.replay else own
     # Complain about the validation tiles now, not after the first epoch.
     validated = find_validation_tiles(config, store)
     left_out = len(store.select(config.val_folds, config.sources or None, labels=None))

@@ -8,10 +8,10 @@ the labels of a few fields would else be all that it knows.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from histonuc.data.store import Store
 from histonuc.evaluation import TileSelection, score_model
+from histonuc.evaluation.compare_records import Comparison
 from histonuc.evaluation.comparison import compare
 from histonuc.models.loading import find_checkpoint, load_model
 from histonuc.models.zoo import load_network
@@ -74,7 +74,7 @@ def make_config(options: TuneOptions) -> TrainConfig:
     )
 
 
-def fine_tune(options: TuneOptions) -> tuple[Path, dict[str, Any]]:
+def fine_tune(options: TuneOptions) -> tuple[Path, Comparison]:
     """Train, and compare before and after on the held-out fields.
 
     Returns:
@@ -93,7 +93,7 @@ def fine_tune(options: TuneOptions) -> tuple[Path, dict[str, Any]]:
         folders.append(run / _SCORES / name)
         same = loaded.spec.label_space.classes == store.label_space.classes
         score_model(loaded, store, selection, folders[-1], binary_only=not same)
-    return run, dict(compare(folders))
+    return run, compare(folders)
 
 
 def _split(store: Store, options: TuneOptions) -> tuple[tuple[int, ...], tuple[int, ...]]:
