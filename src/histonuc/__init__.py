@@ -2,10 +2,10 @@
 
 Every command of the command line is one function here with the same name: `prepare_pannuke`,
 `prepare_folder`, `synth`, `info`, `list_models`, `train`, `crossval`, `evaluate`, `merge_scores`,
-`compare`, `predict`, `export`, `report`, `export_model`, `demo`, `view`. (`histonuc models` is
-`list_models`, because `histonuc.models` is the package that holds the models.) They load what they
-need when called; importing the package loads nothing. `PredictOptions` holds the options of
-`predict`.
+`compare`, `predict`, `summarise`, `export`, `report`, `export_model`, `demo`, `view`,
+`show_corrections`, `merge_corrections`, `choose_corrections`. (`histonuc models` is `list_models`,
+because `histonuc.models` is the package that holds the models.) They load what they need when
+called; importing the package loads nothing. `PredictOptions` holds the options of `predict`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from histonuc._version import __version__ as __version__
 if TYPE_CHECKING:
     from histonuc.commands import (
         PredictOptions,
+        choose_corrections,
         compare,
         crossval,
         demo,
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
         export_model,
         info,
         list_models,
+        merge_corrections,
         merge_scores,
         predict,
         prepare_folder,
         prepare_outline,
         prepare_pannuke,
         report,
+        show_corrections,
+        summarise,
         synth,
         train,
         view,
@@ -39,6 +43,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PredictOptions",
+    "choose_corrections",
     "compare",
     "crossval",
     "demo",
@@ -47,12 +52,15 @@ __all__ = [
     "export_model",
     "info",
     "list_models",
+    "merge_corrections",
     "merge_scores",
     "predict",
     "prepare_folder",
     "prepare_outline",
     "prepare_pannuke",
     "report",
+    "show_corrections",
+    "summarise",
     "synth",
     "train",
     "view",

@@ -48,6 +48,7 @@ COMMANDS = (
     commands.compare,
     commands.report,
     commands.predict,
+    commands.summarise,
     commands.view,
     commands.export,
     commands.export_model,
@@ -81,7 +82,11 @@ def build_app(configs: Sequence[ConfigFile] = ()) -> App:
     prepare.command(commands.prepare_outline, name="outline")
     config = App(name="config", help="Print configurations with every default and its comment.")
     config.command(commands.config_train, name="train")
-    for group in (prepare, config):
+    corrections = App(name="corrections", help="What people corrected in results.")
+    corrections.command(commands.show_corrections, name="show")
+    corrections.command(commands.merge_corrections, name="merge")
+    corrections.command(commands.choose_corrections, name="choose")
+    for group in (prepare, config, corrections):
         app.command(group)
     app.command(commands.list_models, name="models")
     for command in COMMANDS:

@@ -4,11 +4,16 @@ Each gathers the parts it needs, calls them, and returns an `Outcome`. Heavy imp
 functions, so that ``histonuc --help`` answers at once and a plain install needs no torch.
 """
 
+from histonuc.commands.correcting import (
+    choose_corrections,
+    merge_corrections,
+    show_corrections,
+)
 from histonuc.commands.exporting import export
 from histonuc.commands.informing import info
 from histonuc.commands.model_files import export_model, list_models
 from histonuc.commands.outcome import Outcome
-from histonuc.commands.predicting import demo, predict
+from histonuc.commands.predicting import demo, predict, summarise
 from histonuc.commands.preparing import (
     prepare_folder,
     prepare_outline,
@@ -23,6 +28,7 @@ from histonuc.inference.options import PredictOptions
 __all__ = [
     "Outcome",
     "PredictOptions",
+    "choose_corrections",
     "compare",
     "config_train",
     "crossval",
@@ -33,12 +39,15 @@ __all__ = [
     "fine_tune",
     "info",
     "list_models",
+    "merge_corrections",
     "merge_scores",
     "predict",
     "prepare_folder",
     "prepare_outline",
     "prepare_pannuke",
     "report",
+    "show_corrections",
+    "summarise",
     "synth",
     "train",
     "view",

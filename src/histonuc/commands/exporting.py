@@ -33,8 +33,11 @@ def export(
     centroids: bool = False,
     frame: Literal["qupath", "slide"] = "qupath",
     slide: Path | None = None,
+    uncorrected: bool = False,
 ) -> Outcome:
     """Write the nuclei of a prediction in another format, beside its table.
+
+    What people corrected counts: `corrections.jsonl` beside the table.
 
     Args:
         out: Folder that `histonuc predict` wrote, of one input or of many.
@@ -44,11 +47,19 @@ def export(
             from that of the whole slide, as the table does; geojson and geojson.gz only.
         slide: The slide's own file. dicom needs it: the annotations belong to its patient and
             study. anndata holds a picture of it, and needs it only where it was moved.
+        uncorrected: Write the prediction as it is, without corrections.
     """
+    from histonuc.corrections import open_corrected
     from histonuc.exports import export_folder
 
     summary = export_folder(
-        out, to, centroids=centroids, frame=frame, slide=slide, read_picture=_read_picture
+        out,
+        to,
+        centroids=centroids,
+        frame=frame,
+        slide=slide,
+        read_picture=_read_picture,
+        open_result=None if uncorrected else open_corrected,
     )
     return Outcome(
         lines=summary.lines(), data=summary.to_dict(), exit_code=1 if summary.failed else 0

@@ -35,6 +35,25 @@ def predict(
     )
 
 
+def summarise(out: Path, *, uncorrected: bool = False, regions: Path | None = None) -> Outcome:
+    """Count the nuclei of results again with their corrections, and write the tables anew.
+
+    The tables are summary.csv and summary.parquet of many inputs, and regions.csv of inputs with
+    drawn regions. The predicted nuclei stay as they are.
+
+    Args:
+        out: Folder that `histonuc predict` wrote, of one input or of many.
+        uncorrected: Count as predicted, without corrections.
+        regions: File or folder of the drawn regions, where they are not where they were.
+    """
+    from histonuc.inference.recounting import summarise_results
+
+    summary = summarise_results(out, uncorrected=uncorrected, regions=regions)
+    return Outcome(
+        lines=summary.lines(), data=summary.to_dict(), exit_code=1 if summary.failed else 0
+    )
+
+
 def demo(slide: Path | None = None, *, out: Path = Path("demo-out")) -> Outcome:
     """Predict on a real slide with the shipped model, then say what to open.
 

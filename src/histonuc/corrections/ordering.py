@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from histonuc.corrections.log import parents_of
 from histonuc.corrections.operations import Operation
+from histonuc.corrections.parsing import parents_of
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

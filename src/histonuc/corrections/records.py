@@ -106,10 +106,12 @@ class Conflict:
     Attributes:
         id: its number.
         operations: one of which is to be chosen.
+        targets: the nucleus as each of them saw it.
     """
 
     id: int
     operations: tuple[Operation, ...]
+    targets: tuple[Target, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -145,6 +147,7 @@ class Corrections:
         can_undo: key of the operation that undo would take back; empty for none.
         can_redo: key of the operation that redo would bring back; empty for none.
         num_nuclei: N, of the table.
+        num_classes: number of the classes of the table.
         references: number of every nucleus that was ever made -> how the log names it.
     """
 
@@ -163,6 +166,7 @@ class Corrections:
     can_undo: str
     can_redo: str
     num_nuclei: int
+    num_classes: int
     references: Mapping[int, str]
 
     @property

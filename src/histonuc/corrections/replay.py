@@ -202,7 +202,7 @@ def _collect(nuclei: _Nuclei, undoable: tuple[str, str]) -> Corrections:
         comments=_list_comments(nuclei),
         held_out=_find_held_out(nuclei),
         conflicts=tuple(
-            Conflict(id=n, operations=found.conflict)
+            _describe_conflict(nuclei, n, found)
             for n, found in sorted(there.items())
             if found.conflict
         ),
@@ -211,8 +211,17 @@ def _collect(nuclei: _Nuclei, undoable: tuple[str, str]) -> Corrections:
         can_undo=undoable[0],
         can_redo=undoable[1],
         num_nuclei=num,
+        num_classes=len(nuclei.targets.label_space),
         references={number: reference for reference, number in nuclei.numbers.items()},
     )
+
+
+def _describe_conflict(nuclei: _Nuclei, number: int, found: Settled) -> Conflict:
+    targets = [
+        next(one for one in operation.nuclei if nuclei.number(operation, one) == number)
+        for operation in found.conflict
+    ]
+    return Conflict(id=number, operations=found.conflict, targets=tuple(targets))
 
 
 def _make(nuclei: _Nuclei, number: int) -> Made:

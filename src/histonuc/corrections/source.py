@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.corrections.log import CorrectionLog
+from histonuc.corrections.log import CORRECTIONS_FILE, CorrectionLog
 from histonuc.corrections.matching import find_targets
 from histonuc.corrections.records import Corrections, Made
 from histonuc.corrections.replay import replay
@@ -35,6 +35,27 @@ class ResultCorrections:
 
     corrections: Corrections
     notes: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """What everybody who reads the result is told, in sentences."""
+        corrections = self.corrections
+        lines = [
+            f"{corrections.num_corrected:,} {_plural('nucleus', corrections.num_corrected)} "
+            f"corrected by {name_people(corrections.people)}"
+        ]
+        if not corrections.num_corrected:
+            lines = []
+        if num := len(corrections.conflicts):
+            lines.append(
+                f"{num:,} {_plural('nucleus', num)} on which corrections disagree: as predicted, "
+                "until you choose (`histonuc corrections show`)"
+            )
+        if num := len(corrections.unmatched):
+            lines.append(
+                f"{num:,} {_plural('correction', num)} of nuclei that are not in this table, and "
+                "not applied (`histonuc corrections show`)"
+            )
+        return [*lines, *(f"{CORRECTIONS_FILE}: {note}" for note in self.notes)]
 
 
 def read_corrections(folder: Path, *, by: str | None = None) -> ResultCorrections | None:
@@ -75,6 +96,18 @@ def corrected_source(folder: Path, corrected: bool = True) -> Source:
     return source if found is None else apply_corrections(source, found.corrections)
 
 
+def open_corrected(folder: Path) -> tuple[Source, list[str]]:
+    """The nuclei of a result as people corrected them, and what to tell about it.
+
+    Raises:
+        ValueError: the log or the table cannot be read.
+    """
+    source, found = open_source(folder / TABLE_FILE), read_corrections(folder)
+    if found is None:
+        return source, []
+    return apply_corrections(source, found.corrections), found.lines()
+
+
 def apply_corrections(source: Source, corrections: Corrections) -> Source:
     """The same nuclei as people corrected them; the source itself where nobody did.
 
@@ -90,8 +123,10 @@ def apply_corrections(source: Source, corrections: Corrections) -> Source:
     def read(rows: int) -> Iterator[Batch]:
         row = 0
         for batch in source.batches(rows):
-            yield _correct(batch, row, corrections, source)
+            changed = _correct(batch, row, corrections, source)
             row += len(batch.ids)
+            if len(changed.ids):
+                yield changed
         made = corrections.made
         for start in range(0, len(made), rows):
             yield _make(made[start : start + rows], corrections, source)
@@ -109,15 +144,14 @@ def apply_corrections(source: Source, corrections: Corrections) -> Source:
 def _correct(batch: Batch, row: int, corrections: Corrections, source: Source) -> Batch:
     """The nuclei of the table that are still there, from a row on, as they are now."""
     numbers = np.arange(row + 1, row + 1 + len(batch.ids))
-    changed = {int(number) - row - 1 for number in numbers if int(number) in corrections.by}
+    there = ~np.isin(numbers, list(corrections.deleted))
     nuclei, extra = _widen(batch.nuclei, corrections.label_space), batch.extra.copy()
-    probabilities = nuclei.class_probabilities
     redrawn: dict[int, NDArray[np.float64]] = {}
     how, who = np.full(len(numbers), "", object), np.full(len(numbers), "", object)
-    for i in sorted(changed):
+    for i in np.flatnonzero(there & np.isin(numbers, list(corrections.by))).tolist():
         number = i + row + 1
-        if number in corrections.classes:
-            probabilities[i] = _certain(corrections.classes[number], corrections.label_space)
+        if (name := corrections.classes.get(number)) is not None:
+            nuclei.class_probabilities[i] = _certain(name, corrections.label_space)
         if number in corrections.rings:
             redrawn[i] = corrections.rings[number]
             extra[i] = _measure(redrawn[i], source)
@@ -125,9 +159,6 @@ def _correct(batch: Batch, row: int, corrections: Corrections, source: Source) -
         who[i] = ", ".join(corrections.by[number])
     texts = {**nuclei.texts, CORRECTED: how.astype(np.str_), CORRECTED_BY: who.astype(np.str_)}
     nuclei = replace(_redraw(nuclei, redrawn), texts=texts)
-    there = np.array([int(number) not in corrections.deleted for number in numbers], bool)
-    if there.all():
-        return Batch(ids=batch.ids, nuclei=nuclei, extra=extra)
     return Batch(ids=batch.ids[there], nuclei=nuclei.select(there), extra=extra[there])
 
 
@@ -190,3 +221,20 @@ def _measure(ring: NDArray[np.float64], source: Source) -> list[float]:
 def _describe(number: int, corrections: Corrections) -> str:
     named = [("class", number in corrections.classes), ("outline", number in corrections.rings)]
     return " and ".join(name for name, is_so in named if is_so)
+
+
+def name_people(people: Mapping[str, int]) -> str:
+    """Names with the number of nuclei that each corrected.
+
+    >>> name_people({"ann": 31}), name_people({"ann": 31, "bob": 2})
+    ('ann', 'ann (31), bob (2)')
+    """
+    if len(people) == 1:
+        return next(iter(people))
+    return ", ".join(f"{name} ({number:,})" for name, number in people.items())
+
+
+def _plural(word: str, number: int) -> str:
+    if number == 1:
+        return word
+    return "nuclei" if word == "nucleus" else f"{word}s"

@@ -16,12 +16,15 @@ COHORT_CSV, COHORT_PARQUET = "summary.csv", "summary.parquet"
 """Names of the tables in the folder of many results."""
 
 
-def write_cohort(results: Sequence[SlideResult], out: Path) -> None:
+def write_cohort(
+    results: Sequence[SlideResult], out: Path, corrected: Sequence[tuple[int, str]] = ()
+) -> None:
     """Write the table of a batch as CSV and as Parquet; each file appears whole or not at all.
 
     Args:
         results: one for each row.
         out: folder of the results.
+        corrected: see `to_cohort_table`.
 
     Raises:
         OSError: the disk is full or gone.
@@ -29,17 +32,24 @@ def write_cohort(results: Sequence[SlideResult], out: Path) -> None:
     import pyarrow.csv
     import pyarrow.parquet
 
-    table = to_cohort_table(results)
+    table = to_cohort_table(results, corrected)
     with replacing(out / COHORT_CSV) as draft:
         pyarrow.csv.write_csv(table, draft)
     with replacing(out / COHORT_PARQUET) as draft:
         pyarrow.parquet.write_table(table, draft)
 
 
-def to_cohort_table(results: Sequence[SlideResult]) -> pa.Table:
+def to_cohort_table(
+    results: Sequence[SlideResult], corrected: Sequence[tuple[int, str]] = ()
+) -> pa.Table:
     """One row a slide, with typed columns whose names say the unit; docs describe each.
 
     A class that a slide's model does not have is null in its row.
+
+    Args:
+        results: one for each row.
+        corrected: for each the number of nuclei that people corrected, and their names; empty where
+            nobody did, and the table has no columns of it.
     """
     import pyarrow as pa
 
@@ -52,6 +62,9 @@ def to_cohort_table(results: Sequence[SlideResult]) -> pa.Table:
     add("slide", [Path(result.source).name for result in results], text)
     add("source", [result.source for result in results], text)
     add("folder", [result.folder for result in results], text)
+    if corrected:
+        add("num_corrected", [number for number, _ in corrected], count)
+        add("corrected_by", [names for _, names in corrected], text)
     add("num_nuclei", [result.num_nuclei for result in results], count)
     for name in ("density_per_mm2", "density_per_image_mm2", "tissue_mm2", "left_out_mm2"):
         add(name, [getattr(result, name) for result in results], number)

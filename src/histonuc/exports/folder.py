@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from histonuc.exports.facts import Frame
 from histonuc.exports.formats import ExportRequest, FormatName, check_options
-from histonuc.exports.source import open_source
+from histonuc.exports.source import Source, open_source
 from histonuc.exports.summary import SUMMARY_FILE, read_summary
 from histonuc.exports.table import TABLE_FILE
 from histonuc.files import failure_lines, log_failure, one_line
@@ -24,6 +24,8 @@ ReadPicture = Callable[[Path, Mapping[str, Any]], NDArray[np.uint8]]
 """RGB uint8 (H, W, 3) of a whole slide, given its file and the options that it was predicted with.
 
 It raises ValueError or OSError where the file cannot be read. Slides are read one room above."""
+OpenResult = Callable[[Path], tuple[Source, list[str]]]
+"""The nuclei of the result in a folder, and sentences about them, as corrections make them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ def export_folder(
     frame: Frame = "qupath",
     slide: Path | str | None = None,
     read_picture: ReadPicture | None = None,
+    open_result: OpenResult | None = None,
 ) -> ExportSummary:
     """Write the nuclei of predictions in another format, beside their tables.
 
@@ -74,6 +77,7 @@ def export_folder(
         slide: file of the slide that the nuclei lie on; DICOM, which needs it, and AnnData, where
             it is elsewhere than at the time of the prediction.
         read_picture: makes the pictures that AnnData holds; None for none.
+        open_result: opens a result, such as with its corrections; None for the table as it is.
 
     Raises:
         ValueError: no prediction there, an unknown format, a missing extra, an option that the
@@ -100,7 +104,8 @@ def export_folder(
                 picture, notes = _find_picture(folder, slide, read_picture)
                 request = replace(request, picture=picture)
             request = replace(request, sample=folder.resolve().name)
-            notes += chosen.write(open_source(table), folder / file, request)
+            source, told = (open_source(table), []) if open_result is None else open_result(folder)
+            notes += [*chosen.write(source, folder / file, request), *told]
             summary.written.append(folder / file)
             summary.notes.extend(f"{folder / file}: {note}" for note in notes)
         except Exception as error:  # whatever ails one result must not cost the others

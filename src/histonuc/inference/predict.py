@@ -15,6 +15,7 @@ from histonuc.exports.summary import SUMMARY_FILE, SlideResult
 from histonuc.files import failure_lines, file_sha256, log_failure, seal, write_json
 from histonuc.inference.certainty import choose_certainty
 from histonuc.inference.cluster import connect
+from histonuc.inference.corrected import CorrectedResult, correct_result
 from histonuc.inference.drawn_reader import find_regions
 from histonuc.inference.options import DEFAULTS, PredictOptions
 from histonuc.inference.pipeline import can_read
@@ -43,15 +44,28 @@ class PredictSummary:
         items: the result of every finished input, in order.
         skipped: sources among them that an earlier run had finished.
         failed: sources that could not be predicted, with the reason.
+        corrected: what people corrected of the result of each input, in the same order.
     """
 
     out: Path
     items: list[SlideResult] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: list[dict[str, str]] = field(default_factory=list)
+    corrected: list[CorrectedResult] = field(default_factory=list)
+
+    def add(self, result: CorrectedResult) -> None:
+        """Take the result of one more input."""
+        self.items.append(result.result)
+        self.corrected.append(result)
+
+    def list_corrected(self) -> list[tuple[int, str]]:
+        """For each input the number of corrected nuclei and who did it; empty if nobody did."""
+        rows = [(one.num_corrected, ", ".join(one.people)) for one in self.corrected]
+        return rows if any(one.corrections for one in self.corrected) else []
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON; also the content of ``OUT/summary.json``."""
+        corrected = [record for one in self.corrected if (record := one.to_dict())]
         return seal(
             {
                 "out": str(self.out),
@@ -59,16 +73,17 @@ class PredictSummary:
                 "items": [item.to_record() for item in self.items],
                 "skipped": self.skipped,
                 "failed": self.failed,
+                **({"corrected": corrected} if corrected else {}),
             }
         )
 
     def lines(self) -> list[str]:
         """The same for people: all about a single input, a table of several."""
         if len(self.items) == 1 and not self.failed:
-            return _result_lines(self.items[0], self.skipped)
+            return [*_result_lines(self.items[0], self.skipped), *_told(self.corrected)]
         lines = [_ROW.format("input", "nuclei", "mm²", "per mm²", "seconds", "mm²/s", "")]
         lines += [_row(item, self.skipped) for item in self.items]
-        lines += _note_lines(self.items)
+        lines += [*_note_lines(self.items), *_told(self.corrected)]
         total = sum(item.num_nuclei for item in self.items)
         lines.append(f"{len(self.items)} inputs, {total:,} nuclei in all, in {self.out}")
         return lines + failure_lines(self.failed)
@@ -123,7 +138,7 @@ def predict(
                     summary.skipped.append(readable(str(source)))
                 else:
                     result = predict_slide(source, folder, key, options, model, meter, client)
-                summary.items.append(result)
+                summary.add(correct_result(result, folder.path))
             except Exception as error:  # whatever ails one input must not cost the others
                 summary.failed.append(
                     {"source": readable(str(source)), "error": log_failure(source, error, log)}
@@ -215,7 +230,7 @@ def _write_summary(summary: PredictSummary) -> None:
     path = summary.out / SUMMARY_FILE
     try:
         write_json(summary.to_dict(), path)
-        write_cohort(summary.items, summary.out)
+        write_cohort(summary.items, summary.out, summary.list_corrected())
     except OSError as error:
         summary.failed.append({"source": str(path), "error": log_failure(path, error, log)})
 
@@ -247,6 +262,16 @@ def _note_lines(items: Sequence[SlideResult]) -> list[str]:
     return [
         f"  note on {noted[0] if len(noted) == 1 else f'{len(noted)} inputs'}: {warning}"
         for warning, noted in names.items()
+    ]
+
+
+def _told(corrected: Sequence[CorrectedResult]) -> list[str]:
+    """What people corrected; the name of the input where there are several."""
+    several = len(corrected) > 1
+    return [
+        f"  {Path(one.result.source).name}: {line}" if several else f"  {line}"
+        for one in corrected
+        for line in one.lines
     ]
 
 

@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from histonuc.corrections.source import corrected_source
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.cohort import write_regions
 from histonuc.exports.embeddings import EMBEDDINGS_FILE, open_embeddings
@@ -191,13 +192,14 @@ class ResultFolder:
     def mend_geojson(self, result: SlideResult, options: PredictOptions) -> SlideResult:
         """The finished result with the GeoJSON that `options` want.
 
-        It is written anew where it was not wanted then, removed, cut, or in another frame.
+        It is written anew, with the corrections, where it was not wanted then, removed, cut, or in
+        another frame.
         """
         size = self.geojson.stat().st_size if self.geojson.is_file() else None
         frame = options.frame
         if size == result.geojson_bytes is not None and result.settings["frame"] == frame:
             return result
-        write_geojson(self.table, self.geojson, frame=frame)
+        write_geojson(corrected_source(self.path), self.geojson, frame=frame)
         mended = replace(
             result,
             geojson_bytes=self.geojson.stat().st_size,

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from histonuc.corrections import read_corrections
+from histonuc.exports import TABLE_FILE
 from histonuc.exports.summary import SUMMARY_FILE, ClassResult, SlideResult
 from histonuc.files import is_sealed
 from histonuc.inspection.description import Description, to_lines
@@ -31,9 +33,20 @@ def describe_prediction(folder: Path) -> Description:
         kind, rows = "predictions", _run_rows(items, record["failed"])
     else:
         kind, rows = "prediction", _result_rows(SlideResult.from_record(record))
+    corrected, told = _describe_corrections(folder)
     return Description(
-        facts={"kind": kind, **changed, **record}, lines=to_lines([*rows, *changed.items()])
+        facts={"kind": kind, **changed, **record, **corrected},
+        lines=to_lines([*rows, *told, *changed.items()]),
     )
+
+
+def _describe_corrections(folder: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    """What people corrected in the result of one input, as facts and as lines."""
+    if not (folder / TABLE_FILE).is_file() or (found := read_corrections(folder)) is None:
+        return {}, []
+    corrections = found.corrections
+    facts = {"num_corrected": corrections.num_corrected, "people": dict(corrections.people)}
+    return {"corrections": facts}, [("corrections", line) for line in found.lines()]
 
 
 def _result_rows(result: SlideResult) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,113 @@
+"""Two people's corrections of one result become one, and a person chooses where they disagree."""
+
+import json
+import shutil
+
+import pytest
+
+from histonuc import cli
+from histonuc.corrections import CorrectionLog, read_corrections
+
+from .drawn import maker, square, write_row
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """The result with what both knew, and a copy of it."""
+    ann = write_row(tmp_path / "ann")
+    CorrectionLog(ann).append(maker(ann)("classify", 6, **{"class": "Mitosis"}))
+    bob = shutil.copytree(ann, tmp_path / "bob")
+    return ann, bob
+
+
+def correct(folder, by, *calls):
+    make = maker(folder, by)
+    return CorrectionLog(folder).append(
+        *(make(do, *numbers, **fields) for do, numbers, fields in calls)
+    )
+
+
+def test_merge_lists_conflicts_and_a_person_chooses(folders, tmp_path, capsys):
+    ann, bob = folders
+    (first,) = correct(ann, "ann", ("classify", (1, 2), {"class": "Mitosis"}))
+    correct(bob, "bob", ("classify", (2, 3), {"class": "Plasma cell"}), ("delete", (4,), {}))
+    merged = tmp_path / "c.jsonl"
+    line = ["corrections", "merge", str(ann), str(bob / "corrections.jsonl"), "--out", str(merged)]
+    assert cli.run(line) == 0
+    told = capsys.readouterr().out
+    assert "nucleus 2 at 35, 15" in told
+    assert "class Mitosis" in told
+    assert "class Plasma cell" in told
+    shutil.copy(merged, ann / "corrections.jsonl")
+    found = read_corrections(ann).corrections
+    assert dict(found.classes) == {1: "Mitosis", 3: "Plasma cell", 6: "Mitosis"}
+    assert found.deleted == {4}
+    assert [one.id for one in found.conflicts] == [2]
+    assert dict(found.people) == {"ann": 2, "bob": 2}
+    assert cli.run(["export", str(ann), "--to", "csv"]) == 0
+    assert "1 nucleus on which corrections disagree" in capsys.readouterr().out
+    assert cli.run(["corrections", "choose", str(ann), first.key[:6], "--by", "eve"]) == 0
+    found = read_corrections(ann).corrections
+    assert found.classes[2] == "Mitosis"
+    assert found.conflicts == ()
+    assert cli.run(["corrections", "show", str(ann)]) == 0
+    assert "5 corrected by ann (3), bob (2)" in capsys.readouterr().out
+    assert cli.run(["corrections", "choose", str(ann), first.key]) == 2
+
+
+def test_merging_into_a_result_in_either_order_is_the_same(folders, tmp_path):
+    ann, bob = folders
+    correct(ann, "ann", ("redraw", (1,), {"ring": square(10, 10, 8)}), ("delete", (2,), {}))
+    correct(bob, "bob", ("classify", (1,), {"class": "Mitosis"}), ("delete", (2,), {}))
+    one, other = tmp_path / "1.jsonl", tmp_path / "2.jsonl"
+    assert cli.run(["corrections", "merge", str(ann), str(bob), "--out", str(one)]) == 0
+    assert cli.run(["corrections", "merge", str(bob), str(ann), "--out", str(other)]) == 0
+    assert one.read_text() == other.read_text()
+    assert cli.run(["corrections", "merge", str(one), "--out", str(ann)]) == 0
+    assert cli.run(["corrections", "merge", str(bob), "--out", str(ann)]) == 0
+    found = read_corrections(ann).corrections
+    assert found.conflicts == ()
+    assert list(found.rings) == [1]  # an outline and a class go together
+    assert found.classes[1] == "Mitosis"
+    assert found.deleted == {2}
+
+
+def test_what_is_done_after_the_merge_ends_the_conflict(folders):
+    ann, bob = folders
+    correct(ann, "ann", ("delete", (1,), {}))
+    correct(bob, "bob", ("classify", (1,), {"class": "Mitosis"}))
+    assert cli.run(["corrections", "merge", str(bob), "--out", str(ann)]) == 0
+    assert len(read_corrections(ann).corrections.conflicts) == 1
+    correct(ann, "ann", ("classify", (1,), {"class": "Plasma cell"}))
+    found = read_corrections(ann).corrections
+    assert found.conflicts == ()
+    assert found.classes[1] == "Plasma cell"
+    assert found.deleted == frozenset()
+
+
+@pytest.mark.parametrize("choice", ["ann", "bob"])
+def test_joins_of_one_nucleus_with_two(folders, choice):
+    ann, bob = folders
+    correct(ann, "ann", ("join", (1, 2), {"ring": square(10, 10, 30)}))
+    correct(bob, "bob", ("join", (2, 3), {"ring": square(30, 10, 30)}))
+    assert cli.run(["corrections", "merge", str(bob), "--out", str(ann)]) == 0
+    found = read_corrections(ann).corrections
+    assert [one.id for one in found.conflicts] == [2]
+    assert found.deleted == frozenset()
+    assert found.made == ()
+    assert cli.run(["corrections", "choose", str(ann), "--prefer", choice]) == 0
+    found = read_corrections(ann).corrections
+    assert found.deleted == ({1, 2} if choice == "ann" else {2, 3})
+    assert len(found.made) == 1
+
+
+def test_lines_that_differ_are_refused(folders, tmp_path, capsys):
+    ann, bob = folders
+    record = json.loads((bob / "corrections.jsonl").read_text())
+    del record["crc"]
+    record["class"] = "Other"
+    (bob / "corrections.jsonl").write_text(json.dumps(record) + "\n")
+    line = ["corrections", "merge", str(ann), str(bob), "--out", str(tmp_path / "c.jsonl")]
+    assert cli.run(line) == 2
+    assert "different lines of the key" in capsys.readouterr().err
+    assert not (tmp_path / "c.jsonl").exists()
