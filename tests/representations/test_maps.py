@@ -60,6 +60,20 @@ def test_the_temperature_sharpens_or_flattens_the_classes(name: str) -> None:
     assert (flat.temperature, sharp.temperature) == (2.0, 0.5)
 
 
+@pytest.mark.parametrize("name", ["hover", "offset", "star"])
+def test_a_calibrated_score_keeps_nuclei_and_is_the_sigmoid_of_its_logit(name: str) -> None:
+    plain = build_representation(name, 2, min_area_px=4, min_score=0.5)
+    maps = one_nucleus(plain)
+    maps[0] *= 0.9
+    found = plain.decode(maps)
+    mended = plain.with_options(score_scale=0.5, score_shift=-2.0).decode(maps)
+    np.testing.assert_array_equal(mended.labels, found.labels)  # also below `min_score`
+    odds = (found.score / (1 - found.score)) ** 0.5 * np.exp(-2.0)
+    assert mended.score == pytest.approx(odds / (1 + odds), rel=1e-4)
+    with pytest.raises(ValueError, match="--representation-options.score-scale: expected above 0"):
+        build_representation(name, 2, score_scale=0.0)
+
+
 @EACH
 def test_other_options_make_another_one_and_leave_the_first(name: str) -> None:
     first = build_representation(name, 2, min_area_px=4)

@@ -38,6 +38,8 @@ class Nuclear(ABC):
         min_area_px: nuclei with fewer pixels are dropped.
         min_score: nuclei with a lower mean nucleus probability are dropped.
         temperature: class probabilities of a nucleus are raised to the power 1 / temperature.
+        score_scale, score_shift: the score of a nucleus is made a probability by
+            sigmoid(scale · logit(score) + shift) (Platt 1999), which keeps the order.
     """
 
     num_classes: int
@@ -47,9 +49,15 @@ class Nuclear(ABC):
     min_area_px: int = 20
     min_score: float = 0.0
     temperature: float = 1.0
+    score_scale: float = 1.0
+    score_shift: float = 0.0
 
     def __post_init__(self) -> None:
         check_options(self, self.num_classes)
+        if self.score_scale <= 0:
+            raise ValueError(
+                f"--representation-options.score-scale: expected above 0, got {self.score_scale}"
+            )
 
     @property
     @abstractmethod
@@ -137,6 +145,7 @@ class Nuclear(ABC):
             np.maximum(probabilities, 1e-9),
             temperature=self.temperature,
             min_score=self.min_score,
+            calibrate=(self.score_scale, self.score_shift),
         )
 
 

@@ -65,6 +65,7 @@ def to_instances(
     *,
     temperature: float,
     min_score: float = 0.0,
+    calibrate: tuple[float, float] = (1.0, 0.0),
 ) -> Instances:
     """Decoded nuclei of labels and of what their pixels say.
 
@@ -74,6 +75,7 @@ def to_instances(
         classes: float64 (n, C), mean class probabilities, which need not sum to 1.
         temperature: they are raised to 1 / temperature and normalised.
         min_score: nuclei of a lower score are dropped.
+        calibrate: scale and shift of the scores that are kept, see `calibrate_score`.
     """
     good = score >= min_score
     if not good.all():
@@ -86,5 +88,25 @@ def to_instances(
     return Instances(
         labels=labels,
         class_probabilities=(powers / total).astype(np.float32),
-        score=np.clip(score, 0, 1).astype(np.float32),
+        score=np.clip(calibrate_score(score, *calibrate), 0, 1).astype(np.float32),
     )
+
+
+def calibrate_score(score: NDArray[np.float64], scale: float, shift: float) -> NDArray[np.float64]:
+    """The score of each nucleus as the probability that there is one (Platt 1999).
+
+    Args:
+        score: float64 (n,), mean nucleus probability.
+        scale: of its logit, above 0.
+        shift: of its logit.
+
+    >>> calibrate_score(np.array([0.2, 0.5, 0.9]), 1.0, 0.0).tolist()
+    [0.2, 0.5, 0.9]
+    >>> calibrate_score(np.array([0.2, 0.5, 0.9]), 0.5, -1.0).round(3).tolist()
+    [0.155, 0.269, 0.525]
+    """
+    if (scale, shift) == (1.0, 0.0):
+        return score
+    within = np.clip(score, 1e-6, 1 - 1e-6)
+    logit = np.log(within / (1 - within))
+    return np.asarray(1 / (1 + np.exp(-(scale * logit + shift))))
