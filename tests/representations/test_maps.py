@@ -70,7 +70,7 @@ def test_a_calibrated_score_keeps_nuclei_and_is_the_sigmoid_of_its_logit(name: s
     np.testing.assert_array_equal(mended.labels, found.labels)  # also below `min_score`
     odds = (found.score / (1 - found.score)) ** 0.5 * np.exp(-2.0)
     assert mended.score == pytest.approx(odds / (1 + odds), rel=1e-4)
-    with pytest.raises(ValueError, match="--representation-options.score-scale: expected above 0"):
+    with pytest.raises(ValueError, match=r"score-scale: expected above 0"):
         build_representation(name, 2, score_scale=0.0)
 
 
