@@ -20,8 +20,10 @@ def view(
     port: int = 0,
     browser: Annotated[bool, Parameter(negative="--no-browser")] = True,
     idle_stop: float | None = None,
+    by: str | None = None,
+    read_only: bool = False,
 ) -> Outcome:
-    """Look at every nucleus of a slide in the browser. Ctrl-C ends it.
+    """Look at every nucleus of a slide in the browser, and correct them. Ctrl-C ends it.
 
     The viewer listens to this machine only, and to nobody without the link that it prints.
 
@@ -32,6 +34,8 @@ def view(
         port: Of this machine; any free one when not given.
         browser: Open the browser; --no-browser prints the link alone.
         idle_stop: Minutes without any request after which the viewer ends by itself.
+        by: Name that corrections are kept under; that of the login when not given.
+        read_only: Show only; nothing can be corrected.
     """
     from histonuc.viewing.entries import find_entries
     from histonuc.viewing.serving import Place, Viewer, open_browser
@@ -42,7 +46,16 @@ def view(
     if idle_stop is not None and not idle_stop > 0:
         raise ValueError(f"--idle-stop {idle_stop:g}: expected minutes above 0")
     idle_stop_s = None if idle_stop is None else 60 * idle_stop
-    viewer = Viewer(find_entries(paths), slides=slides, port=port, idle_stop_s=idle_stop_s)
+    if by is not None and not (by.strip() and by.isprintable() and len(by) <= 80):
+        raise ValueError(f"--by {by!r}: expected a name of 1 to 80 letters")
+    viewer = Viewer(
+        find_entries(paths),
+        slides=slides,
+        port=port,
+        idle_stop_s=idle_stop_s,
+        by=by,
+        read_only=read_only,
+    )
     link = viewer.link(place)
     sys.stdout.write(f"{link}\nCtrl-C ends the viewer.\n")
     sys.stdout.flush()

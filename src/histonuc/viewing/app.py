@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from histonuc.viewing import handlers, list_handlers
+from histonuc.viewing import correct_handlers, handlers, list_handlers
 from histonuc.viewing.calls import MAX_BODY, Endpoint, Handler, answering, error_reply
 from histonuc.viewing.library import Library
 from histonuc.viewing.page_files import INDEX, PAGE_FILES, PAGE_FOLDER
@@ -38,6 +38,7 @@ FACTS: dict[str, Handler] = {
     "/api/ping": handlers.answer_ping,
     "/api/slides": handlers.answer_list,
     _SLIDE: handlers.answer_slide,
+    f"{_SLIDE}/corrections": correct_handlers.answer_corrections,
 }
 """Other routes by GET."""
 QUESTIONS: dict[str, Handler] = {
@@ -53,6 +54,11 @@ REGIONS: dict[str, Handler] = {
     f"{_SLIDE}/regions/import": list_handlers.answer_region_import,
 }
 """Routes that take regions, by POST."""
+CORRECTIONS: dict[str, Handler] = {
+    f"{_SLIDE}/corrections": correct_handlers.answer_correct,
+    f"{_SLIDE}/next": correct_handlers.answer_next,
+}
+"""Routes that write into the folder of a result, by POST."""
 MAX_REGIONS_BODY = 16 << 20
 """Bytes of regions in one request."""
 _GROUPS = (
@@ -61,6 +67,7 @@ _GROUPS = (
     (FACTS, "GET", MAX_BODY),
     (QUESTIONS, "POST", MAX_BODY),
     (REGIONS, "POST", MAX_REGIONS_BODY),
+    (CORRECTIONS, "POST", MAX_BODY),
 )
 
 

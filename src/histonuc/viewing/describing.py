@@ -57,6 +57,8 @@ def _describe_classes(opened: OpenResult, table: NucleusTable) -> list[dict[str,
     counts = [found[name].get("num_nuclei") if name in found else None for name in space.classes]
     if None in counts:
         counts = list(count_classes(table))
+    space = opened.correcting().corrections.label_space
+    counts += [0] * (len(space) - len(counts))  # the page counts anew with the corrections
     return describe_classes(space.classes, space.colours, counts)
 
 

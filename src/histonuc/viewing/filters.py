@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from histonuc.viewing.columns import Column
 from histonuc.viewing.errors import RequestError
+from histonuc.viewing.index import DELETED
 from histonuc.viewing.kernels import FIXED
 from histonuc.viewing.table import NucleusTable
 
@@ -68,6 +69,7 @@ def find_passing(
     if filters.classes is not None:
         shown[:] = False
         shown[list(filters.classes)] = True
+    shown[DELETED] = False
     for start in range(0, len(index), CHUNK):
         rows = slice(start, min(start + CHUNK, len(index)))
         passes = shown[index.kind[rows]]

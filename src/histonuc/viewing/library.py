@@ -9,6 +9,7 @@ from typing import Any
 from histonuc._version import __version__
 from histonuc.plain_text import readable
 from histonuc.viewing.caches import BoundedCache
+from histonuc.viewing.correcting import Author
 from histonuc.viewing.entries import Entry
 from histonuc.viewing.errors import NotFoundError
 from histonuc.viewing.locating import Locator
@@ -27,11 +28,14 @@ class Library:
     Args:
         entries: what can be looked at.
         locator: finds slides.
+        author: who corrects; by default somebody without a name.
     """
 
-    def __init__(self, entries: Sequence[Entry], locator: Locator) -> None:
+    def __init__(
+        self, entries: Sequence[Entry], locator: Locator, author: Author | None = None
+    ) -> None:
         self.entries = tuple(entries)
-        self._locator = locator
+        self._locator, self._author = locator, author
         self._open: BoundedCache[int, OpenResult] = BoundedCache(
             _NUCLEI_OPEN, lambda one: one.num_nuclei + _NUCLEI_A_RESULT
         )
@@ -46,7 +50,7 @@ class Library:
         if not 0 <= number < len(self.entries):
             raise NotFoundError(f"no slide {number}")
         entry = self.entries[number]
-        return self._open.get(number, lambda: OpenResult(entry, self._locator))
+        return self._open.get(number, lambda: OpenResult(entry, self._locator, self._author))
 
     def list_entries(self) -> dict[str, Any]:
         """The list for the page: JSON-able; no table and no slide is opened for it."""

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.corrections.shapes import measure_shape
 from histonuc.exports.wkb import GEOMETRY, wkb_polygons
 from histonuc.viewing.columns import Column
+from histonuc.viewing.edits import Edit
 from histonuc.viewing.errors import NotFoundError
 from histonuc.viewing.filters import ALL, Filters, find_passing
+from histonuc.viewing.index import DELETED
 from histonuc.viewing.kernels import FIXED
 from histonuc.viewing.table import NucleusTable
 
@@ -161,25 +164,57 @@ def describe_nucleus(table: NucleusTable, row: int) -> dict[str, Any]:
         NotFoundError: there is no such row.
         ShownError: the table is damaged.
     """
-    if not 0 <= row < table.num_nuclei:
+    index, edit = table.index(), table.edit(row)
+    if not 0 <= row < len(index) or index.kind[row] == DELETED:
         raise NotFoundError(f"no nucleus in row {row}")
-    record = table.read_row(row)
-    points, _ = wkb_polygons(record[GEOMETRY])
-    facts = record.drop_columns([GEOMETRY]).to_pylist()[0]
+    facts: dict[str, Any] = {"id": row + 1}
+    points = table.outline(row)
+    if row < table.num_nuclei:
+        record = table.read_row(row)
+        facts = record.drop_columns([GEOMETRY]).to_pylist()[0]
+        if edit is None or edit.ring is None:
+            points, _ = wkb_polygons(record[GEOMETRY])
+    if edit is not None:
+        facts = _correct_facts(table, row, edit, facts)
     facts = {name: _json_able(value) for name, value in facts.items()}
-    classes = table.label_space.classes
-    kind = int(facts["class_index"])
+    classes, kind = table.label_space.classes, int(index.kind[row])
     return {
         "id": row + 1,
         **{axis: facts[axis] for axis in "xy"},
         "class": kind,
         "class_name": classes[kind],
-        "probabilities": [facts[f"p_{name}"] for name in classes],
+        "probabilities": [facts.get(f"p_{name}") or 0.0 for name in classes],
         "score": facts["score"],
+        "mark": 0 if edit is None else int(edit.mark),
         "box_xyxy": [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()],
         "outline": points.tolist(),
         "row": facts,
     }
+
+
+def _correct_facts(
+    table: NucleusTable, row: int, edit: Edit, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """The columns of one nucleus as a person corrected it.
+
+    Args:
+        table: of the nuclei.
+        row: of the nucleus.
+        edit: what was done to it.
+        facts: its columns in the table; of a nucleus that a person made its number alone.
+    """
+    index, classes = table.index(), table.label_space.classes
+    if edit.ring is not None:
+        first = ("id", "slide", "class", "class_index", "score", *(f"p_{name}" for name in classes))
+        facts = {name: facts[name] for name in first if name in facts} | {
+            **dict(zip("xy", (index.xy(row)).tolist(), strict=True)),
+            "area_um2" if table.facts["mpp"] is not None else "area_px": float(index.area[row]),
+            **measure_shape(edit.ring, table.facts["mpp"] or np.nan),
+        }
+    if edit.kind is not None:
+        facts |= {"class": classes[edit.kind], "class_index": edit.kind}
+        facts |= {f"p_{name}": float(j == edit.kind) for j, name in enumerate(classes)}
+    return {"score": index.score[row] / 255} | facts
 
 
 def _plain(values: NDArray[np.floating[Any]]) -> list[float | None]:

@@ -15,16 +15,19 @@ from typing import Any
 from histonuc.exports.table import TABLE_FILE
 from histonuc.inference.drawn import Region
 from histonuc.plain_text import readable
+from histonuc.viewing.correcting import Author, Corrector
 from histonuc.viewing.density import DensityGrid, choose_grid, count_density, count_histogram
 from histonuc.viewing.entries import Entry, find_entries
 from histonuc.viewing.errors import ShownError
 from histonuc.viewing.kernels import FIXED_BITS
 from histonuc.viewing.locating import Locator
 from histonuc.viewing.pictures import SlidePicture
+from histonuc.viewing.proposing import Proposer
 from histonuc.viewing.regions import count_regions
 from histonuc.viewing.results import ResultRecord, State, read_record, slide_facts
-from histonuc.viewing.squares import SquareGrid, list_grids, read_square
+from histonuc.viewing.squares import USUAL_MPP, SquareGrid, list_grids, read_square
 from histonuc.viewing.table import NucleusTable
+from histonuc.viewing.wishes import Scene
 
 log = logging.getLogger(__name__)
 
@@ -69,16 +72,19 @@ class Facts:
 class OpenResult:
     """A result, or a bare slide, that stays open; any number of threads may ask it.
 
-    Nothing is written into its folder. What is damaged raises `ShownError` where it is asked for,
-    and the rest can be looked at.
+    Nothing but corrections is written into its folder. What is damaged raises `ShownError` where it
+    is asked for, and the rest can be looked at.
 
     Args:
         entry: what to open.
         locator: finds slides.
+        author: who corrects; by default somebody without a name.
 
     Attributes:
         record: what the small files of the result say.
-        table: the nuclei; None where there are none to be shown.
+        table: the nuclei as predicted; None where there are none to be shown.
+        corrector: of them; None where there are none.
+        proposer: of nuclei to look at next.
         picture: the slide; None where it cannot be shown.
         picture_word: ``shown``, ``missing`` or ``unreadable``.
         state: one word, see `results.State`.
@@ -86,13 +92,17 @@ class OpenResult:
         facts: size and scale.
     """
 
-    def __init__(self, entry: Entry, locator: Locator) -> None:
+    def __init__(self, entry: Entry, locator: Locator, author: Author | None = None) -> None:
         self.entry = entry
         folder = entry.folder
         self.record = ResultRecord(state="slide") if folder is None else read_record(folder)
         self.state: State = self.record.state
         self.message = self.record.message
         self.table = self._open_table()
+        self.corrector: Corrector | None = None
+        if self.table is not None and folder is not None:
+            self.corrector = Corrector(folder, self.table, self.state, author or Author())
+        self.proposer = Proposer()
         self.picture, self.picture_word = self._open_picture(locator)
         self.facts = self._find_facts()
 
@@ -114,7 +124,7 @@ class OpenResult:
     @cached_property
     def density_grid(self) -> DensityGrid:
         """Cells that nuclei are counted in."""
-        classes = len(self.nuclei().label_space)
+        classes = 1 if self.table is None else len(self.table.label_space)
         return choose_grid(self.facts.size_px, self.grids[0], classes)
 
     @property
@@ -155,15 +165,32 @@ class OpenResult:
             count_regions(table, [Region(name="", class_name="", area=shapely.box(0, 0, 1, 1))])
 
     def nuclei(self) -> NucleusTable:
-        """The table.
+        """The nuclei as corrected.
 
         Raises:
-            ShownError: there is none that can be shown.
+            ShownError: there are none that can be shown.
         """
-        if self.table is None:
+        return self.correcting().table()
+
+    def correcting(self) -> Corrector:
+        """Their corrections.
+
+        Raises:
+            ShownError: there are no nuclei that can be shown.
+        """
+        if self.corrector is None:
             word = self.state if self.state != "whole" else "damaged"
             raise ShownError("missing" if word == "slide" else word, "No nuclei can be shown here.")
-        return self.table
+        return self.corrector
+
+    def scene(self) -> Scene:
+        """What wishes of the page are about.
+
+        Raises:
+            ShownError: there are no nuclei that can be shown.
+        """
+        facts = self.facts
+        return self.correcting().scene(facts.size_px, facts.mpp or USUAL_MPP)
 
     def shown_picture(self) -> SlidePicture:
         """The slide.

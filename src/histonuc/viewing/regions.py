@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from histonuc.inference.drawn import Region
 from histonuc.viewing.errors import RequestError
 from histonuc.viewing.filters import ALL, Filters, find_passing
+from histonuc.viewing.index import DELETED
 from histonuc.viewing.inside import add_found, mark_inside
 from histonuc.viewing.kernels import FIXED
 from histonuc.viewing.table import NucleusTable
@@ -132,6 +133,7 @@ def _count_region(
                 found[doubtful] = shapely.contains_xy(region.area, points)
         if passes is not None:
             found[~passes[rows]] = 0
+        found[index.kind[rows] == DELETED] = 0
         add_found(index.kind[rows], index.area[rows], found, counts, sums)
     area_mm2 = None if mpp_xy is None else region.area.area * math.prod(mpp_xy) / 1e6
     return RegionCounts(

@@ -13,6 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 API = "/api/"
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
 """Any port: a tunnel may have another than the server."""
+_WRITES = re.compile(r"/api/slides/\d+/(corrections|next|teach)")
+"""What a POST to writes into the folder of a result."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -71,6 +73,9 @@ class Guard:
             return _error(403, "Other pages may not ask here.")
         if scope["method"] not in (("GET", "POST") if is_api else ("GET",)):
             return _error(405, "Only GET and POST are answered.")
+        is_writing = scope["method"] == "POST" and _WRITES.fullmatch(scope["path"]) is not None
+        if is_writing and len(headers.get("origin", [])) != 1:
+            return _error(403, "Only the page of the viewer may correct.")
         return self._check_token(headers) if is_api else None
 
     def _check_token(self, headers: Mapping[str, list[str]]) -> JSONResponse | None:

@@ -70,6 +70,8 @@ class Viewer:
         slides: folder in which slides are looked for that were moved.
         port: of this machine; 0 for any that is free.
         idle_stop_s: ends `run` when nobody asked for so many seconds; None for never.
+        by: name of the person who corrects; None for that of the login.
+        read_only: nothing can be corrected.
 
     Raises:
         ValueError: the port is taken, or there is none of this number.
@@ -82,8 +84,11 @@ class Viewer:
         slides: Path | None = None,
         port: int = 0,
         idle_stop_s: float | None = None,
+        by: str | None = None,
+        read_only: bool = False,
     ) -> None:
         self._entries, self._slides, self._idle_stop_s = tuple(entries), slides, idle_stop_s
+        self._by, self._read_only = by, read_only
         self.token = secrets.token_urlsafe(32)
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
@@ -108,11 +113,14 @@ class Viewer:
         """
         import uvicorn
 
+        from histonuc.corrections.log import user_name
         from histonuc.viewing.app import make_app
+        from histonuc.viewing.correcting import Author
         from histonuc.viewing.library import Library
         from histonuc.viewing.locating import Locator
 
-        library = Library(self._entries, Locator(self._slides))
+        author = Author(by=self._by or user_name(), read_only=self._read_only)
+        library = Library(self._entries, Locator(self._slides), author)
         config = uvicorn.Config(
             make_app(library, self.token, self._touch),
             log_config=None,
@@ -158,7 +166,12 @@ class Viewer:
 
 @contextmanager
 def serve(
-    paths: Sequence[Path | str], *, slides: Path | None = None, idle_stop_s: float | None = None
+    paths: Sequence[Path | str],
+    *,
+    slides: Path | None = None,
+    idle_stop_s: float | None = None,
+    by: str | None = None,
+    read_only: bool = False,
 ) -> Iterator[Viewer]:
     """A viewer that answers while the block runs, in a thread of its own: for notebooks.
 
@@ -166,12 +179,18 @@ def serve(
         paths: folders of results, and slides.
         slides: see `Viewer`.
         idle_stop_s: see `Viewer`.
+        by: see `Viewer`.
+        read_only: see `Viewer`.
 
     Raises:
         ValueError: nothing there.
     """
     viewer = Viewer(
-        find_entries([Path(one) for one in paths]), slides=slides, idle_stop_s=idle_stop_s
+        find_entries([Path(one) for one in paths]),
+        slides=slides,
+        idle_stop_s=idle_stop_s,
+        by=by,
+        read_only=read_only,
     )
     thread = threading.Thread(target=viewer.run, name="histonuc-viewer", daemon=True)
     thread.start()

@@ -101,7 +101,8 @@ def read_square(
     """The nuclei whose centroid lies in a square, as `wire.pack` packs them.
 
     Arrays are ``id`` and the columns asked for; but for detail ``none`` also ``x``, ``y`` (uint16,
-    steps of the grid's `unit_px`), ``class`` and ``probability``; with outlines also ``offsets``
+    steps of the grid's `unit_px`), ``class`` and ``probability``, and where a person corrected one
+    of them ``mark`` (uint8, see `edits.Mark`); with outlines also ``offsets``
     and ``vertices`` (int16, the same steps).
 
     Args:
@@ -128,6 +129,9 @@ def read_square(
         arrays["x"] = _steps(index.x[rows], box[0], grid)
         arrays["y"] = _steps(index.y[rows], box[1], grid)
         arrays["class"], arrays["probability"] = index.kind[rows], index.probability[rows]
+        marks = table.marks(rows)
+        if marks.any():
+            arrays["mark"] = marks
     arrays |= {column.name: table.rows_values(column, rows) for column in columns}
     if has_outlines:
         tolerance = TOLERANCE_UM[detail] / (mpp or USUAL_MPP) * FIXED
@@ -154,14 +158,13 @@ def _outlines(
     tolerance: float,
 ) -> dict[str, NDArray[Any]]:
     """Outlines of rows, given for each row group, as vertices relative to a square's corner."""
+    starts = table.index().starts
     vertices, offsets = [np.zeros((0, 2), np.int32)], [np.zeros(1, np.int64)]
     for group, rows in by_group.items():
         if not len(rows):
             continue
         rings = table.rings(group)
-        part, ends = simplify_rings(
-            rings.vertices, rings.offsets, rows - table.starts[group], tolerance
-        )
+        part, ends = simplify_rings(rings.vertices, rings.offsets, rows - starts[group], tolerance)
         vertices.append(part)
         offsets.append(ends[1:] + offsets[-1][-1])
     steps = FIXED * grid.side_px // UNITS

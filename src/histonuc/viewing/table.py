@@ -21,9 +21,10 @@ from histonuc.files import reading
 from histonuc.taxonomy import LabelSpace
 from histonuc.viewing.caches import BoundedCache
 from histonuc.viewing.columns import Column, find_ranges, list_columns
+from histonuc.viewing.edits import Edit
 from histonuc.viewing.errors import RequestError, ShownError
 from histonuc.viewing.index import NucleusIndex, empty_index
-from histonuc.viewing.kernels import fixed_rings
+from histonuc.viewing.kernels import FIXED, fixed_rings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,7 +100,9 @@ class NucleusTable:
         groups = map(self.metadata.row_group, range(self.metadata.num_row_groups))
         counts = [group.num_rows for group in groups]
         self.starts: NDArray[np.int64] = np.cumsum([0, *counts]).astype(np.int64)
-        self._rings: BoundedCache[int, Rings] = BoundedCache(_RINGS_BYTES, _rings_bytes)
+        self._rings: BoundedCache[int | tuple[int, int], Rings] = BoundedCache(
+            _RINGS_BYTES, _rings_bytes
+        )
         self._values: BoundedCache[str, NDArray[np.float32]] = BoundedCache(
             _VALUES_BYTES, lambda values: values.nbytes
         )
@@ -154,7 +157,7 @@ class NucleusTable:
         """
         index = self.index()
         if column.kind == "table":
-            return self._values.get(column.name, lambda: self._read_values(column.source))
+            return self._whole_column(column)
         if column.type == "u16":
             return column.quantised(index.area)
         return index.score if column.source else index.probability
@@ -167,7 +170,7 @@ class NucleusTable:
                 return column.quantised(index.area[rows])
             return (index.score if column.source else index.probability)[rows]
         if column.name in self._values:
-            return self.values(column)[rows]
+            return self._whole_column(column)[rows]
         groups = np.searchsorted(self.starts, rows, "right") - 1
         parts = [np.zeros(0, np.float32)]
         for group in np.unique(groups):
@@ -175,6 +178,25 @@ class NucleusTable:
                 table = file.read_row_group(int(group), [column.source], use_threads=False)
             parts.append(_floats(table[column.source])[rows[groups == group] - self.starts[group]])
         return np.concatenate(parts)
+
+    def outline(self, row: int) -> NDArray[np.float64]:
+        """Outline (k, 2) of one nucleus in level-0 pixels, open, to 1 / 2048 of a pixel.
+
+        Raises:
+            ShownError: it is damaged.
+        """
+        starts = self.index().starts
+        group = int(np.searchsorted(starts, row, "right")) - 1
+        rings, place = self.rings(group), row - int(starts[group])
+        return rings.vertices[rings.offsets[place] : rings.offsets[place + 1]] / FIXED
+
+    def edit(self, row: int) -> Edit | None:
+        """What a person did to a nucleus; None for nothing."""
+        return None
+
+    def marks(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """What a person did to some nuclei, uint8 (n,): nothing, 0; see `edits.Mark`."""
+        return np.zeros(len(rows), np.uint8)
 
     def positions(self, group: int) -> NDArray[np.float64]:
         """Centroids (n, 2) of a row group in level-0 pixels, exactly as the table has them.
@@ -219,6 +241,9 @@ class NucleusTable:
             if len(ends) == 0:
                 raise ValueError("expected polygons of one ring, got something else")
             return Rings(vertices=vertices, offsets=ends)
+
+    def _whole_column(self, column: Column) -> NDArray[np.float32]:
+        return self._values.get(column.name, lambda: self._read_values(column.source))
 
     def _read_values(self, source: str) -> NDArray[np.float32]:
         out = np.empty(self.num_nuclei, np.float32)

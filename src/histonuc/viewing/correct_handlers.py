@@ -1,0 +1,52 @@
+"""Answers about corrections: what there is, what is done, and what to look at next."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from histonuc.corrections import Operation
+from histonuc.viewing.calls import Call
+from histonuc.viewing.correct_describing import describe_corrections
+from histonuc.viewing.opened import OpenResult
+from histonuc.viewing.squares import USUAL_MPP
+from histonuc.viewing.wishes import list_targets
+
+
+def answer_corrections(call: Call) -> Response:
+    """What was corrected, those of other programs included."""
+    opened = call.opened
+    opened.correcting().refresh()
+    return JSONResponse(_describe(opened))
+
+
+def answer_correct(call: Call) -> Response:
+    """Correct something."""
+    opened, body = call.opened, call.json()
+    corrector, facts = opened.correcting(), opened.facts
+    before = corrector.version
+    scene = corrector.apply(body, facts.size_px, facts.mpp or USUAL_MPP)
+    # Where another program wrote meanwhile as well, anything may have changed.
+    is_alone = corrector.version == before + 1
+    boxes = corrector.changed_boxes(opened.grids[0].side_px) if is_alone else None
+    made = [one.id for one in scene.corrections.made if one.key == corrector.operations[-1].key]
+    return JSONResponse(_describe(opened) | {"changed_boxes": boxes, "made": made})
+
+
+def answer_next(call: Call) -> Response:
+    """What to look at next; what is drawn at random is held out from now on."""
+    opened = call.opened
+    corrector = opened.correcting()
+    corrector.check_writable()
+    scene = opened.scene()
+    proposal = opened.proposer.propose(scene)
+    if proposal is not None and proposal.why == "random":
+        corrector.write(Operation(do="hold_out", nuclei=list_targets([proposal.id], scene)))
+    found: dict[str, Any] = {"proposal": None if proposal is None else asdict(proposal)}
+    return JSONResponse(_describe(opened) | found)
+
+
+def _describe(opened: OpenResult) -> dict[str, Any]:
+    return describe_corrections(opened.correcting(), opened.scene())
