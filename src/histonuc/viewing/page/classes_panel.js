@@ -13,16 +13,16 @@ import { classShown, filtersOf } from "./state.js";
 
 /** Show a class or hide it. @param {Store} store the state @param {number} index number of the class */
 function toggleClass(store, index) {
-  const { slide, shown, solo } = store.get();
-  if (!slide || index >= slide.classes.length) return;
-  const now = slide.classes.map((_, i) => (solo === null ? shown[i] !== false : i === solo));
+  const { classes, shown, solo } = store.get();
+  if (index >= classes.length) return;
+  const now = classes.map((_, i) => (solo === null ? shown[i] !== false : i === solo));
   now[index] = !now[index];
   store.set({ shown: now, solo: null });
 }
 
 /** Show a class alone, or all as before. @param {Store} store the state @param {number} index number of the class */
 export function soloClass(store, index) {
-  if (index >= (store.get().slide?.classes.length ?? 0)) return;
+  if (index >= store.get().classes.length) return;
   store.set({ solo: store.get().solo === index ? null : index });
 }
 
@@ -54,7 +54,7 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
       type: "button",
       class: "plain",
       text,
-      onclick: () => store.set({ shown: (store.get().slide?.classes ?? []).map(() => value), solo: null }),
+      onclick: () => store.set({ shown: store.get().classes.map(() => value), solo: null }),
     });
   const element = el(
     "section",
@@ -74,12 +74,12 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
   const ask = latest(report);
 
   function build() {
-    const { slide } = store.get();
+    const { slide, classes } = store.get();
     element.hidden = !slide?.has_nuclei;
     note.textContent = slide?.class_note ?? "";
     note.hidden = !slide?.class_note;
     rows.replaceChildren(
-      ...(slide?.classes ?? []).map((one, index) => {
+      ...classes.map((one, index) => {
         const box = el("input", { type: "checkbox", onchange: () => toggleClass(store, index) });
         const solo = el("button", {
           type: "button",
@@ -110,7 +110,7 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
     const state = store.get();
     const { slide } = state;
     if (!slide) return;
-    const counts = densities.get()?.totals ?? slide.classes.map(({ num_nuclei }) => num_nuclei);
+    const counts = densities.get()?.totals ?? state.classes.map(({ num_nuclei }) => num_nuclei);
     [...rows.children].forEach((row, index) => {
       const on = classShown(state, index);
       row.classList.toggle("off", !on);
@@ -143,9 +143,9 @@ export function createClassesPanel({ store, api, densities, camera, report }) {
     }, 120);
   }
 
-  store.watch(["slide"], build);
-  store.watch(["slide", "shown", "solo", "palette", "visible"], refresh);
-  store.watch(["slide", "ranges"], countView);
+  store.watch(["slide", "classes"], build);
+  store.watch(["slide", "classes", "shown", "solo", "palette", "visible"], refresh);
+  store.watch(["slide", "ranges", "version"], countView);
   densities.onChange(refresh);
   camera.map.on("moveend", countView);
   return element;

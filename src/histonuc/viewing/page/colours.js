@@ -22,8 +22,8 @@ export const parseColour = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i
  * @param {State} state the state
  * @param {number} index number of the class
  */
-export function classColour({ slide, palette }, index) {
-  const entry = slide?.classes[index];
+export function classColour({ classes, palette }, index) {
+  const entry = classes[index];
   return (palette === "safe" ? entry?.safe_colour : entry?.colour) ?? "#9aa0a6";
 }
 

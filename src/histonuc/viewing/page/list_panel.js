@@ -112,7 +112,7 @@ export function createListPanel({ store, api, camera, goTo, report }) {
             {},
             el("button", { type: "button", class: "plain", text: row.id, "aria-label": `Nucleus ${row.id}` }),
           ),
-          el("td", { class: "class-cell" }, swatch(state, row.class), state.slide?.classes[row.class]?.name ?? ""),
+          el("td", { class: "class-cell" }, swatch(state, row.class), state.classes[row.class]?.name ?? ""),
           el("td", { class: "number", text: column ? formatOf(column, row.value) : row.probability.toFixed(3) }),
         );
       }),

@@ -52,7 +52,7 @@ function bars(state, { probabilities }) {
     const fill = el("span");
     fill.style.width = `${100 * p}%`;
     fill.style.background = classColour(state, index);
-    const name = state.slide?.classes[index].name ?? "";
+    const name = state.classes[index]?.name ?? "";
     return [
       el("span", { class: "name", text: name, title: name }),
       el("span", { class: "bar", "aria-hidden": "true" }, fill),

@@ -32,7 +32,7 @@ function countTable(state, count) {
           el(
             "tr",
             {},
-            el("td", { class: "class-cell" }, swatch(state, index), slide?.classes[index].name ?? ""),
+            el("td", { class: "class-cell" }, swatch(state, index), classes[index]?.name ?? ""),
             ...[
               formatCount(one.num_nuclei),
               formatValue(rounded(one.density_per_mm2)),
@@ -99,7 +99,7 @@ function card({ store, regions }, region) {
       label();
     },
   });
-  const others = (state.slide?.classes ?? []).map((one) => one.name);
+  const others = state.classes.map((one) => one.name);
   const options = [...new Set([...NAMES, ...others, region.class_name])];
   const class_name = el(
     "select",

@@ -113,7 +113,7 @@ function scaleBar(um_per_px, width) {
 function legendOf({ store, nuclei }) {
   const state = store.get();
   const by = colouring(state);
-  const classes = (state.slide?.classes ?? []).flatMap((one, index) =>
+  const classes = state.classes.flatMap((one, index) =>
     classShown(state, index) ? [{ colour: classColour(state, index), text: one.name }] : [],
   );
   if (!by) return classes;

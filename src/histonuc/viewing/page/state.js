@@ -5,10 +5,13 @@
 
 /** @typedef {import("./types.js").Slide} Slide */
 /** @typedef {import("./types.js").Range} Range */
+/** @typedef {import("./types.js").NucleusClass} NucleusClass */
+/** @typedef {import("./types.js").Corrections} Corrections */
 
 /**
  * @typedef {object} State
  * @property {Slide|null} slide the slide that is shown
+ * @property {NucleusClass[]} classes classes of the slide, those that people made behind the others
  * @property {boolean[]} shown whether each class is drawn
  * @property {number|null} solo the class that is drawn alone, if any
  * @property {"outlines"|"filled"} fill how nuclei are drawn
@@ -17,8 +20,13 @@
  * @property {string} colourBy "class" or the name of a column
  * @property {Record<string, Range>} ranges filters: only nuclei inside all of them are drawn and counted
  * @property {"standard"|"safe"} palette colours of the classes
- * @property {number|null} selected id of the chosen nucleus
- * @property {string} tool "move", "rectangle", "polygon" or "freehand"
+ * @property {number|null} selected id of the nucleus that is shown
+ * @property {number[]} chosen ids of the nuclei that a correction is for
+ * @property {string} tool "move", or what draws: of `regions.js` or of `pen.js`
+ * @property {number} paintClass number of the class that the brush gives, and that new nuclei have
+ * @property {number} brush radius of the brush in CSS pixels
+ * @property {Corrections|null} corrections what was corrected; null before it is known
+ * @property {number} version rises with whatever changes nuclei on the server
  * @property {boolean} areas whether skipped, flagged and inked areas are drawn
  * @property {boolean} tissue whether the border of the tissue is drawn
  */
@@ -26,6 +34,7 @@
 /** @type {State} */
 const initial = {
   slide: null,
+  classes: [],
   shown: [],
   solo: null,
   fill: "outlines",
@@ -35,7 +44,12 @@ const initial = {
   ranges: {},
   palette: "standard",
   selected: null,
+  chosen: [],
   tool: "move",
+  paintClass: 0,
+  brush: 16,
+  corrections: null,
+  version: 0,
   areas: true,
   tissue: false,
 };
@@ -94,7 +108,7 @@ export function filtersOf(state, { classes }) {
   /** @type {import("./types.js").Filters} */
   const filters = { ranges: state.ranges };
   if (classes && state.slide) {
-    filters.classes = state.slide.classes.flatMap((_, i) => (classShown(state, i) ? [i] : []));
+    filters.classes = state.classes.flatMap((_, i) => (classShown(state, i) ? [i] : []));
   }
   return filters;
 }
