@@ -42,9 +42,11 @@ def answer_next(call: Call) -> Response:
     corrector.check_writable()
     scene = opened.scene()
     proposal = opened.proposer.propose(scene)
+    found: dict[str, Any] = {"proposal": None if proposal is None else asdict(proposal)}
+    found |= {"changed_boxes": [], "made": []}
     if proposal is not None and proposal.why == "random":
         corrector.write(Operation(do="hold_out", nuclei=list_targets([proposal.id], scene)))
-    found: dict[str, Any] = {"proposal": None if proposal is None else asdict(proposal)}
+        found["changed_boxes"] = corrector.changed_boxes(opened.grids[0].side_px)
     return JSONResponse(_describe(opened) | found)
 
 

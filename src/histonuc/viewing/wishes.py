@@ -224,7 +224,10 @@ def _numbers(wish: Mapping[str, Any], most: int) -> list[int]:
 
 
 def _outline(wish: Mapping[str, Any], scene: Scene) -> list[float]:
-    ring = check_outline(_points(wish.get("ring")), scene.size_px, scene.mpp)
+    clicked = wish.get("clicked")
+    is_clicked = clicked if isinstance(clicked, bool) else None
+    points = _points(wish.get("ring"))
+    ring = check_outline(points, scene.size_px, scene.mpp, is_clicked=is_clicked)
     values: list[float] = ring.ravel().tolist()
     return values
 

@@ -179,6 +179,7 @@ export function createDensities({ api, store, report }) {
     if (fresh || colourBy !== mean) mean = "";
     load(fresh ? 0 : 60);
   });
+  store.watch(["version"], () => load(150)); // squares first
 
   return {
     /** @returns {Densities|null} the counts under the filters; null before they came */

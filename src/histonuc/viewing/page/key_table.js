@@ -1,10 +1,11 @@
 /**
- * All keys of the page. Digits without Shift are left for correcting.
+ * All keys of the page. Digits give classes; with Shift they show one class alone.
  * @module
  */
 
 import { soloClass } from "./classes_panel.js";
 import { key } from "./keys.js";
+import { PEN_TOOLS } from "./pen.js";
 import { togglePalette } from "./toolbar.js";
 
 /**
@@ -13,10 +14,12 @@ import { togglePalette } from "./toolbar.js";
  * @param {import("./state.js").Store} wiring.store the state
  * @param {import("./map.js").SlideMap} wiring.camera the view
  * @param {import("./regions.js").Regions} wiring.regions drawn regions
- * @param {{step: (step: 1|-1) => void, nearest: () => void, help: () => void, snapshot: () => void, copy: () => void, gallery: () => void, panels: () => void}} wiring.actions what else can be done
+ * @param {import("./correcting.js").Correcting} wiring.correcting what can be corrected
+ * @param {{step: (step: 1|-1) => void, nearest: (more: boolean) => void, help: () => void, snapshot: () => void, copy: () => void, gallery: () => void, panels: () => void}} wiring.actions what else can be done
  * @returns {import("./keys.js").KeyGroup[]}
  */
-export function keyTable({ store, camera, regions, actions }) {
+export function keyTable({ store, camera, regions, correcting, actions }) {
+  const plain = Array.from({ length: 9 }, (_, i) => `Digit${i + 1}`);
   const digits = Array.from({ length: 9 }, (_, i) => `Shift+Digit${i + 1}`);
   /** @param {number} degrees */
   const turn = (degrees) => camera.go({ rotation: camera.view().rotation + (degrees * Math.PI) / 180 }, true);
@@ -44,12 +47,18 @@ export function keyTable({ store, camera, regions, actions }) {
           soloClass(store, Number(code.slice(5)) - 1),
         ),
         key("C", "Colours that colour-blind people can tell apart", ["C"], () => togglePalette(store)),
-        key("Click / Enter", "Choose a nucleus", ["Enter"], () =>
-          store.get().tool === "move" ? actions.nearest() : regions.finish(),
-        ),
+        key("Click / Enter", "Choose a nucleus; end what is drawn", ["Enter"], () => {
+          const { tool } = store.get();
+          if (tool === "move") actions.nearest(false);
+          else if (tool in PEN_TOOLS) correcting.pen.finish();
+          else regions.finish();
+        }),
+        key("Shift+click / Shift+Enter", "Choose one more", ["Shift+Enter"], () => actions.nearest(true)),
         key("N", "Next nucleus of the list", ["N"], () => actions.step(1)),
         key("Shift+N", "The one before", ["Shift+N"], () => actions.step(-1)),
-        key("Esc", "Let go of the nucleus or the tool", ["Escape"], () => store.set({ selected: null, tool: "move" })),
+        key("Esc", "Let go of the nucleus or the tool", ["Escape"], () =>
+          store.set({ selected: null, chosen: [], tool: "move" }),
+        ),
       ],
     },
     {
@@ -59,8 +68,34 @@ export function keyTable({ store, camera, regions, actions }) {
         key("R", "Rectangle: two clicks", ["R"], use("rectangle")),
         key("P", "Polygon: click the corners, Enter closes it", ["P"], use("polygon")),
         key("L", "Freehand: drag", ["L"], use("freehand")),
-        key("Backspace", "Take back a corner", ["Backspace"], regions.undoCorner),
+        key("Backspace", "Take back a corner", ["Backspace"], () =>
+          store.get().tool in PEN_TOOLS ? correcting.pen.undoCorner() : regions.undoCorner(),
+        ),
         key("Alt+click", "Remove a corner of a drawn region"),
+      ],
+    },
+    {
+      title: "Correct",
+      keys: [
+        key("1 / … / 9", "Give the chosen nuclei, or the brush, this class", plain, ({ code }) =>
+          void correcting.giveDigit(Number(code.slice(5))),
+        ),
+        key("0", "As predicted", ["Digit0"], () => void correcting.giveDigit(0)),
+        key("Delete", "No nucleus", ["Delete"], () => void correcting.remove()),
+        key("B", "Brush: paint the class over nuclei", ["B"], () => correcting.use("paint")),
+        key("O", "Lasso: choose nuclei", ["O"], () => correcting.use("lasso")),
+        key("A", "Add a nucleus", ["A"], () => correcting.use("add")),
+        key("E", "Draw an outline anew", ["E"], () => correcting.use("redraw")),
+        key("K", "Split by a line", ["K"], () => correcting.use("split")),
+        key("J", "Join the chosen nuclei", ["J"], () => void correcting.join()),
+        key("Space", "A corner, or a dab, in the middle of the view", [" "], () => correcting.pen.pressMiddle()),
+        key("D", "New class", ["D"], correcting.defineClass),
+        key("V", "Comment", ["V"], correcting.comment),
+        key("Q", "New field of truth", ["Q"], () => correcting.use("field")),
+        key("W", "Field in the middle: complete or not", ["W"], () => void correcting.toggleField()),
+        key("X", "What to look at next", ["X"], () => void correcting.next()),
+        key("Ctrl+Z", "Undo", ["Ctrl+Z"], () => void correcting.undo()),
+        key("Ctrl+Shift+Z", "Redo", ["Ctrl+Shift+Z", "Ctrl+Y"], () => void correcting.redo()),
       ],
     },
     {

@@ -1,6 +1,6 @@
 /**
  * Keys of the slide. They work only while the slide has the focus, so that they disturb neither typing nor screen readers.
- * Plain digits stay free for correcting classes.
+ * Plain digits give classes.
  * @module
  */
 
@@ -21,14 +21,15 @@ import { el } from "./dom.js";
 export const key = (keys, what, codes = [], run = null) => ({ keys, what, codes, run });
 
 /**
- * "Shift+KeyN", "Slash": the letter's key, and for digits the place on the keyboard, on which Shift types other signs.
+ * "Shift+N", "Ctrl+Z", "Digit1", "?": the letter's key, and for digits the place on the keyboard, on which Shift types other signs.
  * @param {KeyboardEvent} event the event
  */
 function codeOf(event) {
-  const digit = /^Digit[1-9]$/.test(event.code);
+  const digit = /^Digit[0-9]$/.test(event.code);
   const name = digit ? event.code : event.key.length === 1 ? event.key.toUpperCase() : event.key;
   const letter = digit || /^[A-Z]$/.test(name) || event.key.length > 1;
-  return `${event.shiftKey && letter ? "Shift+" : ""}${name}`;
+  const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
+  return `${control}${event.shiftKey && letter ? "Shift+" : ""}${name}`;
 }
 
 /**
@@ -41,7 +42,7 @@ export function listen(target, groups) {
     groups.flatMap(({ keys }) => keys.flatMap(({ codes, run }) => codes.map((code) => [code, run]))),
   );
   target.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.altKey) return;
     const run = table.get(codeOf(event));
     if (!run) return;
     event.preventDefault();

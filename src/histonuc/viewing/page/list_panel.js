@@ -166,6 +166,11 @@ export function createListPanel({ store, api, camera, goTo, report }) {
     now = { ...now, rows: [] };
     if (open) void load({ offset: 0 }, 120);
   });
+  store.watch(["version"], () => {
+    const { offset } = now;
+    now = { ...now, rows: [] };
+    if (open) void load({ offset }, 120);
+  });
   store.watch(["selected", "palette"], show);
   camera.map.on("moveend", () => {
     if (open && viewOnly.checked) void load({ offset: 0 }, 150);

@@ -113,10 +113,10 @@ export function createNucleiLayer({ api, store, densities, report }) {
     drawn = next;
     const whole = !state.visible || drawing.drawSquares(drawn.squares, drawn.state, columnsInUse(drawn.state), camera);
     if (!whole) redraw(); // the rest goes to the graphics card in the next frame
-    return whole && all;
+    return whole && all && !keys.some(squares.isOld);
   }
 
-  store.watch(["shown", "solo", "palette", "slide", "colourBy"], refresh);
+  store.watch(["shown", "solo", "palette", "slide", "classes", "colourBy"], refresh);
   store.watch(["fill", "visible", "opacity", "ranges"], redraw);
   store.watch(["slide"], () => squares.clear());
   densities.onChange(refresh);
@@ -126,6 +126,14 @@ export function createNucleiLayer({ api, store, densities, report }) {
     canvas: surface.canvas,
     /** What is on the screen now. */
     drawn: () => drawn,
+    /**
+     * Ask anew for squares whose nuclei changed; until they come the old ones are drawn.
+     * @param {import("./types.js").Box[]|null} boxes where nuclei changed; null for anywhere
+     */
+    renew(boxes) {
+      squares.renew(store.get().slide, boxes);
+      redraw();
+    },
   };
 }
 

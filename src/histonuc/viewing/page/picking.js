@@ -58,3 +58,48 @@ export function nucleusAt({ state, squares }, x, y, reach_px) {
   }
   return best.id;
 }
+
+/**
+ * The nuclei in an outline that was drawn: those whose centroid lies in it.
+ * @param {{state: import("./state.js").State, squares: Square[]}} drawn what is drawn
+ * @param {import("./types.js").Point[]} ring level-0 pixels
+ * @returns {number[]} their ids
+ */
+export function nucleiInside({ state, squares }, ring) {
+  const vertices = Float32Array.from(ring.flat());
+  return squares.flatMap((square) => {
+    const { arrays, origin_px, unit_px, count } = square;
+    const found = [];
+    for (let i = 0; i < count; i++) {
+      const [x, y] = [origin_px[0] + arrays.x[i] * unit_px, origin_px[1] + arrays.y[i] * unit_px];
+      if (ringHolds(vertices, 0, ring.length, x, y) && isDrawn(state, square, i)) found.push(arrays.id[i]);
+    }
+    return found;
+  });
+}
+
+/**
+ * The nuclei under a brush that moved from one place to another: those whose centroid it covered, or that hold the place.
+ * @param {{state: import("./state.js").State, squares: Square[]}} drawn what is drawn
+ * @param {import("./types.js").Point} from level-0 pixels
+ * @param {import("./types.js").Point} to level-0 pixels
+ * @param {number} radius_px of the brush, level-0 pixels
+ * @returns {number[]} their ids
+ */
+export function nucleiUnder({ state, squares }, from, to, radius_px) {
+  const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
+  const length = dx * dx + dy * dy;
+  const found = new Set();
+  for (const square of squares) {
+    const { arrays, origin_px, unit_px, count } = square;
+    for (let i = 0; i < count; i++) {
+      const x = origin_px[0] + arrays.x[i] * unit_px - from[0];
+      const y = origin_px[1] + arrays.y[i] * unit_px - from[1];
+      const along = length ? Math.min(Math.max((x * dx + y * dy) / length, 0), 1) : 0;
+      if (Math.hypot(x - along * dx, y - along * dy) <= radius_px && isDrawn(state, square, i)) found.add(arrays.id[i]);
+    }
+  }
+  const at = nucleusAt({ state, squares }, to[0], to[1], 0);
+  if (at !== null) found.add(at);
+  return [...found];
+}

@@ -16,6 +16,9 @@ import { filtersOf } from "./state.js";
 /** @param {Point[]} ring between level-0 pixels and the map, which differ by the sign of y */
 const mirrored = (ring) => ring.map(([x, y]) => /** @type {Point} */ ([x, -y]));
 
+/** Tools that draw regions; what others draw is for `pen.js`. */
+const DRAWN = ["rectangle", "polygon", "freehand"];
+
 /** Makes rectangles of two corners; ol.d.ts does not list it. */
 const { createBox } = /** @type {any} */ (ol.interaction.Draw);
 
@@ -111,7 +114,7 @@ export function createRegions({ store, api, camera, report }) {
       .find((one) => one instanceof ol.interaction.DoubleClickZoom);
     // OpenLayers takes two quick clicks anywhere for a double click, the last of a shape as well.
     setTimeout(() => zoom?.setActive(store.get().tool === "move"), tool === "move" ? 400 : 0);
-    if (tool === "move") return;
+    if (!DRAWN.includes(tool)) return;
     draw = new ol.interaction.Draw({
       source,
       type: tool === "rectangle" ? "Circle" : "Polygon",
@@ -141,7 +144,7 @@ export function createRegions({ store, api, camera, report }) {
   map.addInteraction(modify);
   modify.on("modifyend", () => count());
   store.watch(["tool"], ({ tool }) => use(tool));
-  store.watch(["ranges"], () => count(80));
+  store.watch(["ranges", "version"], () => count(80));
   store.watch(["slide"], () => {
     source.clear();
     regions = [];

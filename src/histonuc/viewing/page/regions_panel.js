@@ -25,7 +25,7 @@ const NAMES = ["", "Tumor", "Stroma", "Immune cells", "Necrosis", "Ignore*"];
 
 /** The table of one region's counts. @param {import("./state.js").State} state @param {RegionCount} count */
 function countTable(state, count) {
-  const { slide } = state;
+  const { classes } = state;
   const rows = count.classes.flatMap((one, index) =>
     classShown(state, index)
       ? [
@@ -230,6 +230,6 @@ export function createRegionsPanel(wiring) {
   }
 
   regions.onChange(refresh);
-  store.watch(["shown", "solo", "palette"], refresh);
+  store.watch(["classes", "shown", "solo", "palette"], refresh);
   return element;
 }

@@ -17,6 +17,7 @@ import { squaresOf } from "./detail.js";
  * @property {number} unit_px level-0 pixels a unit of x, y and the vertices
  * @property {Record<string, Numbers>} arrays struct of arrays, columns among them
  * @property {number} bytes of the arrays
+ * @property {boolean} old whether nuclei of it changed since it came
  * @property {import("./square_buffers.js").Buffers|null} buffers what lies on the graphics card
  */
 
@@ -44,8 +45,11 @@ export function createSquares({ api, onArrival, onDrop, report }) {
 
   /** @param {string} key @param {Square} square */
   function keep(key, square) {
+    const before = cache.get(key);
+    cache.delete(key);
     cache.set(key, square);
-    bytes += square.bytes;
+    bytes += square.bytes - (before?.bytes ?? 0);
+    if (before) onDrop(before);
     for (const [old, one] of cache) {
       if (bytes <= MOST_BYTES || old === key) break;
       cache.delete(old);
@@ -59,7 +63,8 @@ export function createSquares({ api, onArrival, onDrop, report }) {
     const controller = new AbortController();
     running.set(key, controller);
     try {
-      const present = cache.get(key);
+      const known = cache.get(key);
+      const present = known?.old ? null : known;
       const lacking = present ? columns.filter((name) => !(name in present.arrays)) : columns;
       const query = new URLSearchParams({
         detail: present ? "none" : key.split("/")[2],
@@ -73,7 +78,7 @@ export function createSquares({ api, onArrival, onDrop, report }) {
         if (cache.has(key)) bytes += size;
       } else {
         const { count, origin_px, unit_px } = header;
-        keep(key, { count, origin_px, unit_px, arrays, bytes: size, buffers: null });
+        keep(key, { count, origin_px, unit_px, arrays, bytes: size, buffers: null, old: false });
       }
       onArrival();
     } catch (error) {
@@ -127,7 +132,7 @@ export function createSquares({ api, onArrival, onDrop, report }) {
           cache.delete(key); // the most recent is last
           cache.set(key, square);
         }
-        const whole = square && columns.every((name) => name in square.arrays);
+        const whole = square && !square.old && columns.every((name) => name in square.arrays);
         if (whole || failed.has(key) || running.has(key)) continue;
         const [slide, z, , column, row] = key.split("/");
         waiting.push({ key, path: `slides/${slide}/squares/${z}/${column}/${row}`, columns });
@@ -147,6 +152,33 @@ export function createSquares({ api, onArrival, onDrop, report }) {
 
     /** @param {string} key whether there is no point in waiting for it */
     hasFailed: (key) => failed.has(key),
+
+    /** @param {string} key whether a newer one is on its way */
+    isOld: (key) => cache.get(key)?.old === true && !failed.has(key),
+
+    /**
+     * Ask anew, when they are next wanted, for the squares that touch boxes.
+     * @param {import("./types.js").Slide|null} slide the slide
+     * @param {Box[]|null} boxes level-0 pixels; null for all squares
+     */
+    renew(slide, boxes) {
+      /** @param {string} key */
+      const touches = (key) => {
+        const [number, z, , column, row] = key.split("/").map(Number);
+        if (!slide || number !== slide.number) return false;
+        const { side_px } = slide.squares[z];
+        const [x, y] = [column * side_px, row * side_px];
+        const far = [x + side_px, y + side_px];
+        return boxes === null || boxes.some(([x0, y0, x1, y1]) => x0 < far[0] && y0 < far[1] && x1 > x && y1 > y);
+      };
+      for (const [key, square] of cache) if (touches(key)) square.old = true;
+      for (const [key, controller] of running) {
+        if (!touches(key)) continue;
+        controller.abort();
+        running.delete(key);
+      }
+      failed.clear();
+    },
 
     /** Every square of the cache, for what was on the graphics card. */
     all: () => cache.values(),

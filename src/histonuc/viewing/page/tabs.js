@@ -38,8 +38,11 @@ export function createTabs(target, tabs, onOpen) {
   );
   target.replaceChildren(el("div", { class: "tabs", role: "tablist" }, ...buttons), ...panels);
 
+  let now = "";
+
   /** @param {string} wanted name of the tab */
   function open(wanted) {
+    now = wanted;
     tabs.forEach(({ name }, i) => {
       buttons[i].setAttribute("aria-selected", String(name === wanted));
       buttons[i].tabIndex = name === wanted ? 0 : -1;
@@ -49,5 +52,5 @@ export function createTabs(target, tabs, onOpen) {
   }
 
   open(tabs[0].name);
-  return { open };
+  return { open, current: () => now };
 }

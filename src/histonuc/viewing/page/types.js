@@ -82,6 +82,7 @@
  * @property {number} score detection score
  * @property {Box} box_xyxy box around the outline
  * @property {Point[]} outline open ring
+ * @property {number} mark what people did to it, a sum of the numbers in `marks_layer.js`
  * @property {Record<string, string|number|null>} row every column of the table
  */
 
@@ -106,5 +107,47 @@
 /** @typedef {{name: string, class_name: string, polygons: Point[][][]}} Region */
 
 /** @typedef {{kind: "skipped"|"flagged"|"ink"|"drawn"|"tissue", text: string, polygons: Point[][][]}} Area */
+
+/**
+ * @typedef {object} Field a field of truth
+ * @property {string} key its name in the log
+ * @property {Point[]} ring its border
+ * @property {boolean} complete whether all nuclei in it are right
+ * @property {string} by who said so
+ * @property {string} time when
+ */
+
+/** @typedef {{key: string, id: number|null, place: Point, text: string, by: string, time: string}} Comment */
+
+/**
+ * @typedef {object} Conflict a nucleus that people disagree about
+ * @property {number} id its number
+ * @property {boolean} is_there whether it is shown
+ * @property {Point} place its centroid
+ * @property {{operation: string, text: string, by: string, time: string}[]} choices what they said
+ */
+
+/**
+ * @typedef {object} Corrections
+ * @property {number} version rises with whatever changes
+ * @property {string} by name that corrections are kept under
+ * @property {boolean} can_write whether nuclei can be corrected
+ * @property {string} why_not why not, in one sentence
+ * @property {(NucleusClass & {digit: number|null})[]} classes all classes, those that people made behind the others
+ * @property {number} num_corrected nuclei that are not as predicted
+ * @property {number} num_held_out nuclei that are never taught
+ * @property {Record<string, number>} people who corrected how many
+ * @property {string} can_undo what undo takes back; empty for nothing
+ * @property {string} can_redo what redo brings back; empty for nothing
+ * @property {Field[]} fields fields of truth
+ * @property {Comment[]} comments the last of them
+ * @property {Conflict[]} conflicts the first of them
+ * @property {number} num_conflicts all of them
+ * @property {{text: string, place: Point}[]} unmatched corrections of nuclei that are not in this table, the first of them
+ * @property {number} num_unmatched all of them
+ * @property {string[]} notes what the file of corrections holds that is not applied
+ */
+
+/** @typedef {Corrections & {changed_boxes: Box[]|null, made: number[]}} Corrected what a correction answers */
 
 export {};
