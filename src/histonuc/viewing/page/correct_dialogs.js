@@ -53,7 +53,9 @@ export function openClassDialog({ corrections, classes }, onSend) {
     "select",
     {},
     el("option", { value: "", text: "None" }),
-    ...digits.map((one) => el("option", { value: one, text: taken.has(one) ? `${one} (taken from another class)` : one })),
+    ...digits.map((one) =>
+      el("option", { value: one, text: taken.has(one) ? `${one} (taken from another class)` : one }),
+    ),
   );
   digit.value = String(free ?? "");
   openForm(

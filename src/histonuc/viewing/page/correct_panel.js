@@ -170,7 +170,11 @@ function createFields(wiring) {
       class: "muted",
       text: "Outlines are taught only from fields in which every nucleus is right. Mark a field complete once that is so.",
     }),
-    el("div", { class: "buttons" }, button("New field", "A square of 128 µm (Q)", () => correcting.use("field"))),
+    el(
+      "div",
+      { class: "buttons" },
+      button("New field", "A square of 128 µm (Q)", () => correcting.use("field")),
+    ),
     list,
   );
 }
@@ -184,7 +188,11 @@ function createNext({ store, correcting }) {
   });
   return block(
     "What to look at",
-    el("div", { class: "buttons" }, button("Next", "Go to a nucleus whose label teaches much (X)", () => void correcting.next())),
+    el(
+      "div",
+      { class: "buttons" },
+      button("Next", "Go to a nucleus whose label teaches much (X)", () => void correcting.next()),
+    ),
     held,
   );
 }
@@ -205,8 +213,10 @@ function createLists(wiring) {
           { class: "region", role: "group", "aria-label": `Nucleus ${id}` },
           el("div", { class: "row" }, `Nucleus ${id}`, goButton(wiring, `Show nucleus ${id}`, place)),
           ...choices.map(({ operation, text, by, time }) =>
-            button(`${text} – ${by}, ${time.slice(0, 10)}`, "This one counts", () =>
-              void source.send({ do: "choose", nuclei: [id], operation }),
+            button(
+              `${text} – ${by}, ${time.slice(0, 10)}`,
+              "This one counts",
+              () => void source.send({ do: "choose", nuclei: [id], operation }),
             ),
           ),
         ),

@@ -181,7 +181,13 @@ export function createCorrecting({ store, api, camera, nuclei, marks, correction
     defineClass: () =>
       openClassDialog(store.get(), async (wish) => {
         const done = await corrections.send({ do: "define_class", ...wish });
-        if (done) store.set({ paintClass: Math.max(0, done.classes.findIndex(({ name }) => name === wish.name)) });
+        if (done)
+          store.set({
+            paintClass: Math.max(
+              0,
+              done.classes.findIndex(({ name }) => name === wish.name),
+            ),
+          });
       }),
 
     /** Mark a field complete, or not: the one named, else the one in the middle of the view. @param {string} [key] its name */

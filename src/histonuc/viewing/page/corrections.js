@@ -30,7 +30,8 @@ export function createCorrections({ store, api, nuclei, tell, report }) {
   function take(now, boxes) {
     const state = store.get();
     /** @param {import("./types.js").NucleusClass[]} classes */
-    const looks = (classes) => JSON.stringify(classes.map(({ name, colour, safe_colour }) => [name, colour, safe_colour]));
+    const looks = (classes) =>
+      JSON.stringify(classes.map(({ name, colour, safe_colour }) => [name, colour, safe_colour]));
     const changed = state.corrections !== null && now.version !== state.corrections.version && boxes?.length !== 0;
     if (changed) nuclei.renew(boxes);
     store.set({

@@ -77,8 +77,11 @@ export function keyTable({ store, camera, regions, correcting, actions }) {
     {
       title: "Correct",
       keys: [
-        key("1 / … / 9", "Give the chosen nuclei, or the brush, this class", plain, ({ code }) =>
-          void correcting.giveDigit(Number(code.slice(5))),
+        key(
+          "1 / … / 9",
+          "Give the chosen nuclei, or the brush, this class",
+          plain,
+          ({ code }) => void correcting.giveDigit(Number(code.slice(5))),
         ),
         key("0", "As predicted", ["Digit0"], () => void correcting.giveDigit(0)),
         key("Delete", "No nucleus", ["Delete"], () => void correcting.remove()),

@@ -8,14 +8,19 @@ import { createApi } from "./api.js";
 import { createAppearancePanel } from "./appearance_panel.js";
 import { createAreasLayer } from "./areas_layer.js";
 import { createClassesPanel } from "./classes_panel.js";
+import { createCorrecting } from "./correcting.js";
+import { createCorrections } from "./corrections.js";
+import { createCorrectPanel } from "./correct_panel.js";
 import { createDensities } from "./densities.js";
 import { byId } from "./dom.js";
+import { createFieldsLayer } from "./fields_layer.js";
 import { createFiltersPanel } from "./filters_panel.js";
 import { openGallery } from "./gallery.js";
 import { keyTable } from "./key_table.js";
 import { listen, openHelp } from "./keys.js";
 import { createListPanel } from "./list_panel.js";
 import { createMap } from "./map.js";
+import { createMarksLayer } from "./marks_layer.js";
 import { report, showHint, tell } from "./notices.js";
 import { createNucleiLayer } from "./nuclei_layer.js";
 import { createNucleusPanel } from "./nucleus_panel.js";
@@ -28,6 +33,7 @@ import { openSnapshot } from "./snapshot.js";
 import { createStatus } from "./status.js";
 import { createStore } from "./state.js";
 import { createTabs } from "./tabs.js";
+import { createTeachPanel } from "./teach_panel.js";
 import { copyPlace, createToolbar } from "./toolbar.js";
 
 const PING_MS = 60_000;
@@ -45,7 +51,9 @@ const slidePanel = createSlidePanel({
 });
 const areas = createAreasLayer({ store, api, report, onAreas: slidePanel.setAreas });
 const selection = createSelectionLayer();
-for (const layer of [nuclei.layer, areas, selection.layer]) camera.map.addLayer(layer);
+const marks = createMarksLayer({ store, nuclei });
+const fields = createFieldsLayer({ store });
+for (const layer of [nuclei.layer, areas, selection.layer, fields, marks.layer]) camera.map.addLayer(layer);
 const regions = createRegions({ store, api, camera, report });
 
 /** @type {import("./types.js").SlideEntry[]} */
@@ -56,21 +64,24 @@ function goTo({ x, y }) {
   camera.go({ x, y, mag: Math.max(camera.view().mag, 20) });
 }
 
-const wiring = { store, api, densities, camera, regions, nuclei, tell, report, goTo };
+const corrections = createCorrections({ store, api, nuclei, tell, report });
+const correcting = createCorrecting({ store, api, camera, nuclei, marks, corrections, tell, goTo });
+const wiring = { store, api, densities, camera, regions, nuclei, corrections, correcting, tell, report, goTo };
 const list = createListPanel(wiring);
 const nucleusPanel = createNucleusPanel({ ...wiring, step: list.step, onNucleus: selection.show });
 
-/** @param {number} x @param {number} y level-0 pixels @param {number} reach CSS pixels */
-function choose(x, y, reach) {
+/** @param {number} x @param {number} y level-0 pixels @param {number} reach CSS pixels @param {boolean} more whether those chosen stay */
+function choose(x, y, reach, more) {
   const resolution = camera.map.getView().getResolution() ?? 1;
   const id = nucleusAt(nuclei.drawn(), x, y, reach * resolution);
-  store.set({ selected: id });
-  if (id !== null) tabs.open("nucleus");
+  correcting.choose(id, more);
+  if (id !== null && tabs.current() !== "correct") tabs.open("nucleus");
 }
 
 const actions = {
   step: list.step,
-  nearest: () => choose(camera.view().x, camera.view().y, 400),
+  /** @param {boolean} more whether those chosen stay */
+  nearest: (more) => choose(camera.view().x, camera.view().y, 400, more),
   help: () => openHelp(keys),
   snapshot: () => openSnapshot(wiring, report),
   copy: () => void copyPlace(store, camera, tell),
@@ -91,6 +102,7 @@ const tabs = createTabs(
     { name: "nucleus", title: "Nucleus", element: nucleusPanel },
     { name: "list", title: "List", element: list.element },
     { name: "regions", title: "Regions", element: createRegionsPanel(wiring) },
+    { name: "correct", title: "Correct", element: createCorrectPanel({ ...wiring, teach: createTeachPanel(wiring) }) },
     { name: "slide", title: "Slide", element: slidePanel.element },
   ],
   (name) => list.setOpen(name === "list"),
@@ -102,9 +114,10 @@ createToolbar({ store, camera, actions });
 createStatus(wiring);
 listen(target, keys);
 
-camera.map.on("click", ({ coordinate: [x, y] }) => {
+camera.map.on("click", ({ coordinate: [x, y], originalEvent }) => {
   target.focus({ preventScroll: true });
-  if (store.get().tool === "move" && store.get().visible) choose(x, -y, 12);
+  if (store.get().tool === "move" && store.get().visible)
+    choose(x, -y, 12, /** @type {PointerEvent} */ (originalEvent).shiftKey);
 });
 camera.map.on("moveend", () => {
   const { slide } = store.get();
@@ -124,10 +137,13 @@ async function open(place) {
     camera.show(slide);
     store.set({
       slide,
+      classes: slide.classes,
       shown: slide.classes.map(() => true),
       solo: null,
       ranges: {},
       selected: null,
+      chosen: [],
+      paintClass: 0,
       colourBy: "class",
       tool: "move",
     });
@@ -171,7 +187,9 @@ async function start() {
   showHint();
   addEventListener("hashchange", follow);
   setInterval(() => {
-    if (document.visibilityState === "visible") void api.json("ping").catch(report);
+    if (document.visibilityState !== "visible") return;
+    void api.json("ping").catch(report);
+    void corrections.refresh();
   }, PING_MS);
 }
 

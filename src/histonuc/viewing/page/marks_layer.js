@@ -39,10 +39,7 @@ export function createMarksLayer({ store, nuclei }) {
     if (!state.visible || !plan || plan.kind === "densities") return canvas;
     const t = frame.coordinateToPixelTransform;
     /** @param {number} x @param {number} y slide pixels */
-    const place = (x, y) => [
-      (t[0] * x - t[2] * y + t[4]) * pixelRatio,
-      (t[1] * x - t[3] * y + t[5]) * pixelRatio,
-    ];
+    const place = (x, y) => [(t[0] * x - t[2] * y + t[4]) * pixelRatio, (t[1] * x - t[3] * y + t[5]) * pixelRatio];
     const chosen = new Set(state.chosen);
     let num_marked = 0;
     for (const square of squares) {

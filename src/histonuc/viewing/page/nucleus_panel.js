@@ -6,6 +6,7 @@
 import { latest } from "./api.js";
 import { classColour } from "./colours.js";
 import { el, icon } from "./dom.js";
+import { MARKS } from "./marks_layer.js";
 import { formatValue } from "./scale.js";
 import { swatch } from "./regions_panel.js";
 
@@ -44,6 +45,13 @@ function drawCrop(canvas, nucleus, picture, colour) {
   pen.lineWidth = 2;
   pen.strokeStyle = colour;
   pen.stroke();
+}
+
+/** What people did to a nucleus, in a few words. @param {number} mark the server's account of it */
+function describeMark(mark) {
+  if (mark & MARKS.conflict) return "disputed";
+  if (mark & MARKS.made) return "made by hand";
+  return mark & (MARKS.class | MARKS.outline) ? "corrected" : "held out";
 }
 
 /** Probabilities as bars. @param {import("./state.js").State} state @param {Nucleus} nucleus */
@@ -132,6 +140,7 @@ export function createNucleusPanel({ store, api, step, onNucleus, report }) {
         swatch(state, nucleus.class),
         el("span", { text: nucleus.class_name, id: "nucleus-class" }),
         el("span", { class: "muted", text: `No. ${nucleus.id}`, id: "nucleus-id" }),
+        nucleus.mark ? el("span", { class: "badge", text: describeMark(nucleus.mark) }) : null,
         el("span", { class: "spacer" }),
         el(
           "button",
@@ -163,7 +172,7 @@ export function createNucleusPanel({ store, api, step, onNucleus, report }) {
     drawCrop(canvas, nucleus, await api.picture(`slides/${state.slide.number}/crop?${query}`), colour);
   }
 
-  store.watch(["selected", "slide"], ({ slide, selected }) => {
+  store.watch(["selected", "slide", "version"], ({ slide, selected }) => {
     const chosen = slide !== null && selected !== null;
     empty.hidden = chosen;
     content.hidden = !chosen;

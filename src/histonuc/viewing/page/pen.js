@@ -55,10 +55,19 @@ export function createPen({ store, camera, onMove, onEnd }) {
     const entry = classes[paintClass];
     const colour = (palette === "safe" ? entry?.safe_colour : entry?.colour) ?? "#ffffff";
     if (name === "paint") {
-      const stroke = new ol.style.Stroke({ color: `${colour}66`, width: 2 * brush, lineCap: "round", lineJoin: "round" });
+      const stroke = new ol.style.Stroke({
+        color: `${colour}66`,
+        width: 2 * brush,
+        lineCap: "round",
+        lineJoin: "round",
+      });
       return [new ol.style.Style({ stroke })];
     }
-    const corner = new ol.style.Circle({ radius: 4, fill: new ol.style.Fill({ color: "#ffffff" }), stroke: new ol.style.Stroke({ color: "#000000", width: 1.5 }) });
+    const corner = new ol.style.Circle({
+      radius: 4,
+      fill: new ol.style.Fill({ color: "#ffffff" }),
+      stroke: new ol.style.Stroke({ color: "#000000", width: 1.5 }),
+    });
     return [
       new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#000000", width: 4.5 }) }),
       new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#ffffff", width: 2 }), image: corner }),
