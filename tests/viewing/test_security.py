@@ -222,12 +222,9 @@ def test_the_documented_routes_are_those_that_there_are() -> None:
     documented = set(re.findall(r"^### `(GET|POST) ([^`?]+)", page, re.M))
     names = {"slide:int": "N", "level:int": "LEVEL", "column:int": "COLUMN", "row:int": "ROW"}
     names |= {"nucleus:int": "ID"}
-    groups = (app.PICTURES, app.NUCLEI, app.FACTS, app.QUESTIONS, app.REGIONS)
-    routes = {
-        ("POST" if group in (app.QUESTIONS, app.REGIONS) else "GET", path)
-        for group in groups
-        for path in group
-    }
+    posts = (app.QUESTIONS, app.REGIONS, app.CORRECTIONS)
+    groups = (app.PICTURES, app.NUCLEI, app.FACTS, *posts)
+    routes = {("POST" if group in posts else "GET", path) for group in groups for path in group}
     assert {
         (method, re.sub(r"\{([^}]+)\}", lambda found: names[found[1]], path))
         for method, path in routes
