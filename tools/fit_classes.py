@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pooled import collect
+from pooled import Pooled, collect
 
 from histonuc.data.store import Store
 from histonuc.metrics.calibration import LOG2_TEMPERATURES, apply_temperature
@@ -30,6 +30,11 @@ from histonuc.models.trust import Trust
 from histonuc.models.zoo import build_network, load_network, save_network
 
 log = logging.getLogger(__name__)
+
+MIN_NUCLEI = 10
+"""Of an image whose median trust is taken."""
+MARKED = 0.05
+"""Share of the images like those learned from that the threshold of trust marks."""
 
 
 def fit_linear(
@@ -104,6 +109,34 @@ def fit_trust(
     return replace(trust, distances=quantiles.astype(np.float32))
 
 
+def image_medians(
+    trust: NDArray[np.float32],
+    pooled: Pooled,
+    rows: NDArray[np.bool_],
+    by: str,
+    least: int = MIN_NUCLEI,
+) -> dict[str, list[float]]:
+    """Median trust of each image with at least so many nuclei, by their source or organ."""
+    medians: dict[str, list[float]] = {}
+    names = getattr(pooled, by)
+    for tile in np.unique(pooled.tile[rows]):
+        here = rows & (pooled.tile == tile)
+        if here.sum() >= least:
+            medians.setdefault(str(names[here][0]), []).append(float(np.median(trust[here])))
+    return medians
+
+
+def find_threshold(
+    trust: NDArray[np.float32],
+    pooled: Pooled,
+    rows: NDArray[np.bool_],
+    least: int = MIN_NUCLEI,
+) -> float:
+    """The median trust that one in twenty images like those learned from has less of."""
+    medians = image_medians(trust, pooled, rows, "source", least)
+    return float(np.quantile(np.concatenate(list(medians.values())), MARKED))
+
+
 def rebuild(network: Network, store: Store, features: dict[str, int]) -> Network:
     """The same network with a linear class branch of the store's classes, and with features."""
     options = dict(network.spec.representation_options)
@@ -175,6 +208,15 @@ def main() -> None:
     )
     parser.add_argument("--trust-strides", nargs="+", default=["4"], help="that trust reads")
     parser.add_argument("--learned-on", default="", help="what the nuclei are of, such as colon")
+    parser.add_argument(
+        "--min-nuclei", type=int, default=MIN_NUCLEI, help="of an image whose trust is measured"
+    )
+    parser.add_argument(
+        "--min-class-probability",
+        type=float,
+        default=0.0,
+        help="nuclei whose most probable class has less are called Uncertain",
+    )
     args = parser.parse_args()
     network = load_network(find_checkpoint(Path(args.model)))
     store = Store.open(args.data)
@@ -201,7 +243,14 @@ def main() -> None:
     used = [str(stride) in args.trust_strides for stride in strides]
     sizes = [args.features[str(stride)] for stride in strides]
     other.trust = fit_trust(projected[learned], projected[others], np.repeat(used, sizes))
-    other.spec = replace(other.spec, learned_on=args.learned_on)
+    trust = other.trust.judge(projected)
+    threshold = find_threshold(trust, pooled, others, args.min_nuclei)
+    other.spec = replace(
+        other.spec,
+        learned_on=args.learned_on,
+        trust_threshold=round(threshold, 3),
+        min_class_probability=args.min_class_probability,
+    )
     save_network(other, args.out)
     log.info("temperature %.3f; wrote %s", temperature, args.out)
 

@@ -1,6 +1,6 @@
 """What the features of a trained network know: of classes, of tumour, of tissue it never saw.
 
-No image is looked at that is not in the store. Three questions, each a table on the screen and in
+No image is looked at that is not in the store. Four questions, each a table on the screen and in
 the score file:
 
 - ``transfer``: classes fitted to the nuclei of one set of colon, both, and other levels of the
@@ -9,6 +9,8 @@ the score file:
   tumour are left out at a time.
 - ``trust``: the share of images that are marked as unlike those learned from, by data set and
   organ, with all nuclei learned from and with one set of colon left out.
+- ``risk``: how often the class is wrong by its probability and by the nucleus's trust, on colon
+  that nothing was learned from, learned from both sets of colon or from the other one alone.
 
     python tools/study_classes.py MODEL --data STORE --out scores.json
 
@@ -23,12 +25,13 @@ import argparse
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from fit_classes import fit_linear, fit_trust, principal
+from fit_classes import find_threshold, fit_linear, fit_trust, image_medians, principal
 from numpy.typing import NDArray
 from pooled import Pooled, collect
 
@@ -45,10 +48,6 @@ NEOPLASTIC, CONNECTIVE, EPITHELIAL = 0, 2, 3
 NOT_NEOPLASTIC = 0b1110
 MOST_NUCLEI = 16_000
 """Nuclei of a data set that classes are fitted to, drawn at random."""
-MIN_NUCLEI = 10
-"""Of an image whose median trust is taken."""
-MARKED = 0.05
-"""Share of the images of colon, never trained on, that the threshold of trust marks."""
 
 
 def draw(mask: NDArray[np.bool_], most: int = MOST_NUCLEI) -> NDArray[np.int64]:
@@ -57,23 +56,35 @@ def draw(mask: NDArray[np.bool_], most: int = MOST_NUCLEI) -> NDArray[np.int64]:
     return np.random.default_rng(0).permutation(rows)[:most]
 
 
+def score_classes(
+    x: NDArray[np.float32], candidates: NDArray[np.uint32], rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Logits (n, C) of each nucleus by a linear classifier learned from some rows."""
+    weights, bias = fit_linear(x[rows], candidates[rows], len(CLASSES), 1e-2)
+    return np.asarray(x @ weights.T + bias, np.float32)
+
+
 def classify(
     x: NDArray[np.float32], candidates: NDArray[np.uint32], rows: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """Most probable class of each nucleus by a linear classifier learned from some rows."""
-    weights, bias = fit_linear(x[rows], candidates[rows], len(CLASSES), 1e-2)
-    return np.asarray((x @ weights.T + bias).argmax(1), np.int64)
+    return np.asarray(score_classes(x, candidates, rows).argmax(1), np.int64)
+
+
+def merge_truth(candidates: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """The true class of three, tumour and healthy epithelium as one; -1 where it is unknown."""
+    bits = (candidates[:, None].astype(np.int64) >> np.arange(len(CLASSES)) & 1).astype(bool)
+    allowed = np.stack([bits[:, 0] | bits[:, 3], bits[:, 1], bits[:, 2]], axis=1)
+    return np.where(allowed.sum(1) == 1, allowed.argmax(1), -1)
 
 
 def share_right(
     found: NDArray[np.int64], candidates: NDArray[np.uint32], rows: NDArray[np.bool_]
 ) -> dict[str, float]:
     """Share right and mean share of the three classes, tumour and healthy epithelium as one."""
-    merged = np.array([0, 1, 2, 0])
-    bits = (candidates[rows, None].astype(np.int64) >> np.arange(len(CLASSES)) & 1).astype(bool)
-    allowed = np.stack([bits[:, 0] | bits[:, 3], bits[:, 1], bits[:, 2]], axis=1)
-    known = allowed.sum(1) == 1
-    truth, answer = allowed[known].argmax(1), merged[found[rows][known]]
+    truth = merge_truth(candidates[rows])
+    known = truth >= 0
+    truth, answer = truth[known], np.array([0, 1, 2, 0])[found[rows][known]]
     by_class = [float((answer[truth == k] == k).mean()) for k in range(3)]
     return {"right": float((answer == truth).mean()), "mean of classes": float(np.mean(by_class))}
 
@@ -98,7 +109,6 @@ def study_transfer(pooled: Pooled) -> list[dict[str, Any]]:
                 for source in COLON
             }
             rows.append({"features": name, "taught by": " and ".join(taught), "scores": scores})
-            log.info("%s", rows[-1])
     return rows
 
 
@@ -140,21 +150,7 @@ def study_gate(pooled: Pooled, repetitions: int = 2) -> list[dict[str, Any]]:
                             "organs called Neoplastic": float((found[normal] == NEOPLASTIC).mean()),
                         }
                     )
-                    log.info("%s", rows[-1])
     return rows
-
-
-def image_medians(
-    trust: NDArray[np.float32], pooled: Pooled, rows: NDArray[np.bool_], by: str
-) -> dict[str, list[float]]:
-    """Median trust of each image with enough nuclei, by data set or organ."""
-    medians: dict[str, list[float]] = {}
-    names = getattr(pooled, by)
-    for tile in np.unique(pooled.tile[rows]):
-        here = rows & (pooled.tile == tile)
-        if here.sum() >= MIN_NUCLEI:
-            medians.setdefault(str(names[here][0]), []).append(float(np.median(trust[here])))
-    return medians
 
 
 def feature_sets(pooled: Pooled, learned: NDArray[np.bool_]) -> Iterator[tuple[str, Any]]:
@@ -182,7 +178,6 @@ def study_trust(pooled: Pooled) -> list[dict[str, Any]]:
             for name, x in feature_sets(pooled, learned):
                 row = mark_images(pooled, x, learned, colon & held & plain)
                 rows.append({"features": name, "copies": copies, "taught by": taught, **row})
-                log.info("%s", {k: v for k, v in rows[-1].items() if k != "by organ"})
     return rows
 
 
@@ -202,10 +197,7 @@ def mark_images(
     """
     trust = fit_trust(x[learned], x[calibrating], np.ones(x.shape[1], bool)).judge(x)
     others = (pooled.copy == 0) & ~learned
-    inside = [
-        m for group in image_medians(trust, pooled, calibrating, "source").values() for m in group
-    ]
-    threshold = float(np.quantile(inside, MARKED))
+    threshold = find_threshold(trust, pooled, calibrating)
 
     def shares(by: str, rows: NDArray[np.bool_]) -> Mapping[str, list[float]]:
         return {
@@ -221,7 +213,75 @@ def mark_images(
     }
 
 
-STUDIES = {"transfer": study_transfer, "gate": study_gate, "trust": study_trust}
+def study_risk(pooled: Pooled) -> list[dict[str, Any]]:
+    """Share of wrong classes by probability and by trust, of colon not learned from."""
+    plain, held = pooled.copy == 0, pooled.fold == 3
+    truth = merge_truth(pooled.candidates)
+    rows = []
+    for taught, asked in ((COLON, COLON), (COLON[:1], COLON[1:]), (COLON[1:], COLON[:1])):
+        learned = plain & ~held & np.isin(pooled.source, taught)
+        here = plain & np.isin(pooled.source, asked) & (truth >= 0)
+        here &= held if taught == asked else True
+        logits = score_classes(pooled.levels, pooled.candidates, draw(learned))
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        p = np.stack([p[:, 0] + p[:, 3], p[:, 1], p[:, 2]], axis=1)
+        matrix, shift = principal(pooled.encoder[4][learned], 24)
+        x = pooled.encoder[4] @ matrix.T + shift
+        like = plain & held & np.isin(pooled.source, taught)
+        trust = fit_trust(x[learned], x[like], np.ones(x.shape[1], bool)).judge(x)
+        wrong = p[here].argmax(1) != truth[here]
+        for name, value, edges in (
+            ("probability", p[here].max(1), (0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.01)),
+            ("trust", trust[here], (0, 0.01, 0.05, 0.2, 0.5, 1.01)),
+        ):
+            for low, high in pairwise(edges):
+                inside = (value >= low) & (value < high)
+                share = float(wrong[inside].mean()) if inside.any() else None
+                rows.append(
+                    {
+                        "taught by": taught,
+                        "asked of": asked,
+                        "by": name,
+                        "from": low,
+                        "to": min(high, 1),
+                        "nuclei": int(inside.sum()),
+                        "wrong": share,
+                    }
+                )
+    return rows
+
+
+def lay_out(name: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A study as a Markdown table; nested values become columns of their own."""
+    flat = [dict(_flatten(row)) for row in rows]
+    columns = list(dict.fromkeys(column for row in flat for column in row))
+    yield f"\n## {name}\n"
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for row in flat:
+        yield f"| {' | '.join(_shown(row.get(column)) for column in columns)} |"
+
+
+def _flatten(row: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Names and values; those of a mapping follow its name. Organs stay in the score file."""
+    for key, value in row.items():
+        name = f"{before} {key}".strip()
+        if isinstance(value, Mapping) and key != "by organ":
+            yield from _flatten(value, "" if key in ("scores", "images marked") else name)
+        elif key != "by organ":
+            yield name, value
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    if isinstance(value, list):  # a share and of how many
+        return f"{value[0]:.2f}"
+    return "" if value is None else " and ".join(value) if isinstance(value, tuple) else str(value)
+
+
+STUDIES = {"transfer": study_transfer, "gate": study_gate, "trust": study_trust, "risk": study_risk}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -248,6 +308,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if args.features:
             pooled.save(args.features)
     results = {name: STUDIES[name](pooled) for name in args.studies}
+    for name, rows in results.items():
+        print(*lay_out(name, rows), sep="\n")
     write_text(args.out, json.dumps(results, indent=2) + "\n")
 
 

@@ -33,12 +33,15 @@ def test_classes_are_learned_and_outlines_stay(data, tmp_path, monkeypatch) -> N
     arguments = [str(before), "--data", str(data), "--out", str(after), "--sources", "test"]
     arguments += ["--folds", "1", "--val-folds", "2", "--features", '{"4": 5, "8": 6}']
     arguments += ["--trust-strides", "4", "--learned-on", "squares"]
+    arguments += ["--min-nuclei", "1", "--min-class-probability", "0.6"]
     monkeypatch.setattr(sys, "argv", [str(TOOL), *arguments])
     monkeypatch.syspath_prepend(str(TOOL.parent))
     runpy.run_path(str(TOOL), run_name="__main__")
 
     old, new = TorchModel(before, "cpu"), TorchModel(after, "cpu")
     assert new.spec.learned_on == "squares"
+    assert new.spec.min_class_probability == 0.6
+    assert 0 < new.spec.trust_threshold < 0.5  # what one image in twenty has less of
     assert new.trust is not None
     assert new.trust.num_features == 11
     store = Store.open(data)
