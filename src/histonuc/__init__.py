@@ -1,11 +1,12 @@
 """histonuc: find, outline and classify every nucleus in H&E tissue.
 
 Every command of the command line is one function here with the same name: `prepare_pannuke`,
-`prepare_folder`, `synth`, `info`, `list_models`, `train`, `crossval`, `evaluate`, `merge_scores`,
-`compare`, `predict`, `summarise`, `export`, `report`, `export_model`, `demo`, `view`,
-`show_corrections`, `merge_corrections`, `choose_corrections`. (`histonuc models` is `list_models`,
-because `histonuc.models` is the package that holds the models.) They load what they need when
-called; importing the package loads nothing. `PredictOptions` holds the options of `predict`.
+`prepare_folder`, `prepare_outline`, `prepare_corrections`, `synth`, `info`, `list_models`, `train`,
+`crossval`, `evaluate`, `merge_scores`, `compare`, `predict`, `summarise`, `export`, `report`,
+`export_model`, `demo`, `view`, `show_corrections`, `merge_corrections`, `choose_corrections`.
+(`histonuc models` is `list_models`, because `histonuc.models` is the package that holds the
+models.) They load what they need when called; importing the package loads nothing. `PredictOptions`
+holds the options of `predict`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         merge_corrections,
         merge_scores,
         predict,
+        prepare_corrections,
         prepare_folder,
         prepare_outline,
         prepare_pannuke,
@@ -55,6 +57,7 @@ __all__ = [
     "merge_corrections",
     "merge_scores",
     "predict",
+    "prepare_corrections",
     "prepare_folder",
     "prepare_outline",
     "prepare_pannuke",

@@ -80,6 +80,7 @@ def build_app(configs: Sequence[ConfigFile] = ()) -> App:
     prepare.command(commands.prepare_pannuke, name="pannuke")
     prepare.command(commands.prepare_folder, name="folder")
     prepare.command(commands.prepare_outline, name="outline")
+    prepare.command(commands.prepare_corrections, name="corrections")
     config = App(name="config", help="Print configurations with every default and its comment.")
     config.command(commands.config_train, name="train")
     corrections = App(name="corrections", help="What people corrected in results.")

@@ -15,6 +15,7 @@ from histonuc.commands.model_files import export_model, list_models
 from histonuc.commands.outcome import Outcome
 from histonuc.commands.predicting import demo, predict, summarise
 from histonuc.commands.preparing import (
+    prepare_corrections,
     prepare_folder,
     prepare_outline,
     prepare_pannuke,
@@ -42,6 +43,7 @@ __all__ = [
     "merge_corrections",
     "merge_scores",
     "predict",
+    "prepare_corrections",
     "prepare_folder",
     "prepare_outline",
     "prepare_pannuke",

@@ -129,6 +129,58 @@ def prepare_outline(
     return Outcome(lines=result.lines(), data=result.to_dict())
 
 
+def prepare_corrections(
+    results: tuple[Path, ...],
+    *,
+    geojson: Path | None = None,
+    out: Path | None = None,
+    by: str = "",
+    frame: Literal["qupath", "slide"] = "qupath",
+    class_map: dict[str, str] | None = None,
+    unclassified: str = "",
+    part: bool = False,
+    slides: Path | None = None,
+    num_folds: int = 3,
+    overwrite: bool = False,
+) -> Outcome:
+    """Read corrections made in QuPath (--geojson), or make a store of corrections (--out).
+
+    With --geojson, what was changed in QuPath since the export is added to the corrections of the
+    result. With --out, complete fields become tiles with outlines, and other nuclei that have a
+    class by hand become labels of their class alone.
+
+    Args:
+        results: Folder of one result of `histonuc predict`; with --out also several, or a folder of
+            many.
+        geojson: File that QuPath exported, of nuclei that came from this result.
+        out: Store to write; must not exist.
+        by: With --geojson: your name; that of your login when not given.
+        frame: With --geojson: what its positions are measured from, as for `histonuc export`.
+        class_map: With --geojson: class of the result for a class in the file:
+            --class-map.Tumor Neoplastic.
+        unclassified: With --geojson: class of new objects that have none.
+        part: With --geojson: the file holds some of the objects only: those not in it stay.
+        slides: With --out: folder in which slides are looked for that are not where they were.
+        num_folds: With --out: folds to split into.
+        overwrite: With --out: replace an existing store.
+    """
+    from histonuc.commands import corrected_data
+
+    if (geojson is None) == (out is None):
+        raise ValueError("expected either --geojson FILE to read, or --out DATA to write")
+    if geojson is not None:
+        if len(results) != 1:
+            raise ValueError(f"--geojson belongs to one result, got {len(results)}")
+        mapped = (class_map or {}) | ({"": unclassified} if unclassified else {})
+        return corrected_data.read_qupath(
+            results[0], geojson, by=by, frame=frame, class_map=mapped, is_part=part
+        )
+    assert out is not None, "one of them is given"
+    return corrected_data.write_store(
+        results, out, slides=slides, num_folds=num_folds, overwrite=overwrite
+    )
+
+
 def _counting(
     found: Iterable[tuple[int, NDArray[np.int32]]], store: Store, meter: Meter
 ) -> Iterator[tuple[int, NDArray[np.int32]]]:

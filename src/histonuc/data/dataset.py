@@ -94,7 +94,7 @@ class TileDataset(Dataset[dict[str, Any]]):
         truth = self.store.labels(tile)
         image, instances, outside = random_crop(
             self.store.image(tile),
-            truth.instances,
+            mark_ignored(truth),
             rng,
             self.augment,
             tile_px=self.tile_px,
@@ -220,6 +220,17 @@ def balanced_order(
     return rng.choice(len(tiles), num_samples, p=weight / weight.sum())
 
 
+def mark_ignored(truth: TileLabels) -> NDArray[np.int32]:
+    """The instance map with one more id, ``len(truth.candidates)``, where the truth is unknown.
+
+    So whatever moves the nuclei moves the mask along. Where nothing but classes is known there is
+    no need to: nothing else is learned anywhere.
+    """
+    if truth.class_only or not truth.ignore.any():
+        return truth.instances
+    return np.where(truth.ignore, np.int32(len(truth.candidates)), truth.instances)
+
+
 def crop_labels(
     truth: TileLabels, instances: NDArray[np.int32], outside: NDArray[np.bool_]
 ) -> TileLabels:
@@ -227,14 +238,15 @@ def crop_labels(
 
     Args:
         truth: labels of the whole tile.
-        instances: (H, W), ids of the tile's nuclei in the crop, 0 = background.
+        instances: (H, W), ids of `mark_ignored` in the crop.
         outside: (H, W), True where the crop reaches over the tile's rim.
     """
-    consecutive, ids = make_consecutive(instances)
+    unknown = instances == len(truth.candidates)
+    consecutive, ids = make_consecutive(np.where(unknown, 0, instances))
     return TileLabels(
         instances=consecutive,
         candidates=np.concatenate([truth.candidates[:1], truth.candidates[ids]]),
-        ignore=np.ones_like(outside) if truth.class_only else outside,
+        ignore=np.ones_like(outside) if truth.class_only else outside | unknown,
         class_only=truth.class_only,
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SHARD = re.compile(r"fold\d+/\d+x\d+(-int32|-points)?")
+_SHARD = re.compile(r"fold\d+/\d+x\d+(-int32|-points)?(-ignore)?")
 
 
 class ShardWriter:
@@ -79,7 +79,7 @@ class ShardReader:
 
         Args:
             shard: folder of the array, as the table of tiles states it.
-            name: "images" or "instances".
+            name: "images", "instances" or "ignore".
             row: place of the tile in the array.
             checksum: CRC-32 that the tile's bytes should have.
 

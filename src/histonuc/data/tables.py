@@ -41,6 +41,10 @@ the arrays are; `background` is the value that the official background channel h
 (1; 0 where it is inverted; -1: none); `labels` is "outlines" or "points"; the checksums are those
 of the tile's bytes in the arrays, 0 where it has no instance map."""
 
+IGNORE_COLUMN = {"ignore_crc32": "uint32"}
+"""One more column of tiles in stores with ignore masks: checksum of the mask, 0 where there is
+none."""
+
 NUCLEUS_COLUMNS = {
     "tile": "int32",
     "instance": "int32",

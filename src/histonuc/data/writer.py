@@ -19,6 +19,7 @@ from histonuc._version import __version__
 from histonuc.data.shards import ShardWriter
 from histonuc.data.tables import (
     FORMAT,
+    IGNORE_COLUMN,
     NUCLEUS_COLUMNS,
     OVERLAP_COLUMNS,
     POINT_COLUMNS,
@@ -50,6 +51,8 @@ class TileRecord:
         background: official background channel outside nuclei: 1, 0 (inverted) or -1 (none).
         points: marks of the nuclei of a tile without outlines; its `instances` hold none then and
             are not written. None for a tile with outlines.
+        ignore: bool (H, W), True where it is not known what is there: neither nuclei nor background
+            are taught. None where all is known.
         fold: 1, 2, ..., or 0 for what no training may take.
         name: name of the tile in its source.
         tissue: official spelling where it is one of the nineteen.
@@ -67,6 +70,7 @@ class TileRecord:
     overlaps: NDArray[np.integer] = field(default_factory=lambda: np.zeros((0, 4), np.int64))
     background: int = -1
     points: PointLabels | None = None
+    ignore: NDArray[np.bool_] | None = None
     fold: int
     name: str
     tissue: str = ""
@@ -99,7 +103,7 @@ class StoreWriter:
         self._label_space = label_space
         self._source = source
         self._shards: dict[str, ShardWriter] = {}
-        self._tiles: dict[str, list[Any]] = {name: [] for name in TILE_COLUMNS}
+        self._tiles: dict[str, list[Any]] = {name: [] for name in (*TILE_COLUMNS, *IGNORE_COLUMN)}
         self._nuclei: dict[str, list[NDArray[Any]]] = {name: [] for name in NUCLEUS_COLUMNS}
         self._points: dict[str, list[NDArray[Any]]] = {name: [] for name in POINT_COLUMNS}
         self._overlaps: list[NDArray[Any]] = []  # blocks (k, 5) not yet on disk
@@ -142,6 +146,8 @@ class StoreWriter:
         arrays = {"images": record.image}
         if outlined:
             arrays["instances"] = record.instances.astype(np.int32 if num >= 1 << 16 else np.uint16)
+        if record.ignore is not None and record.ignore.any():
+            arrays["ignore"] = record.ignore.astype(np.uint8)
         key = f"fold{record.fold}/{height}x{width}" + _variant(arrays)
         if key not in self._shards:
             self._shards[key] = ShardWriter(self._temporary / key, arrays)
@@ -150,8 +156,9 @@ class StoreWriter:
         place = (tile, record.fold, key, row, height, width)
         origin = (record.name, record.tissue, record.source, record.patient, record.mpp)
         labels = (num, record.background, "outlines" if outlined else "points")
-        values = (*place, *origin, *labels, checksums["images"], checksums.get("instances", 0))
-        for name, value in zip(TILE_COLUMNS, values, strict=True):
+        sums = (checksums.get(name, 0) for name in ("images", "instances", "ignore"))
+        values = (*place, *origin, *labels, *sums)
+        for name, value in zip(self._tiles, values, strict=True):
             self._tiles[name].append(value)
         self._add_nuclei(tile, record)
         self._add_points(tile, record.points)
@@ -204,7 +211,8 @@ class StoreWriter:
             shard.close()
         self._flush_overlaps()
         self._overlap_file.close()
-        self._write_table("tiles", self._tiles, TILE_COLUMNS)
+        further = IGNORE_COLUMN if any(self._tiles["ignore_crc32"]) else {}
+        self._write_table("tiles", self._tiles, {**TILE_COLUMNS, **further})
         self._write_table("nuclei", _join_columns(self._nuclei), NUCLEUS_COLUMNS)
         self._write_table("points", _join_columns(self._points), POINT_COLUMNS)
         tables = sorted(self._temporary.glob("*.parquet"))
@@ -237,9 +245,10 @@ def _join_columns(
 
 def _variant(arrays: Mapping[str, NDArray[Any]]) -> str:
     """What the name of a shard says behind the size of its tiles."""
+    further = "-ignore" if "ignore" in arrays else ""
     if "instances" not in arrays:
-        return "-points"
-    return "-int32" if arrays["instances"].dtype == np.int32 else ""
+        return f"-points{further}"
+    return f"-int32{further}" if arrays["instances"].dtype == np.int32 else further
 
 
 def _check_free(out: Path, overwrite: bool) -> None:

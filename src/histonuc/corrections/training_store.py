@@ -1,0 +1,152 @@
+"""`histonuc prepare corrections --out`: a store of what people corrected, for training."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from histonuc.corrections.shown import ShownNuclei, read_shown
+from histonuc.corrections.truth import TruthTile, list_classes, make_tiles
+from histonuc.data.point_outlines import FOLDER, write_outlines
+from histonuc.data.preparation import PrepareReport, Table
+from histonuc.data.store import StoreWriter, TileRecord
+from histonuc.data.tables import single_class
+from histonuc.exports.summary import read_summary
+from histonuc.files import draft_of
+from histonuc.taxonomy import LabelSpace
+
+SOURCE = "corrections"
+"""Name of the data set in the store."""
+ReadPixels = Callable[[int, int, int, int], NDArray[np.uint8]]
+"""RGB uint8 (height, width, 3) of a part of a slide, given x, y, width and height at level 0."""
+OpenSlide = Callable[[Path], ReadPixels]
+"""Opens the slide of the result in a folder; slides are read one room above."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """A result with corrections that teach something."""
+
+    folder: Path
+    shown: ShownNuclei
+    size: tuple[int, int]
+    mpp: float
+    slide: str
+
+
+def write_store(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    open_slide: OpenSlide,
+    num_folds: int = 3,
+    overwrite: bool = False,
+) -> PrepareReport:
+    """Write tiles of complete fields with outlines, and of single nuclei with their classes.
+
+    Nothing is taught as background that nobody said is: outside of complete fields nothing is
+    known but the classes that people gave.
+
+    Args:
+        folders: of results with corrections.
+        out: store to write.
+        open_slide: reads the pixels.
+        num_folds: how many folds there are to be; tiles keep theirs when others come.
+        overwrite: replace a store that is there.
+
+    Raises:
+        ValueError: no result there, nothing that could be taught, or a slide that is not found.
+    """
+    if num_folds < 1:
+        raise ValueError(f"--num-folds {num_folds}: expected 1 or more")
+    results = [_read(folder) for folder in folders]
+    space = list_classes([result.shown.nuclei.label_space for result in results])
+    counts: dict[str, list[int]] = {}
+    marked: list[tuple[int, TruthTile]] = []
+    with StoreWriter(out, space, source=SOURCE, overwrite=overwrite) as writer:
+        for result in results:
+            count = counts.setdefault(result.slide, [0, 0, 0, 0])
+            pixels: ReadPixels | None = None
+            for tile in make_tiles(result.shown, space, result.size, num_folds):
+                pixels = pixels or open_slide(result.folder)
+                number = writer.add(_to_record(tile, result, pixels(*tile.box)))
+                if tile.points is not None:
+                    marked.append((number, tile))
+                kind = 0 if tile.points is None else 2
+                count[kind] += 1
+                count[kind + 1] += len(tile.candidates)
+        if not any(map(sum, counts.values())):
+            raise ValueError(
+                "the corrections teach nothing yet: mark a field complete, or give nuclei a class"
+            )
+    if marked:
+        _write_outlines(out, marked, results[0])
+    return _report(out, counts, space)
+
+
+def _read(folder: Path) -> _Result:
+    summary, shown = read_summary(folder), read_shown(folder)
+    return _Result(
+        folder=folder,
+        shown=shown,
+        size=summary.size_px,
+        mpp=summary.mpp,
+        slide=Path(summary.source).name,
+    )
+
+
+def _to_record(tile: TruthTile, result: _Result, image: NDArray[np.uint8]) -> TileRecord:
+    num = 0 if tile.points is not None else len(tile.candidates)
+    candidates = tile.candidates[:num]
+    x, y, *_ = tile.box
+    return TileRecord(
+        image=image,
+        instances=np.zeros_like(tile.instances) if tile.points is not None else tile.instances,
+        types=single_class(candidates),
+        candidates=candidates,
+        original_ids=np.arange(1, num + 1),
+        channels=np.full(num, -1),
+        points=tile.points,
+        ignore=None if tile.points is not None else tile.ignore,
+        fold=tile.fold,
+        name=f"{result.folder.resolve().name}-{x}-{y}",
+        source=SOURCE,
+        patient=result.slide,
+        mpp=result.mpp,
+    )
+
+
+def _write_outlines(out: Path, marked: Sequence[tuple[int, TruthTile]], result: _Result) -> None:
+    """The outlines of the nuclei of known class, as `histonuc prepare outline` leaves them."""
+    draft = draft_of(out.absolute() / FOLDER)
+    draft.mkdir()
+    facts: Mapping[str, Any] = {
+        "name": str(result.shown.source.facts.get("model", "")),
+        "model_sha256": result.shown.facts.model_sha256,
+        "corrected": True,
+    }
+
+    def tiles() -> Iterator[tuple[int, int, NDArray[np.int32]]]:
+        for number, tile in marked:
+            yield number, tile.fold, tile.instances
+
+    try:
+        write_outlines(out, tiles(), draft=draft, model=facts)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _report(out: Path, counts: Mapping[str, Sequence[int]], space: LabelSpace) -> PrepareReport:
+    columns = ("complete fields", "nuclei in them", "other tiles", "classes of nuclei in them")
+    rows = [(slide, tuple(count)) for slide, count in counts.items()]
+    return PrepareReport(
+        out=str(out),
+        tables=[Table(title="slide", columns=columns, rows=rows)],
+        findings=[f"classes: {', '.join(space.classes)}"],
+    )

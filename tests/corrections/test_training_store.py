@@ -1,0 +1,132 @@
+"""Corrections become labels: what nobody looked at is neither nucleus nor background."""
+
+import numpy as np
+import pytest
+
+from histonuc import cli
+from histonuc.corrections import CorrectionLog
+from histonuc.data.store import Store
+
+from ..viewing.made_result import write_result, write_slide
+from .drawn import draw_row, maker, square
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A result with its slide: six squares of 10 px, 20 px apart, from (10, 10) on."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # remembers places of slides
+    folder = tmp_path / "out/slide"
+    folder.mkdir(parents=True)
+    write_result(folder, write_slide(tmp_path / "slide.png"), draw_row())
+    return folder
+
+
+def prepare(folder, *more):
+    data = folder.parents[1] / "data"
+    line = ["prepare", "corrections", str(folder.parent), "--out", str(data), "--overwrite"]
+    return cli.run([*line, *more]), data
+
+
+def test_a_complete_field_teaches_what_is_in_it_and_nothing_around(folder):
+    make = maker(folder)
+    log = CorrectionLog(folder)
+    log.append(
+        make("field", ring=square(0, 0, 36), complete=True),  # nucleus 2 reaches over its border
+        make("delete", 1),
+        make("add", ring=square(12, 12, 6), **{"class": "Mitosis"}),
+        make("field", ring=square(60, 0, 36), complete=False),
+    )
+    code, data = prepare(folder)
+    assert code == 0
+    store = Store.open(data)
+    assert len(store) == 1
+    assert store.label_space.classes[-1] == "Mitosis"
+    labels, image = store.labels(0), store.image(0)
+    assert image.shape == (36, 36, 3)
+    assert image[20, 20].tolist() == [20 // 16, 20 // 16, 128]
+    assert not labels.class_only
+    (id_made,) = np.unique(labels.instances[12:18, 12:18])
+    assert labels.candidates[id_made] == 1 << 3
+    assert set(np.unique(labels.instances)) == {0, 1, 2}
+    assert not labels.ignore.any()
+    log.append(make("field", ring=square(0, 0, 33), complete=True))  # its centre lies outside
+    code, data = prepare(folder)
+    store = Store.open(data)
+    (tile,) = [t for t in range(len(store)) if store.size(t) == (33, 33)]
+    labels = store.labels(tile)
+    assert set(np.unique(labels.instances)) == {0, 1}
+    assert labels.ignore[10:20, 28:].all()  # nucleus 2 and its rim: not background
+    assert not labels.ignore[:8].any()
+
+
+def test_single_classes_teach_classes_alone(folder):
+    make = maker(folder)
+    CorrectionLog(folder).append(
+        make("classify", 2, 3, 4, **{"class": "Mitosis"}),
+        make("hold_out", 3),
+        make("field", ring=square(60, 0, 36), complete=True),  # holds nucleus 4
+    )
+    code, data = prepare(folder)
+    assert code == 0
+    store = Store.open(data)
+    points = [tile for tile in range(len(store)) if not store.has_outlines(tile)]
+    (tile,) = points
+    labels = store.labels(tile)
+    assert labels.class_only
+    assert labels.ignore.all()
+    assert labels.candidates.tolist() == [0, 1 << 3]
+    ys, xs = np.nonzero(labels.instances == 1)
+    assert (xs.min(), xs.max(), ys.min(), ys.max()) == (30, 39, 10, 19)
+
+
+def test_held_out_nuclei_of_a_field_are_not_known(folder):
+    make = maker(folder)
+    CorrectionLog(folder).append(
+        make("field", ring=square(0, 0, 45), complete=True), make("hold_out", 1)
+    )
+    _, data = prepare(folder)
+    labels = Store.open(data).labels(0)
+    assert labels.ignore[10:20, 10:20].all()
+    assert set(np.unique(labels.instances)) == {0, 1}
+
+
+def test_the_ignore_mask_goes_through_the_crops_of_training(folder):
+    pytest.importorskip("torch")
+    from histonuc.data.augment_config import AugmentConfig
+    from histonuc.data.dataset import Sampling, TileDataset
+
+    make = maker(folder)
+    CorrectionLog(folder).append(make("field", ring=square(0, 0, 33), complete=True))
+    _, data = prepare(folder)
+    store = Store.open(data)
+    dataset = TileDataset(
+        store,
+        np.array([0]),
+        lambda labels: {"instances": labels.instances, "ignore": labels.ignore},
+        tile_px=33,
+        mpp=0.25,
+        augment=AugmentConfig(),
+        sampling=Sampling(samples_per_epoch=8),
+    )
+    areas = []
+    for key in range(8):
+        targets = dataset[key]["targets"]
+        assert not (targets["instances"].bool() & targets["ignore"].bool()).any()
+        areas.append(int(targets["ignore"].sum()))
+    assert max(areas) > 30
+
+
+def test_nothing_to_teach_and_no_slide_are_told(folder, capsys):
+    assert prepare(folder)[0] == 2
+    assert "no result with corrections" in capsys.readouterr().err
+    make = maker(folder)
+    CorrectionLog(folder).append(make("delete", 1))
+    assert prepare(folder)[0] == 2
+    assert "teach nothing yet" in capsys.readouterr().err
+    CorrectionLog(folder).append(make("classify", 2, **{"class": "Mitosis"}))
+    moved = folder.parents[1] / "moved"
+    moved.mkdir()
+    (folder.parents[1] / "slide.png").rename(moved / "renamed.png")
+    assert prepare(folder)[0] == 2
+    assert "give --slides FOLDER" in capsys.readouterr().err
+    assert prepare(folder, "--slides", str(moved))[0] == 0
