@@ -22,6 +22,7 @@ from histonuc.commands.preparing import (
     synth,
 )
 from histonuc.commands.scoring import compare, evaluate, merge_scores, report
+from histonuc.commands.teaching import audit, classify, teach
 from histonuc.commands.training import config_train, crossval, fine_tune, train
 from histonuc.commands.viewing import view
 from histonuc.inference.options import PredictOptions
@@ -29,7 +30,9 @@ from histonuc.inference.options import PredictOptions
 __all__ = [
     "Outcome",
     "PredictOptions",
+    "audit",
     "choose_corrections",
+    "classify",
     "compare",
     "config_train",
     "crossval",
@@ -51,6 +54,7 @@ __all__ = [
     "show_corrections",
     "summarise",
     "synth",
+    "teach",
     "train",
     "view",
 ]

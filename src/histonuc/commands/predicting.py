@@ -29,7 +29,12 @@ def predict(
     from histonuc.inference.predict import predict
 
     share_arenas()
-    summary = predict(paths, out, options)
+    if options.classifier is None:
+        summary = predict(paths, out, options)
+    else:
+        from histonuc.teaching.predicting import predict_classified
+
+        summary = predict_classified(paths, out, options, options.classifier)
     return Outcome(
         lines=summary.lines(), data=summary.to_dict(), exit_code=1 if summary.failed else 0
     )

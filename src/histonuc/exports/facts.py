@@ -2,7 +2,8 @@
 
 ``label_space`` and ``mpp`` are always there. Tables of `histonuc predict` also hold ``source`` (the
 slide's name), ``image_size`` (width and height in level-0 pixels), ``mpp_xy``, ``bounds_xyxy`` (the
-part that the scanner visited, in level-0 pixels), ``model``, ``model_sha256`` and ``version``.
+part that the scanner visited, in level-0 pixels), ``model``, ``model_sha256`` and ``version``, and
+``classifier`` and ``classifier_sha256`` where one of `histonuc teach` gave the classes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ class SlideFacts(TypedDict, total=False):
     bounds_xyxy: Sequence[int]
     model: str
     model_sha256: str
+    classifier: str
+    classifier_sha256: str
     version: str
     feature_names: Sequence[str]
     origin_px: Sequence[int]

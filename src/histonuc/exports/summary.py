@@ -151,6 +151,9 @@ class SlideResult:
         fingerprint: all that the nuclei depend on: a result is made anew when it changes.
         content_sha256: see `inference.sources.content_sha256`.
         versions: of the libraries that a result may depend on, by name.
+        classifier: of `histonuc teach` that gave the classes, as the user called it; empty where
+            the model gave them.
+        classifier_sha256: hex SHA-256 of its file; empty as well.
     """
 
     source: str
@@ -191,6 +194,8 @@ class SlideResult:
     fingerprint: dict[str, Any]
     content_sha256: str
     versions: dict[str, str]
+    classifier: str = ""
+    classifier_sha256: str = ""
 
     @property
     def analysed_mm2(self) -> float:
@@ -208,7 +213,9 @@ class SlideResult:
         Raises:
             LookupError, TypeError, ValueError: the record is another's.
         """
-        values = {field.name: record[field.name] for field in fields(SlideResult)}
+        later = {"classifier": "", "classifier_sha256": ""}  # older results have none
+        names = [field.name for field in fields(SlideResult)]
+        values = {name: (later | dict(record))[name] for name in names}
         for name in ("size_px", "mpp_xy", "geojson_origin_px", "bounds_xyxy", "warnings"):
             values[name] = tuple(values[name])
         values["levels_px"] = tuple((width, height) for width, height in values["levels_px"])

@@ -12,6 +12,7 @@ _NOT_IN_KEY = frozenset(
     {
         *("model", "device", "precision"),  # the loaded model's hash and arithmetic stand for them
         "regions",  # the hash of the file's content stands for it
+        "classifier",  # and that of its file
         *("batch_size", "cluster", "geojson", "overwrite"),
     }
 )
@@ -62,6 +63,8 @@ class PredictOptions:
     gets class Uncertain: see the column class_trust. By default it is what the model asks for."""
     cluster: str = ""
     """A Dask scheduler's address, or local:4 for four processes of this machine."""
+    classifier: Path | None = None
+    """Give the nuclei the classes of this classifier of `histonuc teach` instead of the model's."""
     embeddings: bool = False
     """Write embeddings.parquet too, the network's features of each nucleus, from which
     `histonuc teach` learns classes: some 220 bytes a nucleus."""
@@ -74,6 +77,8 @@ class PredictOptions:
     def __post_init__(self) -> None:
         if self.regions is not None:
             object.__setattr__(self, "regions", Path(self.regions))
+        if self.classifier is not None:
+            object.__setattr__(self, "classifier", Path(self.classifier))
         if self.mpp is not None:
             from histonuc.slides import PLAUSIBLE_MPP
 
@@ -135,7 +140,8 @@ class PredictOptions:
     def to_dict(self) -> dict[str, Any]:
         """All options, JSON-able, by name."""
         values = asdict(self)
-        return values | {"regions": None if self.regions is None else str(self.regions)}
+        paths = {name: values[name] for name in ("regions", "classifier")}
+        return values | {name: path and str(path) for name, path in paths.items()}
 
 
 DEFAULTS = PredictOptions()
@@ -157,6 +163,7 @@ _WORDS = {
     **dict.fromkeys(("source", "bytes", "modified_ns", "files_sha256"), "file"),
     **dict.fromkeys(("format", "version"), "version of histonuc"),
     "model_sha256": "model",
+    "classifier_sha256": "--classifier",
     "mpp_xy": "scale",
     "regions_sha256": "regions",
     "tiles_sha256": "view of the tissue",

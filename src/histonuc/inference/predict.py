@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from os import PathLike
@@ -98,6 +98,7 @@ def predict(
     options: PredictOptions = DEFAULTS,
     *,
     model: Model | None = None,
+    finish: Callable[[SlideResult], SlideResult] | None = None,
 ) -> PredictSummary:
     """Find, outline and classify the nuclei of images and slides.
 
@@ -107,6 +108,8 @@ def predict(
         options: all options.
         model: a loaded model; the one that `options` names where None. Workers of a cluster load
             the one that `options` names, and refuse when it is another.
+        finish: does something more with each result, such as to give it other classes, and returns
+            its new record; also with results that an earlier run had finished.
 
     Raises:
         ValueError: no input, no such cluster, no such model, or an impossible value. A bad input
@@ -138,6 +141,8 @@ def predict(
                     summary.skipped.append(readable(str(source)))
                 else:
                     result = predict_slide(source, folder, key, options, model, meter, client)
+                if finish is not None:
+                    result = finish(result)
                 summary.add(correct_result(result, folder.path))
             except Exception as error:  # whatever ails one input must not cost the others
                 summary.failed.append(
@@ -171,7 +176,7 @@ def make_key(source: Path, options: PredictOptions, model: Model) -> dict[str, A
         ValueError: no regions for the input.
         OSError: the input is gone.
     """
-    regions = options.regions
+    regions, classifier = options.regions, options.classifier
     return {
         **fingerprint(source),
         "format": RESULT_FORMAT,
@@ -179,6 +184,7 @@ def make_key(source: Path, options: PredictOptions, model: Model) -> dict[str, A
         "precision": model.precision,
         **options.key(),
         "regions_sha256": file_sha256(find_regions(regions, source)) if regions else None,
+        **({"classifier_sha256": file_sha256(classifier)} if classifier else {}),
     }
 
 

@@ -5,6 +5,7 @@ All of it is measured on images at the model's microns per pixel, so scanners co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -173,3 +174,12 @@ def _fill(measured: NDArray[np.float32]) -> NDArray[np.float32]:
         known = measured[~missing[:, column], column]
         filled[missing[:, column], column] = np.median(known) if len(known) else 0.0
     return filled
+
+
+def sample_rows(
+    features: Sequence[NucleusFeatures], num: int, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """Features (k, D + M) of up to `num` nuclei of each slide, drawn at random."""
+    return np.concatenate(
+        [one.rows(np.sort(rng.permutation(len(one))[:num])) for one in features], axis=0
+    )

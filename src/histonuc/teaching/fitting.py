@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 from histonuc.metrics.calibration import calibration_counts
 from histonuc.teaching.classifier import softmax
+from histonuc.teaching.features import BESIDE
 
-STRENGTH = 0.01
+STRENGTH = 0.03
 """Inverse of the regularisation of standardised features: see `docs/results/teaching.md`."""
+BESIDE_WEIGHT = 0.3
+"""Spread of the neighbourhood's features where all others have 1: they tell images apart as much as
+nuclei, and learned at full weight they cost on other images what they gain on the same."""
 FOLDS = 5
 """Parts that labels are cross-validated in, at most."""
 MIN_LABELS = 2
@@ -23,7 +27,7 @@ _STEPS = 300
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Standard:
-    """What features are brought to before they are weighed: mean 0, spread 1.
+    """What features are brought to before they are weighed: mean 0, spread 1 or `BESIDE_WEIGHT`.
 
     Attributes:
         mean: float32 (F,).
@@ -35,10 +39,12 @@ class Standard:
 
     @staticmethod
     def measure(rows: NDArray[np.float32]) -> Standard:
-        """Of features (k, F); those that are all the same have scale 1."""
+        """Of features (k, F), the last of which are `BESIDE`; where all are the same it is 1."""
         spread = rows.std(0, dtype=np.float64).astype(np.float32)
         mean = rows.mean(0, dtype=np.float64).astype(np.float32)
-        return Standard(mean=mean, scale=np.where(spread > 1e-6, spread, np.float32(1)))
+        scale = np.where(spread > 1e-6, spread, np.float32(1))
+        scale[-len(BESIDE) :] /= np.float32(BESIDE_WEIGHT)
+        return Standard(mean=mean, scale=scale)
 
     def apply(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Standardised features (k, F); none is farther out than ten spreads."""
@@ -47,18 +53,26 @@ class Standard:
 
 
 def fit(
-    rows: NDArray[np.float32], classes: NDArray[np.integer], num_classes: int
+    rows: NDArray[np.float32],
+    classes: NDArray[np.integer],
+    num_classes: int,
+    *,
+    balanced: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights (F, C) and bias (C,) for standardised features, each class as heavy as the others.
+    """Weights (F, C) and bias (C,) for standardised features.
 
     Args:
         rows: float32 (k, F), standardised.
         classes: (k,), 0..C - 1; two of them occur at least. One that does not occur is never given.
         num_classes: C.
+        balanced: whether each class weighs as much as the others; else each nucleus does, and a
+            rare class is improbable.
     """
     from sklearn.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=STRENGTH, class_weight="balanced", max_iter=_STEPS)
+    model = LogisticRegression(
+        C=STRENGTH, class_weight="balanced" if balanced else None, max_iter=_STEPS
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of steps that a few labels more would not need
         model.fit(rows, classes)
@@ -78,8 +92,10 @@ def cross_validate(
     classes: NDArray[np.integer],
     groups: NDArray[np.integer],
     num_classes: int,
+    *,
     share: float = 1.0,
     seed: int = 0,
+    balanced: bool = True,
 ) -> NDArray[np.float32]:
     """Scores (k, C) of each nucleus by a classifier that learned from other groups alone.
 
@@ -90,6 +106,7 @@ def cross_validate(
         num_classes: C.
         share: of the labels that each classifier learns from, drawn at random.
         seed: of the draws.
+        balanced: as of `fit`.
 
     Returns:
         NaN for nuclei that no classifier could be taught without.
@@ -101,7 +118,7 @@ def cross_validate(
             taught = rng.permutation(taught)[: max(2, round(share * len(taught)))]
         if len(np.unique(classes[taught])) < 2:
             continue
-        weights, bias = fit(rows[taught], classes[taught], num_classes)
+        weights, bias = fit(rows[taught], classes[taught], num_classes, balanced=balanced)
         scores[tested] = rows[tested] @ weights + bias
     return scores
 
