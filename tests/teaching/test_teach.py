@@ -216,3 +216,21 @@ def test_features_of_a_result_are_those_of_its_table(predicted) -> None:
     np.testing.assert_allclose(features.centroid_um, nuclei.centroid * 0.25)
     distance = np.sort(np.linalg.norm(features.centroid_um[0] - features.centroid_um, axis=1))[10]
     np.testing.assert_allclose(features.measured[0, 15], np.log(distance), rtol=1e-5)
+
+
+def test_anndata_holds_the_embeddings_of_corrected_nuclei(predicted, tmp_path) -> None:
+    anndata = pytest.importorskip("anndata")
+    folder = tmp_path / "a"
+    shutil.copytree(predicted[0] / "a", folder)
+    labeller = Labeller(folder)
+    labeller.do("delete", 3)
+    ring = [10, 10, 20, 10, 20, 20, 10, 20]
+    labeller.do("add", ring=ring, **{"class": "Red"})
+    assert cli.run(["export", str(folder), "--to", "anndata"]) == 0
+    table = anndata.read_h5ad(folder / "nuclei.h5ad")
+    num = len(labeller.nuclei)
+    values = read_embeddings(folder / EMBEDDINGS_FILE, num).values
+    ids = table.obs["id"].to_numpy()
+    assert ids.tolist() == [i for i in range(1, num + 2) if i != 3]
+    np.testing.assert_array_equal(table.obsm["X_embedding"][:-1], np.delete(values, 2, axis=0))
+    assert np.isnan(table.obsm["X_embedding"][-1]).all()

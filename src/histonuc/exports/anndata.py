@@ -25,13 +25,15 @@ def write_anndata(
     *,
     sample: str = "",
     picture: NDArray[np.uint8] | None = None,
+    embedding: NDArray[np.float16] | None = None,
 ) -> None:
     """Write ``*.h5ad``, one observation a nucleus; outlines are not part of it.
 
     ``X`` float32 holds what was measured on each nucleus: its area and the features of the table.
     ``obs`` has the table's ``id``, ``sample``, ``slide``, ``class``, the probabilities, the score,
     ``class_trust`` where the table has it, and further columns of text. ``obsm["spatial"]`` float64
-    (n, 2) holds the centroids (x, y) in microns, or in level-0 pixels where mpp is unknown.
+    (n, 2) holds the centroids (x, y) in microns, or in level-0 pixels where mpp is unknown, and
+    ``obsm["X_embedding"]`` float32 (n, D) the network's features, NaN of nuclei that people drew.
     ``uns["spatial"][sample]`` has the picture of the slide as squidpy looks for it,
     ``uns["class_colors"]`` the colours as scanpy does, and ``uns["histonuc"]`` the facts of the
     result as JSON.
@@ -42,6 +44,7 @@ def write_anndata(
         sample: begins the name of every observation, so that several files can be joined; the
             slide's name where it is empty.
         picture: RGB uint8 (H, W, 3) of the whole slide; None for none.
+        embedding: float16 (N, D), of the nuclei with ids 1..N; None for none.
     """
     import anndata
     import pandas as pd
@@ -63,11 +66,15 @@ def write_anndata(
         centroid[rows] = batch.nuclei.centroid * unit_xy
         annotated = dict(zip(source.extra_names, batch.extra.T, strict=True))
         observations.append(_columns(batch.ids, batch.nuclei, annotated.get(CLASS_TRUST)))
+    obs = _observations(observations, source, sample)
+    obsm: dict[str, NDArray[Any]] = {"spatial": centroid}
+    if embedding is not None:
+        obsm["X_embedding"] = _pick(embedding, obs["id"].to_numpy())
     table = anndata.AnnData(
         X=values,
-        obs=_observations(observations, source, sample),
+        obs=obs,
         var=pd.DataFrame(index=names),
-        obsm={"spatial": centroid},
+        obsm=obsm,
         uns={
             "class_colors": [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in source.label_space.colours],
             "histonuc": json.dumps(source.facts),
@@ -76,6 +83,14 @@ def write_anndata(
     )
     with replacing(path) as draft:
         table.write_h5ad(draft, compression="lzf")
+
+
+def _pick(embedding: NDArray[np.float16], ids: NDArray[np.uint32]) -> NDArray[np.float32]:
+    """Features float32 (n, D) of nuclei by their ids, NaN of those that have none."""
+    found = np.full((len(ids), embedding.shape[1]), np.nan, np.float32)
+    known = (ids >= 1) & (ids <= len(embedding))
+    found[known] = embedding[ids[known].astype(np.int64) - 1]
+    return found
 
 
 def _units_per_px(source: Source) -> tuple[float, float]:

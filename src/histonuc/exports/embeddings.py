@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.exports.facts import METADATA_KEY, SlideFacts
+from histonuc.exports.facts import METADATA_KEY, SlideFacts, schema_facts
 from histonuc.files import reading, replacing
 
 if TYPE_CHECKING:
@@ -133,6 +133,25 @@ def read_embeddings(path: Path, num_nuclei: int) -> Embeddings:
         return Embeddings(
             values=values, model_sha256=str(facts["model_sha256"]), model=str(facts["model"])
         )
+
+
+def read_beside(table: Path) -> Embeddings | None:
+    """Those of a table of nuclei; None where it was predicted without.
+
+    Raises:
+        ValueError: a damaged file, or one that belongs to another table.
+    """
+    import pyarrow.parquet as pq
+
+    path = table.with_name(EMBEDDINGS_FILE)
+    if not path.is_file():
+        return None
+    with reading(table, "table of nuclei"):
+        found, metadata = schema_facts(pq.read_schema(table)), pq.read_metadata(table)
+    embeddings = read_embeddings(path, metadata.num_rows)
+    if embeddings.model_sha256 != found.get("model_sha256"):
+        raise ValueError(f"{path} is of another model than {table}: predict again")
+    return embeddings
 
 
 def _values(column: pa.Array, size: int) -> NDArray[np.float16]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.exports.embeddings import read_beside
 from histonuc.exports.facts import Frame
 from histonuc.exports.formats import ExportRequest, FormatName, check_options
 from histonuc.exports.source import Source, open_source
@@ -104,6 +105,8 @@ def export_folder(
                 picture, notes = _find_picture(folder, slide, read_picture)
                 request = replace(request, picture=picture)
             request = replace(request, sample=folder.resolve().name)
+            if chosen.holds_embeddings and (found := read_beside(table)) is not None:
+                request = replace(request, embedding=found.values)
             source, told = (open_source(table), []) if open_result is None else open_result(folder)
             notes += [*chosen.write(source, folder / file, request), *told]
             summary.written.append(folder / file)

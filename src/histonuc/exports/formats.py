@@ -43,6 +43,8 @@ class ExportRequest:
         slide: file of the slide; None where the user gave none.
         sample: name of the result, unique among those that are exported together.
         picture: RGB uint8 (H, W, 3) of the whole slide; None where there is none.
+        embedding: float16 (N, D), the network's features of the nuclei by id, from 1; None where
+            there are none.
     """
 
     centroids: bool = False
@@ -50,6 +52,7 @@ class ExportRequest:
     slide: Path | None = None
     sample: str = ""
     picture: NDArray[np.uint8] | None = None
+    embedding: NDArray[np.float16] | None = None
 
 
 Writer = Callable[["Source", Path, ExportRequest], Sequence[str]]
@@ -68,6 +71,7 @@ class Format:
         options: of `histonuc export` that it has, by name.
         needs: those of them that have to be given.
         shows_slide: whether the file holds a picture of the slide.
+        holds_embeddings: whether it holds the network's features of the nuclei.
     """
 
     file: str
@@ -76,6 +80,7 @@ class Format:
     options: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
     shows_slide: bool = False
+    holds_embeddings: bool = False
 
 
 def _write_geojson(source: Source, path: Path, request: ExportRequest) -> Sequence[str]:
@@ -123,7 +128,13 @@ def _write_ome_zarr(source: Source, path: Path, _: ExportRequest) -> Sequence[st
 def _write_anndata(source: Source, path: Path, request: ExportRequest) -> Sequence[str]:
     from histonuc.exports.anndata import write_anndata
 
-    write_anndata(source, path, sample=request.sample, picture=request.picture)
+    write_anndata(
+        source,
+        path,
+        sample=request.sample,
+        picture=request.picture,
+        embedding=request.embedding,
+    )
     return ()
 
 
@@ -150,6 +161,7 @@ FORMATS: Mapping[FormatName, Format] = {
         extra="spatial",
         options=_SLIDE,
         shows_slide=True,
+        holds_embeddings=True,
     ),
     "dicom": Format(
         file="nuclei.dcm", write=_write_dicom, extra="dicom", options=_SLIDE, needs=_SLIDE

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from histonuc.exports import TABLE_FILE
-from histonuc.exports.embeddings import EMBEDDINGS_FILE, Embeddings, read_embeddings
+from histonuc.exports.embeddings import Embeddings, read_beside
 from histonuc.exports.facts import mpp_xy, schema_facts
 from histonuc.files import reading
 from histonuc.inference.features import FEATURES
@@ -122,15 +122,8 @@ def read_features(folder: Path) -> NucleusFeatures:
         scale = np.array(mpp_xy(facts))
         centroid = np.stack([table["x"].to_numpy(), table["y"].to_numpy()], axis=1)
         measured = np.stack([_column(table, name) for name in MEASURED], axis=1)
-    embeddings = None
-    if (folder / EMBEDDINGS_FILE).is_file():
-        embeddings = read_embeddings(folder / EMBEDDINGS_FILE, len(table))
-        if embeddings.model_sha256 != facts.get("model_sha256"):
-            raise ValueError(
-                f"{folder / EMBEDDINGS_FILE} is of another model than {path}: predict again"
-            )
     known = np.isfinite(scale).all()
-    return make_features(measured, centroid * (scale if known else 1.0), embeddings)
+    return make_features(measured, centroid * (scale if known else 1.0), read_beside(path))
 
 
 def measure_neighbourhood(
