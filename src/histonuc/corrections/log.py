@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from histonuc.corrections.operations import FORMAT, Operation, check_operation, new_key, now
+from histonuc.corrections.checking import check_operation
+from histonuc.corrections.operations import FORMAT, Operation, new_key, now
 from histonuc.corrections.parsing import (
     LogContent,
     LogParser,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from histonuc.corrections.operations import FORMAT, Operation, parse_line
+from histonuc.corrections.checking import parse_line
+from histonuc.corrections.operations import FORMAT, Operation
 from histonuc.files import one_line
 
 _MERGER = "histonuc"

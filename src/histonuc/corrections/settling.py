@@ -29,11 +29,11 @@ class State:
         if self.gone_by is not None:
             return self
         if operation.do == "classify":
-            return replace(self, class_by=operation)
+            return State(class_by=operation, ring_by=self.ring_by)
         if operation.do == "redraw":
-            return replace(self, ring_by=operation)
+            return State(class_by=self.class_by, ring_by=operation)
         if operation.do in ("delete", "split", "join"):
-            return replace(self, gone_by=operation)
+            return State(class_by=self.class_by, ring_by=self.ring_by, gone_by=operation)
         return self
 
 

@@ -5,8 +5,7 @@
     DATA/fold1/256x256/instances.npy    uint16 (N, H, W), 0 = background, 1..n; int32 in a shard
                                         `256x256-int32` where a tile has over 65,535 nuclei; none
                                         in a shard `256x256-points` of tiles without outlines
-    DATA/fold1/256x256-ignore/ignore.npy  uint8 (N, H, W), 1 where it is not known what is there;
-                                        only of tiles where something is not
+    DATA/fold1/256x256-ignore/ignore.npy  uint8 (N, H, W), 1 where it is not known what is there
     DATA/tiles.parquet                  one row a tile, with checksums of its image and its map
     DATA/nuclei.parquet                 one row a visible nucleus, sorted by tile and instance
     DATA/points.parquet                 one row a point that marks a nucleus without outline
@@ -154,8 +153,7 @@ class Store:
 
     def ignore(self, tile: int) -> NDArray[np.bool_]:
         """Mask (H, W), True where neither nuclei nor background are known; a copy."""
-        checksums = self._tile_columns.get("ignore_crc32")
-        if checksums is None or "-ignore" not in str(self._tile_columns["shard"][tile]):
+        if "-ignore" not in str(self._tile_columns["shard"][tile]):
             return np.zeros(self.size(tile), bool)
         return self._read("ignore", tile, "ignore_crc32").astype(bool)
 
@@ -195,9 +193,8 @@ class Store:
         """
         if self.point_outlines is not None and tile in self.point_outlines:
             return self.point_outlines.labels(tile, self.points(tile))
-        instances = self.instances(tile)
-        candidates, ignore = self.candidates(tile), self.ignore(tile)
-        return TileLabels(instances=instances, candidates=candidates, ignore=ignore)
+        instances, candidates = self.instances(tile), self.candidates(tile)
+        return TileLabels(instances=instances, candidates=candidates, ignore=self.ignore(tile))
 
     def tissue(self, tile: int) -> str:
         """Tissue, official spelling where it is one of the nineteen."""
