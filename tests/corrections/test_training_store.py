@@ -130,3 +130,24 @@ def test_nothing_to_teach_and_no_slide_are_told(folder, capsys):
     assert prepare(folder)[0] == 2
     assert "give --slides FOLDER" in capsys.readouterr().err
     assert prepare(folder, "--slides", str(moved))[0] == 0
+
+
+def test_what_is_predicted_where_nothing_is_known_is_neither_right_nor_wrong(folder):
+    from histonuc.evaluation.classes import choose_classes
+    from histonuc.evaluation.counting import count_tile
+    from histonuc.evaluation.evaluate import pair_with_truth
+    from histonuc.evaluation.predictions import Prediction
+
+    make = maker(folder)
+    CorrectionLog(folder).append(make("field", ring=square(0, 0, 33), complete=True))
+    _, data = prepare(folder)
+    store = Store.open(data)
+    found = store.instances(0)
+    found[10:20, 29:] = 7  # nucleus 2, whose centre lies outside
+    classes = choose_classes(store.label_space, store.label_space, binary_only=True)
+    ((truth, prediction),) = pair_with_truth(store, [(0, Prediction(labels=found))], classes)
+    counts = count_tile(truth, prediction, 3, with_classes=False)
+    assert counts.found[0].tolist() == [1, 0, 0]
+    found[25:30, 2:8] = 9  # where it is known that there is nothing
+    ((truth, prediction),) = pair_with_truth(store, [(0, Prediction(labels=found))], classes)
+    assert count_tile(truth, prediction, 3, with_classes=False).found[0].tolist() == [1, 1, 0]

@@ -80,6 +80,9 @@ class MemoryStore:
     def instances(self, tile: int) -> np.ndarray:
         return self._instances[tile]
 
+    def ignore(self, tile: int) -> np.ndarray:
+        return np.zeros(self.size(tile), bool)
+
     def types(self, tile: int) -> np.ndarray:
         return self._types[tile]
 

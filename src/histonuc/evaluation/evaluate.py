@@ -19,7 +19,12 @@ from histonuc.evaluation.point_counting import count_points
 from histonuc.evaluation.prediction_files import PredictionFiles
 from histonuc.evaluation.prediction_manifest import SaveAs
 from histonuc.evaluation.prediction_writers import save_while_scoring
-from histonuc.evaluation.predictions import Prediction, PredictMaps, predict_tiles
+from histonuc.evaluation.predictions import (
+    Prediction,
+    PredictMaps,
+    leave_out_unknown,
+    predict_tiles,
+)
 from histonuc.evaluation.records import DataFacts, Scores
 from histonuc.evaluation.results import Evaluation
 from histonuc.evaluation.selection import TileSelection
@@ -230,7 +235,9 @@ def pair_with_truth(
         classes: the classes that are scored.
     """
     truths = TruthReader(store, classes)
-    return ((truths.read(tile), prediction) for tile, prediction in predictions)
+    for tile, prediction in predictions:
+        truth = truths.read(tile)
+        yield truth, leave_out_unknown(prediction, truth.ignore)
 
 
 def score_tiles(

@@ -49,6 +49,25 @@ class Prediction:
     covered: CoveredPixels | None = None
 
 
+def leave_out_unknown(prediction: Prediction, ignore: NDArray[np.bool_] | None) -> Prediction:
+    """The prediction without what lies where the truth is not known.
+
+    Nuclei that lie there with more than half of their pixels are left out, and the others count
+    with their pixels elsewhere: they are neither right nor wrong.
+
+    Args:
+        prediction: of a tile.
+        ignore: bool (H, W); None where all is known.
+    """
+    if ignore is None:
+        return prediction
+    labels = prediction.labels
+    area, hidden = np.bincount(labels.ravel()), np.bincount(labels[ignore], minlength=1)
+    hidden = np.pad(hidden, (0, len(area) - len(hidden)))
+    dropped = ignore | (2 * hidden > area)[labels]
+    return replace(prediction, labels=np.where(dropped, 0, labels))
+
+
 def predict_tiles(
     store: Store,
     tiles: NDArray[np.integer] | Sequence[int],

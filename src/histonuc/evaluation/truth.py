@@ -39,6 +39,7 @@ class TileTruth:
         covered: pixels that `labels` cannot show; None for none.
         points: float64 (n, 2), (x, y) of the points that mark the nuclei; None where these have
             outlines. Point ``k`` has the id ``k + 1``.
+        ignore: bool (H, W), True where it is not known what is there; None where all is known.
     """
 
     tile: int
@@ -52,6 +53,7 @@ class TileTruth:
     types: NDArray[np.int32]
     covered: CoveredPixels | None = None
     points: NDArray[np.float64] | None = None
+    ignore: NDArray[np.bool_] | None = None
 
 
 class TruthReader:
@@ -91,6 +93,7 @@ class TruthReader:
             labels=self._store.instances(tile),
             types=types,
             covered=covered,
+            ignore=ignore if (ignore := self._store.ignore(tile)).any() else None,
         )
 
     def _read_points(self, tile: int) -> TileTruth:
