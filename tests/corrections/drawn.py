@@ -67,7 +67,7 @@ def maker(folder: Path, by="ann"):
 
     def make(do, *numbers, **fields):
         fields = {
-            name: np.asarray(value).ravel().tolist() if name == "ring" else value
+            name: np.asarray(value, object).ravel().tolist() if name == "ring" else value
             for name, value in fields.items()
         }
         if "rings" in fields:

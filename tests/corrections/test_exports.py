@@ -1,7 +1,6 @@
 """Every format holds what people corrected, and the prediction on request."""
 
 import csv
-import gzip
 import json
 
 import pytest
@@ -86,10 +85,11 @@ def test_corrections_that_are_all_undone_change_nothing(folder):
     make = maker(folder)
     for operation in log.read().operations:
         log.append(make("undo", operation=operation.key))
-    assert cli.run(["export", str(folder), "--to", "geojson.gz"]) == 0
-    corrected = gzip.decompress((folder / "nuclei.geojson.gz").read_bytes())
-    assert cli.run(["export", str(folder), "--to", "geojson.gz", "--uncorrected"]) == 0
-    assert gzip.decompress((folder / "nuclei.geojson.gz").read_bytes()) == corrected
+    for name in ("csv", "geojson.gz"):
+        assert cli.run(["export", str(folder), "--to", name]) == 0
+        corrected = (folder / FILES[name]).read_bytes()
+        assert cli.run(["export", str(folder), "--to", name, "--uncorrected"]) == 0
+        assert (folder / FILES[name]).read_bytes() == corrected
 
 
 def test_anndata(folder):

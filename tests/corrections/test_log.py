@@ -116,3 +116,22 @@ def test_undo_and_redo_across_restarts(folder, make):
     CorrectionLog(folder).append(make("undo", operation=second.key), make("delete", 3))
     assert read().can_redo == ""
     assert read().deleted == {1, 3}
+
+
+def test_outlines_are_made_tidy_and_impossible_ones_refused(folder, make):
+    log = CorrectionLog(folder)
+    ring = square(200, 50)[::-1]  # against the clock, and closed
+    (written,) = log.append(make("add", ring=[*ring, ring[0]], **{"class": "Connective"}))
+    *_, made = corrected_source(folder).batches()
+    assert made.nuclei.area_px.tolist() == [100]
+    assert len(made.nuclei.contour(0)) == 4
+    assert CorrectionLog(folder).read().operations[0].to_record() == written.to_record()
+    before = log.path.read_bytes()
+    for ring in ([0, 0, 1, 1, 2, 2], [0, 0, 1, 1], [0, 0, 1e12, 0, 5, 5], ["a"] * 6):
+        with pytest.raises(ValueError, match="expected"):
+            log.append(make("delete", 1), make("redraw", 2, ring=ring))
+    with pytest.raises(ValueError, match="expected a name"):
+        log.append(make("classify", 1, **{"class": "  "}))
+    with pytest.raises(ValueError, match="expected one of"):
+        log.append(make("rotate", 1))
+    assert log.path.read_bytes() == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from histonuc.corrections.operations import (
@@ -13,6 +14,7 @@ from histonuc.corrections.operations import (
     Target,
     checksum_of,
     dump_record,
+    flatten_ring,
     tidy_ring,
     unflatten_ring,
 )
@@ -59,13 +61,14 @@ def from_record(record: Mapping[str, Any]) -> Operation:
     if not isinstance(targets, list):
         raise ValueError(f"expected a list as nuclei, got {_shown(targets)}")
     nuclei = tuple(_read_target(target) for target in targets)
-    operation = Operation(**texts, nuclei=nuclei, fields=values, format=number)
-    check_operation(operation)
-    return operation
+    return check_operation(Operation(**texts, nuclei=nuclei, fields=values, format=number))
 
 
-def check_operation(operation: Operation) -> None:
+def check_operation(operation: Operation) -> Operation:
     """Refuse an operation that cannot be right, before it is in the log.
+
+    Returns:
+        The operation, with outlines as `tidy_ring` makes them.
 
     Raises:
         ValueError: what is wrong, in the words of the log.
@@ -87,6 +90,20 @@ def check_operation(operation: Operation) -> None:
             raise ValueError(f"{do}: {name}: {error}") from None
     if do == "comment" and len(operation.nuclei) != 1 and "place" not in fields:
         raise ValueError("comment needs one nucleus or a place")
+    return _tidy(operation)
+
+
+def _tidy(operation: Operation) -> Operation:
+    """The operation with tidy outlines; itself where they are."""
+    fields = dict(operation.fields)
+    try:
+        if "ring" in _CHECKS[operation.do][1]:
+            fields["ring"] = flatten_ring(tidy_ring(operation.ring))
+        if "rings" in _CHECKS[operation.do][1]:
+            fields["rings"] = [flatten_ring(tidy_ring(ring)) for ring in operation.rings]
+    except ValueError as error:
+        raise ValueError(f"{operation.do}: {error}") from None
+    return operation if fields == operation.fields else replace(operation, fields=fields)
 
 
 def _read_target(target: Any) -> Target:
@@ -128,16 +145,11 @@ def _check_ring(value: Any) -> None:
         _check_number(number)
 
 
-def _check_new_ring(value: Any) -> None:
-    _check_ring(value)
-    tidy_ring(unflatten_ring(value))
-
-
 def _check_rings(value: Any) -> None:
     if not isinstance(value, list) or len(value) < 2:
         raise ValueError(f"expected two or more outlines, got {_shown(value)}")
     for ring in value:
-        _check_new_ring(ring)
+        _check_ring(ring)
 
 
 def _check_place(value: Any) -> None:
@@ -198,15 +210,15 @@ _MANY = 2**31
 _CHECKS: Mapping[str, tuple[tuple[int, int], Mapping[str, Callable[[Any], None]]]] = {
     "classify": ((1, _MANY), {"class": _check_optional_class}),
     "delete": ((1, _MANY), {}),
-    "add": ((0, 0), {"ring": _check_new_ring, "class": check_class_name}),
-    "redraw": ((1, 1), {"ring": _check_new_ring}),
+    "add": ((0, 0), {"ring": _check_ring, "class": check_class_name}),
+    "redraw": ((1, 1), {"ring": _check_ring}),
     "split": ((1, 1), {"rings": _check_rings}),
-    "join": ((2, _MANY), {"ring": _check_new_ring}),
+    "join": ((2, _MANY), {"ring": _check_ring}),
     "define_class": (
         (0, 0),
         {"name": check_class_name, "colour": _check_colour, "digit": _check_digit},
     ),
-    "field": ((0, 0), {"ring": _check_new_ring, "complete": _check_flag}),
+    "field": ((0, 0), {"ring": _check_ring, "complete": _check_flag}),
     "comment": ((0, 1), {"text": _check_text}),
     "hold_out": ((1, _MANY), {}),
     "choose": ((1, 1), {"operation": _check_text}),

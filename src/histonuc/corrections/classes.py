@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from histonuc.corrections.operations import Operation
 from histonuc.taxonomy import LabelSpace, default_colour
 
+MAX_CLASSES = 31
+"""A label space holds no more."""
 _DIGITS = range(1, 10)
 
 
@@ -39,6 +41,11 @@ def define_classes(
     for name in used:
         colours.setdefault(name, default_colour(len(colours)))
     names = tuple(colours)
+    if len(names) > MAX_CLASSES:
+        raise ValueError(
+            f"corrections name {len(names)} classes, and a table holds {MAX_CLASSES}: undo the "
+            f"definition of {names[-1]!r} and what has this class"
+        )
     if len(names) == len(space) and tuple(colours.values()) == space.colours:
         return space, _fill_digits(names, digits)
     meanings = space.meanings and (*space.meanings, *[()] * (len(names) - len(space)))

@@ -78,15 +78,13 @@ class CorrectionLog:
             ValueError: an operation cannot be right, or the file is no log; nothing is written.
             OSError: the disk is full or gone.
         """
-        for operation in operations:
-            if operation.is_known:
-                check_operation(operation)
+        checked = [check_operation(one) if one.is_known else one for one in operations]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         is_new = not self.path.exists()
         with self.path.open("ab+") as stream, _locked(stream):
             before, rest = self._read(stream)
             self._mend(stream, rest)
-            written = _chain(operations, before.operations)
+            written = _chain(checked, before.operations)
             stream.seek(0, os.SEEK_END)
             stream.write("".join(one.to_line() for one in written).encode())
             stream.flush()

@@ -116,7 +116,7 @@ def apply_corrections(source: Source, corrections: Corrections) -> Source:
         corrections: what to apply.
     """
     space = corrections.label_space
-    if not corrections.by and space is source.label_space:
+    if not corrections.by and space == source.label_space:
         return source
     texts = (*source.text_names, CORRECTED, CORRECTED_BY)
 

@@ -56,11 +56,19 @@ def list_classes(spaces: Sequence[LabelSpace]) -> LabelSpace:
         for name, colour in zip(space.classes, space.colours, strict=True)
         if name != UNCERTAIN
     }
+    meanings = {
+        name: meaning
+        for space in reversed(spaces)
+        for name, meaning in zip(space.classes, space.meanings, strict=False)
+    }
     names = dict.fromkeys(name for space in spaces for name in space.classes if name in colours)
     if tuple(names) == spaces[0].classes:
         return spaces[0]
     return LabelSpace(
-        name="corrected", classes=tuple(names), colours=tuple(colours[name] for name in names)
+        name="corrected",
+        classes=tuple(names),
+        colours=tuple(colours[name] for name in names),
+        meanings=tuple(meanings.get(name, ()) for name in names) if meanings else (),
     )
 
 
