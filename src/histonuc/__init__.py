@@ -3,10 +3,10 @@
 Every command of the command line is one function here with the same name: `prepare_pannuke`,
 `prepare_folder`, `prepare_outline`, `prepare_corrections`, `synth`, `info`, `list_models`, `train`,
 `crossval`, `evaluate`, `merge_scores`, `compare`, `predict`, `summarise`, `export`, `report`,
-`export_model`, `demo`, `view`, `show_corrections`, `merge_corrections`, `choose_corrections`.
-(`histonuc models` is `list_models`, because `histonuc.models` is the package that holds the
-models.) They load what they need when called; importing the package loads nothing. `PredictOptions`
-holds the options of `predict`.
+`export_model`, `demo`, `view`, `show_corrections`, `merge_corrections`, `choose_corrections`,
+`teach`, `classify`, `audit`. (`histonuc models` is `list_models`, because `histonuc.models` is the
+package that holds the models.) They load what they need when called; importing the package loads
+nothing. `PredictOptions` holds the options of `predict`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from histonuc._version import __version__ as __version__
 if TYPE_CHECKING:
     from histonuc.commands import (
         PredictOptions,
+        audit,
         choose_corrections,
+        classify,
         compare,
         crossval,
         demo,
@@ -39,13 +41,16 @@ if TYPE_CHECKING:
         show_corrections,
         summarise,
         synth,
+        teach,
         train,
         view,
     )
 
 __all__ = [
     "PredictOptions",
+    "audit",
     "choose_corrections",
+    "classify",
     "compare",
     "crossval",
     "demo",
@@ -65,6 +70,7 @@ __all__ = [
     "show_corrections",
     "summarise",
     "synth",
+    "teach",
     "train",
     "view",
 ]

@@ -35,6 +35,8 @@ def describe(path: Path, *, scene: int | None = None) -> Description:
         ((path / "metrics.jsonl").is_file(), _run),
         ((path / CROSSVAL_FILE).is_file(), _crossval),
         ((path / SUMMARY_FILE).is_file(), describe_prediction),
+        ((path / "classifier.safetensors").is_file(), _classifier),
+        (path.name == "classifier.safetensors", _classifier),
         ((path / "scores.json").is_file(), _scores),
         ((path / "model.safetensors").is_file() or path.suffix == ".safetensors", _checkpoint),
     ]
@@ -47,12 +49,31 @@ def describe(path: Path, *, scene: int | None = None) -> Description:
     if path.is_dir() and not _is_slide_folder(path):
         raise ValueError(
             f"{path} is a folder, but no store (store.json), run (metrics.jsonl), checkpoint "
-            "(model.safetensors), scores (scores.json), cross-validation (crossval.json) or "
-            "prediction (summary.json)"
+            "(model.safetensors), scores (scores.json), cross-validation (crossval.json), "
+            "classifier (classifier.safetensors) or prediction (summary.json)"
         )
     from histonuc.inspection.slides import describe_slide
 
     return describe_slide(path, scene)
+
+
+def _classifier(path: Path) -> Description:
+    from histonuc.teaching.classifier import read_classifier
+
+    classifier, sha256 = read_classifier(path)
+    crossed = classifier.facts.get("cross_validation", {})
+    return plain_description(
+        {
+            "kind": "classifier",
+            "classes": ", ".join(classifier.label_space.classes),
+            "labels": classifier.facts.get("classes"),
+            "slides": classifier.facts.get("slides"),
+            "model": classifier.model or "none: shape, stain and neighbourhood alone",
+            "macro_f1": crossed.get("macro_f1"),
+            "cross_validated_by": classifier.facts.get("by"),
+            "sha256": sha256,
+        }
+    )
 
 
 def _store(path: Path) -> Description:
