@@ -1,10 +1,13 @@
 """The log keeps what was written, whatever happens to the program that writes."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from histonuc.corrections import CorrectionLog, corrected_source, read_corrections
 
-from .drawn import made_target, maker, square, write_row
+from .drawn import draw_row, made_target, maker, square, write_row
 
 
 @pytest.fixture
@@ -135,3 +138,16 @@ def test_outlines_are_made_tidy_and_impossible_ones_refused(folder, make):
     with pytest.raises(ValueError, match="expected one of"):
         log.append(make("rotate", 1))
     assert log.path.read_bytes() == before
+
+
+def test_what_is_split_keeps_the_region_of_the_nucleus(tmp_path):
+    nuclei = draw_row()
+    regions = np.array(["core", "rim", "rim", "core", "core", "rim"], np.str_)
+    folder = write_row(tmp_path / "slide", replace(nuclei, texts={"region": regions}))
+    make, log = maker(folder), CorrectionLog(folder)
+    log.append(make("add", ring=square(200, 50), **{"class": "Connective"}))
+    (split,) = log.append(make("split", 4, rings=[square(70, 10, 5), square(75, 10, 5)]))
+    half = made_target(f"{split.key}:0", square(70, 10, 5))
+    log.append(make("split", half, rings=[square(70, 10, 2), square(72, 10, 2)]))
+    found = [text for b in corrected_source(folder).batches() for text in b.nuclei.texts["region"]]
+    assert found == ["core", "rim", "rim", "core", "rim", "", "core", "core", "core"]

@@ -1,14 +1,16 @@
 """What a person changes in QuPath comes back as corrections, object by object."""
 
 import json
+import random
 import uuid
 
 import numpy as np
 import pytest
 
 from histonuc import cli
-from histonuc.corrections import CorrectionLog, read_corrections
+from histonuc.corrections import CorrectionLog, corrected_source, read_corrections
 
+from ..fuzzing import mutate_bytes, mutate_json, no_hang
 from .drawn import maker, square, write_row
 
 
@@ -155,3 +157,24 @@ def test_part_of_the_objects_and_objects_without_a_class(folder):
 def test_options_that_do_not_go_together(folder, capsys):
     assert cli.run(["prepare", "corrections", str(folder)]) == 2
     assert "either --geojson FILE to read, or --out DATA" in capsys.readouterr().err
+
+
+@no_hang
+def test_damaged_files_are_one_message_or_corrections_that_can_be_read(folder, capsys):
+    assert cli.run(["export", str(folder), "--to", "geojson"]) == 0
+    document = json.loads((folder / "nuclei.geojson").read_text())
+    document["features"].append(draw(square(200, 50), "Connective"))
+    content, rng = json.dumps(document).encode(), random.Random(0)
+    path, codes = folder / "corrected.geojson", []
+    for number in range(60):
+        path.write_bytes((mutate_bytes, mutate_json)[number % 2](content, rng))
+        capsys.readouterr()
+        codes.append(cli.run(["prepare", "corrections", str(folder), "--geojson", str(path)]))
+        if codes[-1] == 2:
+            assert "corrected.geojson" in (told := capsys.readouterr().err)
+            assert told.count("\n") == 1
+            assert not (folder / "corrections.jsonl").exists()
+        for batch in corrected_source(folder).batches():
+            assert np.isfinite(batch.nuclei.points).all()
+        (folder / "corrections.jsonl").unlink(missing_ok=True)
+    assert {0, 2} == set(codes)

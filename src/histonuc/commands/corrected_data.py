@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,7 +14,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from histonuc.corrections.qupath import QuPathChanges
     from histonuc.corrections.training_store import ReadPixels
+    from histonuc.viewing.locating import Locator
 
 
 def read_qupath(
@@ -48,27 +51,31 @@ def read_qupath(
     log = CorrectionLog(folder)
     if operations:
         log.append(*operations)
-    counts = changes.counts()
-    told = [f"{number:,} {kind}" for kind, number in counts.items() if number]
-    lines = [f"{changes.num_objects:,} objects read: {', '.join(told) or 'nothing was changed'}"]
     new = [str(one.fields["name"]) for one in operations if one.do == "define_class"]
-    if new:
-        lines.append(f"new classes: {', '.join(new)}")
-    if changes.num_gone:
-        lines.append(f"  note: {changes.num_gone:,} of nuclei that were deleted since: passed over")
-    lines += [f"  note: {n:,} left out: {why}" for why, n in changes.left_out.items()]
+    lines = _describe(changes, new)
     if operations:
         lines.append(f"wrote {log.path}")
     return Outcome(
         lines=lines,
         data={
             "num_objects": changes.num_objects,
-            "changes": counts,
+            "changes": changes.counts(),
             "new_classes": new,
             "num_gone": changes.num_gone,
             "left_out": changes.left_out,
         },
     )
+
+
+def _describe(changes: QuPathChanges, new: Sequence[str]) -> list[str]:
+    """What was read and changed, for people; `new` are the names of new classes."""
+    told = [f"{number:,} {kind}" for kind, number in changes.counts().items() if number]
+    lines = [f"{changes.num_objects:,} objects read: {', '.join(told) or 'nothing was changed'}"]
+    if new:
+        lines.append(f"new classes: {', '.join(new)}")
+    if changes.num_gone:
+        lines.append(f"  note: {changes.num_gone:,} of nuclei that were deleted since: passed over")
+    return lines + [f"  note: {n:,} left out: {why}" for why, n in changes.left_out.items()]
 
 
 def write_store(
@@ -91,14 +98,28 @@ def write_store(
     Raises:
         ValueError: no corrections there, or a slide that is nowhere.
     """
-    from histonuc.corrections import CORRECTIONS_FILE, training_store
-    from histonuc.exports import TABLE_FILE
-    from histonuc.files import read_json
-    from histonuc.slides import open_slide
+    from histonuc.corrections import training_store
     from histonuc.viewing.locating import Locator
 
     if slides is not None and not slides.is_dir():
         raise ValueError(f"--slides {slides}: no such folder")
+    folders = _find_corrected(results)
+    with ExitStack() as opened:
+        report = training_store.write_store(
+            folders,
+            out,
+            open_slide=partial(_open_pixels, Locator(slides), opened),
+            num_folds=num_folds,
+            overwrite=overwrite,
+        )
+    return Outcome(lines=report.lines(), data=report.to_dict())
+
+
+def _find_corrected(results: Sequence[Path]) -> list[Path]:
+    """Folders of results: those given, and those with corrections in the folders of many."""
+    from histonuc.corrections import CORRECTIONS_FILE
+    from histonuc.exports import TABLE_FILE
+
     folders: list[Path] = []
     for given in results:
         is_one = (given / TABLE_FILE).is_file()
@@ -107,27 +128,30 @@ def write_store(
         if not found:
             raise ValueError(f"no result with corrections in {given}")
         folders += found
-    locator = Locator(slides)
-    with ExitStack() as opened:
+    return folders
 
-        def open_pixels(folder: Path) -> ReadPixels:
-            summary = read_json(folder / "summary.json", "summary of a prediction")
-            place = locator.find(summary, folder)
-            if place is None:
-                raise ValueError(
-                    f"the slide of {folder} is not where it was: give --slides FOLDER to look in"
-                )
-            settings = summary["settings"]
-            slide = opened.enter_context(
-                open_slide(place, scene=settings.get("scene"), icc=bool(settings.get("icc")))
-            )
 
-            def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-                return slide.read(x, y, width, height, width, height)
+def _open_pixels(locator: Locator, opened: ExitStack, folder: Path) -> ReadPixels:
+    """What reads the slide of a result, which `opened` closes.
 
-            return read
+    Raises:
+        ValueError: the slide is nowhere.
+    """
+    from histonuc.files import read_json
+    from histonuc.slides import open_slide
 
-        report = training_store.write_store(
-            folders, out, open_slide=open_pixels, num_folds=num_folds, overwrite=overwrite
+    summary = read_json(folder / "summary.json", "summary of a prediction")
+    place = locator.find(summary, folder)
+    if place is None:
+        raise ValueError(
+            f"the slide of {folder} is not where it was: give --slides FOLDER to look in"
         )
-    return Outcome(lines=report.lines(), data=report.to_dict())
+    settings = summary["settings"]
+    slide = opened.enter_context(
+        open_slide(place, scene=settings.get("scene"), icc=bool(settings.get("icc")))
+    )
+
+    def read(x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        return slide.read(x, y, width, height, width, height)
+
+    return read

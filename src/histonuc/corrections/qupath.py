@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.corrections.checking import check_class_name
 from histonuc.corrections.operations import Operation, Target, flatten_ring, tidy_ring
 from histonuc.corrections.shown import ShownNuclei
 from histonuc.exports.geojson_reader import iterate_features, outline_ring
@@ -162,6 +163,8 @@ class _Reader:
         properties = feature.get("properties") or {}
         name = to_class_name(properties.get("classification"))
         name = self.class_map.get(name, name)
+        if name:
+            check_class_name(name)
         self._note_colour(name, properties.get("classification"))
         ring = outline_ring(feature.get("nucleusGeometry") or feature["geometry"])
         ring = ring + np.array(self.origin, np.float64)

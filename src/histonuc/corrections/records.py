@@ -49,6 +49,7 @@ class Made:
         ring: float64 (k, 2), its outline.
         class_name: its class: given, or that of the nuclei that it was made of.
         how: what made it.
+        origins: numbers of the nuclei of the table that it was made of; empty of added ones.
     """
 
     id: int
@@ -57,6 +58,7 @@ class Made:
     ring: NDArray[np.float64]
     class_name: str
     how: How
+    origins: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

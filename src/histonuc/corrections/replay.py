@@ -92,6 +92,7 @@ def _make(nuclei: TargetedNuclei, number: int) -> Made:
         ring=maker.rings[place] if redrawn is None else redrawn.ring,
         class_name=nuclei.class_of(number)[1],
         how=HOW[maker.do],
+        origins=tuple(nuclei.origins(number)),
     )
 
 

@@ -120,16 +120,21 @@ def apply_corrections(source: Source, corrections: Corrections) -> Source:
         return source
     texts = (*source.text_names, CORRECTED, CORRECTED_BY)
 
+    origins = [number for one in corrections.made for number in one.origins[:1]]
+
     def read(rows: int) -> Iterator[Batch]:
-        row = 0
+        row, known = 0, dict[int, dict[str, str]]()
         for batch in source.batches(rows):
+            numbers = np.arange(row + 1, row + 1 + len(batch.ids))
+            for i in np.flatnonzero(np.isin(numbers, origins)).tolist():
+                known[i + row + 1] = {n: str(text[i]) for n, text in batch.nuclei.texts.items()}
             changed = _correct(batch, row, corrections, source)
             row += len(batch.ids)
             if len(changed.ids):
                 yield changed
         made = corrections.made
         for start in range(0, len(made), rows):
-            yield _make(made[start : start + rows], corrections, source)
+            yield _make(made[start : start + rows], corrections, source, known)
 
     return replace(
         source,
@@ -162,14 +167,29 @@ def _correct(batch: Batch, row: int, corrections: Corrections, source: Source) -
     return Batch(ids=batch.ids[there], nuclei=nuclei.select(there), extra=extra[there])
 
 
-def _make(made: tuple[Made, ...], corrections: Corrections, source: Source) -> Batch:
-    """Nuclei that operations made."""
+def _make(
+    made: tuple[Made, ...],
+    corrections: Corrections,
+    source: Source,
+    known: Mapping[int, Mapping[str, str]],
+) -> Batch:
+    """Nuclei that operations made.
+
+    Args:
+        made: some of them.
+        corrections: all of them.
+        source: the table.
+        known: texts of the nuclei of the table that they were made of, such as the region.
+    """
     space = corrections.label_space
     rings = [one.ring for one in made]
     offsets = np.cumsum([0, *map(len, rings)]).astype(np.int64)
     points = np.concatenate(rings)
-    empty = np.full(len(made), "", np.str_)
-    texts: dict[str, NDArray[np.str_]] = dict.fromkeys(source.text_names, empty)
+    before = [known.get(one.origins[0], {}) if one.origins else {} for one in made]
+    texts = {
+        name: np.array([text.get(name, "") for text in before], np.str_)
+        for name in source.text_names
+    }
     texts[CORRECTED] = np.array([one.how for one in made], np.str_)
     texts[CORRECTED_BY] = np.array([", ".join(corrections.by[one.id]) for one in made], np.str_)
     nuclei = Nuclei(

@@ -108,6 +108,16 @@ class TargetedNuclei:
         agreed = before[0][0] if len({one[0] for one in before}) == 1 else None
         return agreed, before[0][1]
 
+    def origins(self, number: int) -> Iterator[int]:
+        """Numbers of the nuclei of the table that a nucleus was made of, or its own."""
+        if number <= self.targets.num_nuclei:
+            yield number
+        elif number in self.made_by:
+            maker, _ = self.made_by[number]
+            for target in maker.nuclei:
+                if (origin := self.number(maker, target)) is not None:
+                    yield from self.origins(origin)
+
     def _find(self, operation: Operation) -> Iterator[int]:
         """Numbers of the nuclei of an operation, as far as they are there."""
         for target in operation.nuclei:
