@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from histonuc.exports.embeddings import to_embedding
 from histonuc.models.engines import ExportedModel, TorchModel
 from histonuc.models.model import ModelSpec
 from histonuc.models.onnx import export_onnx
@@ -86,6 +87,27 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("model")
     save_network(network, folder / "model.safetensors")
     return folder / "model.safetensors", export_onnx(network, folder / "model.onnx")
+
+
+ENGINES_TO_SPREAD = 0.02
+"""Largest difference of an embedding between engines, as a share of its spread over nuclei: two
+units in the last place of float16, and the order of sums."""
+
+
+def test_torch_and_the_exported_file_give_the_same_embeddings(files: tuple[Path, Path]) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (1, 96, 128, 3)).astype(np.uint8)
+    labels = np.zeros((96, 128), np.int32)
+    for number in range(48):
+        y, x = divmod(number, 8)
+        labels[16 * y + 2 : 16 * y + 12, 16 * x + 3 : 16 * x + 13] = number + 1
+    first, second = (
+        to_embedding(model.outputs(image).pool_features(labels, 48, 0)).astype(float)
+        for model in (TorchModel(files[0], "cpu"), ExportedModel(files[1]))
+    )
+    assert first.shape == (48, 5)
+    spread = first.std(0)
+    assert (spread > 0).all()
+    assert (np.abs(first - second).max(0) / spread).max() < ENGINES_TO_SPREAD
 
 
 def test_every_kind_of_file_carries_it(files: tuple[Path, Path]) -> None:

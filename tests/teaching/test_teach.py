@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from histonuc import cli
+from histonuc.corrections import read_corrections
 from histonuc.exports import TABLE_FILE, read_table
 from histonuc.exports.embeddings import EMBEDDINGS_FILE, read_embeddings
 from histonuc.exports.source import open_source
@@ -69,7 +70,11 @@ def test_sixty_clicks_colour_three_images(results, capsys) -> None:
         assert result.classes["Red"].num_nuclei == red.sum()
         assert (folder / "overview.jpg").is_file()
         assert (folder / EMBEDDINGS_FILE).is_file()
-        assert (folder / "corrections.jsonl").exists() == (name != "c")
+        found = read_corrections(folder)
+        assert (found is None) == (name == "c")
+        if found is not None:  # they stay on top
+            assert len(found.corrections.classes) == 30
+            assert not found.corrections.unmatched
 
 
 def test_predict_with_a_classifier_is_predict_then_classify(
@@ -234,3 +239,15 @@ def test_anndata_holds_the_embeddings_of_corrected_nuclei(predicted, tmp_path) -
     assert ids.tolist() == [i for i in range(1, num + 2) if i != 3]
     np.testing.assert_array_equal(table.obsm["X_embedding"][:-1], np.delete(values, 2, axis=0))
     assert np.isnan(table.obsm["X_embedding"][-1]).all()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # sockets of processes that are ending
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_workers_give_the_same_embeddings(predicted, colour_model, tmp_path) -> None:
+    pytest.importorskip("distributed", reason="the extra `cluster` is not installed")
+    out, images = predicted
+    line = ["predict", str(images[0]), "--model", str(colour_model), "--out", str(tmp_path)]
+    line += ["--mpp", "0.25", "--embeddings", "--cluster", "local:1"]
+    assert cli.run(line) == 0
+    files = [(folder / "a" / EMBEDDINGS_FILE).read_bytes() for folder in (out, tmp_path)]
+    assert files[0] == files[1]
