@@ -151,3 +151,12 @@ def test_what_is_predicted_where_nothing_is_known_is_neither_right_nor_wrong(fol
     found[25:30, 2:8] = 9  # where it is known that there is nothing
     ((truth, prediction),) = pair_with_truth(store, [(0, Prediction(labels=found))], classes)
     assert count_tile(truth, prediction, 3, with_classes=False).found[0].tolist() == [1, 1, 0]
+
+
+def test_fields_take_turns_in_the_folds_and_keep_theirs(folder):
+    make, log = maker(folder), CorrectionLog(folder)
+    for number, x in enumerate((0, 45, 90, 0), 1):
+        log.append(make("field", ring=square(x, 40 * (number == 4), 35), complete=True))
+        _, data = prepare(folder)
+        store = Store.open(data)
+        assert [store.fold(tile) for tile in range(number)] == [1, 2, 3, 1][:number]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from histonuc.corrections.operations import Operation
 from histonuc.taxonomy import LabelSpace, default_colour
 
+CORRECTED_SPACE = "corrected"
+"""Name of a label space that people added classes to."""
 MAX_CLASSES = 31
 """A label space holds no more."""
 _DIGITS = range(1, 10)
@@ -50,7 +52,10 @@ def define_classes(
         return space, _fill_digits(names, digits)
     meanings = space.meanings and (*space.meanings, *[()] * (len(names) - len(space)))
     widened = LabelSpace(
-        name=space.name, classes=names, colours=tuple(colours.values()), meanings=meanings
+        name=space.name if len(names) == len(space) else CORRECTED_SPACE,
+        classes=names,
+        colours=tuple(colours.values()),
+        meanings=meanings,
     )
     return widened, _fill_digits(names, digits)
 

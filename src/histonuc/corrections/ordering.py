@@ -60,6 +60,9 @@ def put_in_order(operations: Sequence[Operation]) -> History:
     Args:
         operations: of one log or of several; each key once.
     """
+    as_written = History(operations=tuple(operations))
+    if as_written.is_one_line:
+        return as_written
     by_key = {operation.key: operation for operation in operations}
     waiting: dict[str, int] = {}
     children: dict[str, list[str]] = {}

@@ -121,6 +121,7 @@ def apply_corrections(source: Source, corrections: Corrections) -> Source:
     texts = (*source.text_names, CORRECTED, CORRECTED_BY)
 
     origins = [number for one in corrections.made for number in one.origins[:1]]
+    changed = np.array([*corrections.by], np.int64), np.array([*corrections.deleted], np.int64)
 
     def read(rows: int) -> Iterator[Batch]:
         row, known = 0, dict[int, dict[str, str]]()
@@ -128,10 +129,10 @@ def apply_corrections(source: Source, corrections: Corrections) -> Source:
             numbers = np.arange(row + 1, row + 1 + len(batch.ids))
             for i in np.flatnonzero(np.isin(numbers, origins)).tolist():
                 known[i + row + 1] = {n: str(text[i]) for n, text in batch.nuclei.texts.items()}
-            changed = _correct(batch, row, corrections, source)
+            rest = _correct(batch, numbers, changed, corrections, source)
             row += len(batch.ids)
-            if len(changed.ids):
-                yield changed
+            if len(rest.ids):
+                yield rest
         made = corrections.made
         for start in range(0, len(made), rows):
             yield _make(made[start : start + rows], corrections, source, known)
@@ -146,15 +147,28 @@ def apply_corrections(source: Source, corrections: Corrections) -> Source:
     )
 
 
-def _correct(batch: Batch, row: int, corrections: Corrections, source: Source) -> Batch:
-    """The nuclei of the table that are still there, from a row on, as they are now."""
-    numbers = np.arange(row + 1, row + 1 + len(batch.ids))
-    there = ~np.isin(numbers, list(corrections.deleted))
+def _correct(
+    batch: Batch,
+    numbers: NDArray[np.int64],
+    changed: tuple[NDArray[np.int64], NDArray[np.int64]],
+    corrections: Corrections,
+    source: Source,
+) -> Batch:
+    """The nuclei of a batch that are still there, as they are now.
+
+    Args:
+        batch: of the table.
+        numbers: (n,), their numbers.
+        changed: numbers of all nuclei that were corrected, and of those that are gone.
+        corrections: what to apply.
+        source: the table.
+    """
+    there = ~np.isin(numbers, changed[1])
     nuclei, extra = _widen(batch.nuclei, corrections.label_space), batch.extra.copy()
     redrawn: dict[int, NDArray[np.float64]] = {}
     how, who = np.full(len(numbers), "", object), np.full(len(numbers), "", object)
-    for i in np.flatnonzero(there & np.isin(numbers, list(corrections.by))).tolist():
-        number = i + row + 1
+    for i in np.flatnonzero(there & np.isin(numbers, changed[0])).tolist():
+        number = int(numbers[i])
         if (name := corrections.classes.get(number)) is not None:
             nuclei.class_probabilities[i] = _certain(name, corrections.label_space)
         if number in corrections.rings:

@@ -70,10 +70,10 @@ def write_store(
     counts: dict[str, list[int]] = {}
     marked: list[tuple[int, TruthTile]] = []
     with StoreWriter(out, space, source=SOURCE, overwrite=overwrite) as writer:
-        for result in results:
+        for rank, result in enumerate(results):
             count = counts.setdefault(result.slide, [0, 0, 0, 0])
             pixels: ReadPixels | None = None
-            for tile in make_tiles(result.shown, space, result.size, num_folds):
+            for tile in make_tiles(result.shown, space, result.size, num_folds, rank):
                 pixels = pixels or open_slide(result.folder)
                 number = writer.add(_to_record(tile, result, pixels(*tile.box)))
                 if tile.points is not None:

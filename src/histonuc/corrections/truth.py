@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.corrections.classes import CORRECTED_SPACE
 from histonuc.corrections.records import Field
 from histonuc.corrections.shown import ShownNuclei
 from histonuc.nuclei import Nuclei, PointLabels, make_consecutive
@@ -65,7 +66,7 @@ def list_classes(spaces: Sequence[LabelSpace]) -> LabelSpace:
     if tuple(names) == spaces[0].classes:
         return spaces[0]
     return LabelSpace(
-        name="corrected",
+        name=CORRECTED_SPACE,
         classes=tuple(names),
         colours=tuple(colours[name] for name in names),
         meanings=tuple(meanings.get(name, ()) for name in names) if meanings else (),
@@ -73,27 +74,35 @@ def list_classes(spaces: Sequence[LabelSpace]) -> LabelSpace:
 
 
 def make_tiles(
-    shown: ShownNuclei, space: LabelSpace, size: tuple[int, int], num_folds: int
+    shown: ShownNuclei,
+    space: LabelSpace,
+    size: tuple[int, int],
+    num_folds: int,
+    first_fold: int = 0,
 ) -> Iterator[TruthTile]:
     """The tiles of one result: first those of complete fields, then those of single classes.
 
-    Nuclei that are held out are in none of them: their places are not known in fields.
+    Nuclei that are held out are in none of them: their places are not known in fields. Fields take
+    turns in the folds in the order in which they were drawn, so that each keeps its own when others
+    come; squares of single classes are spread by their place.
 
     Args:
         shown: the nuclei with their corrections.
         space: classes of the store.
         size: width and height of the slide in level-0 pixels.
         num_folds: how many folds there are to be.
+        first_fold: of the first field, from 0 on.
     """
     fields = [field for field in shown.corrections.fields if field.complete]
-    for field in fields:
-        if (tile := _make_field(shown, space, field, size, num_folds)) is not None:
+    for rank, field in enumerate(fields, first_fold):
+        fold = 1 + rank % num_folds
+        if (tile := _make_field(shown, space, field, size, fold)) is not None:
             yield tile
     yield from _make_class_tiles(shown, space, fields, size, num_folds)
 
 
 def _make_field(
-    shown: ShownNuclei, space: LabelSpace, field: Field, size: tuple[int, int], num_folds: int
+    shown: ShownNuclei, space: LabelSpace, field: Field, size: tuple[int, int], fold: int
 ) -> TruthTile | None:
     """All nuclei with centroid in a field, with the rest of its box as not known."""
     x0, y0 = np.maximum(np.floor(field.ring.min(0)), 0).astype(int).tolist()
@@ -114,7 +123,7 @@ def _make_field(
     instances, ids = make_consecutive(_draw(taught, box))
     return TruthTile(
         box=box,
-        fold=_choose_fold(field.key, num_folds),
+        fold=fold,
         instances=instances,
         candidates=_find_candidates(taught, space)[ids - 1],
         ignore=ignore & (instances == 0),
