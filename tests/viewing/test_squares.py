@@ -163,3 +163,22 @@ def test_what_is_not_there_is_said(path, status, client) -> None:
     found, content, _ = client.ask(f"/api/slides/0/{path}")
     assert found == status
     assert json.loads(content)["error"].endswith(".")
+
+
+def test_several_squares_come_as_one_answer(client) -> None:
+    path, query = "/api/slides/0/squares/0", "detail=coarse&columns=trust"
+    wanted = [(1, 0), (0, 1), (2, 1)]
+    places = ";".join(f"{column},{row}" for column, row in wanted)
+    status, content, _ = client.ask(f"{path}?{query}&places={places}")
+    assert status == 200
+    alone = [client.ask(f"{path}/{column}/{row}?{query}")[1] for column, row in wanted]
+    assert content == b"".join(alone)
+
+
+@pytest.mark.parametrize(
+    ("places", "status"),
+    [("", 400), ("1", 400), ("1,2,3", 400), ("a,0", 400), ("3,0", 404), ("0,-1", 404)]
+    + [(";".join(["0,0"] * 65), 400)],
+)
+def test_places_that_are_none_are_refused(places, status, client) -> None:
+    assert client.ask(f"/api/slides/0/squares/0?places={places}")[0] == status

@@ -31,6 +31,7 @@ PICTURES: dict[str, Handler] = {
 """Routes that read the slide, by GET."""
 NUCLEI: dict[str, Handler] = {
     f"{_SLIDE}/squares/{_PLACE}": handlers.answer_square,
+    f"{_SLIDE}/squares/{{level:int}}": handlers.answer_squares,
     f"{_SLIDE}/nuclei/{{nucleus:int}}": list_handlers.answer_nucleus,
 }
 """Routes that read the table, by GET."""

@@ -21,7 +21,7 @@ from histonuc.viewing.squares import DETAILS, read_square
 from histonuc.viewing.table import NucleusTable
 from histonuc.viewing.wire import pack
 
-_MAX_COLUMNS, _MAX_BINS = 8, 256
+_MAX_COLUMNS, _MAX_BINS, _MAX_SQUARES = 8, 256, 64
 _MAX_CROP_PX, _MAX_CROP_AREA = 4096, 1 << 23
 _LARGEST_PX = 2.0**21
 BINARY = "application/octet-stream"
@@ -64,20 +64,35 @@ def answer_tile(call: Call) -> Response:
 
 def answer_square(call: Call) -> Response:
     """The nuclei of a square."""
+    return _pack_squares(call, [(call.params["column"], call.params["row"])])
+
+
+def answer_squares(call: Call) -> Response:
+    """The nuclei of several squares, one packed after the other."""
+    try:
+        words = [word.split(",") for word in call.query["places"].split(";")]
+        places = [(int(column), int(row)) for column, row in words]
+    except (KeyError, ValueError):
+        raise RequestError("Expected places as in 3,5;4,5.") from None
+    if len(places) > _MAX_SQUARES:
+        raise RequestError(f"Expected at most {_MAX_SQUARES} places.")
+    return _pack_squares(call, places)
+
+
+def _pack_squares(call: Call, places: list[tuple[int, int]]) -> Response:
     opened = call.opened
     table, level = opened.nuclei(), call.params["level"]
-    place = call.params["column"], call.params["row"]
     if level >= len(opened.grids):
         raise NotFoundError("no such square")
     grid = opened.grids[level]
-    if place[0] >= grid.columns or place[1] >= grid.rows:
+    if not all(0 <= x < grid.columns and 0 <= y < grid.rows for x, y in places):
         raise NotFoundError("no such square")
     detail = call.query.get("detail", "points")
     if detail not in DETAILS:
         raise RequestError(f"Expected detail to be one of {', '.join(DETAILS)}.")
     columns = _chosen_columns(call, table)
-    data = read_square(table, grid, place, detail, columns, opened.facts.mpp)
-    return Response(data, media_type=BINARY)
+    parts = [read_square(table, grid, place, detail, columns, opened.facts.mpp) for place in places]
+    return Response(b"".join(parts), media_type=BINARY)
 
 
 def _chosen_columns(call: Call, table: NucleusTable) -> list[Column]:

@@ -135,19 +135,16 @@ def fixed_rings(
         if points * 16 + header != length:
             return np.zeros((0, 2), np.int32), np.zeros(0, np.int32)
         offsets[i + 1] = offsets[i] + max(points - 1, 1)
-    vertices = np.empty((offsets[n], 2), np.int32)
-    number = np.empty(2, np.float64)
-    raw = number.view(np.uint8)
+    numbers = np.empty(2 * offsets[n], np.float64)
+    raw = numbers.view(np.uint8)  # the polygons lie at odd addresses: they are moved first
     for i in range(n):
-        at = starts[i] + header
-        for j in range(offsets[i], offsets[i + 1]):
-            for k in range(16):
-                raw[k] = data[at + k]
-            at += 16
-            for axis in range(2):
-                value = min(max(number[axis], -1e6), 1e6) * FIXED  # NaN becomes -1e6
-                vertices[j, axis] = int(np.floor(value + 0.5))
-    return vertices, offsets
+        at, size = starts[i] + header, 16 * (offsets[i + 1] - offsets[i])
+        raw[16 * offsets[i] : 16 * offsets[i] + size] = data[at : at + size]
+    vertices = np.empty(2 * offsets[n], np.int32)
+    for j in range(len(vertices)):
+        value = min(max(numbers[j], -1e6), 1e6) * FIXED  # NaN becomes -1e6
+        vertices[j] = int(np.floor(value + 0.5))
+    return vertices.reshape((-1, 2)), offsets
 
 
 @compiled_part

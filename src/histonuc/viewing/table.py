@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -263,11 +264,17 @@ class NucleusTable:
         probabilities = [f"p_{name}" for name in self.label_space.classes]
         names = [*_INDEXED, self._area, *probabilities]
         index = empty_index(self.num_nuclei, self.starts)
-        for first, last in self._spans():
+
+        def fill(span: tuple[int, int]) -> None:
+            first, last = span
             with self._decoding() as file:
-                table = file.read_row_groups(range(first, last), names)
+                table = file.read_row_groups(range(first, last), names, use_threads=False)
                 columns = [table[name].to_numpy() for name in names]
                 index.fill(slice(self.starts[first], self.starts[last]), columns)
+
+        with ThreadPoolExecutor(_HANDLES) as pool:  # one fills while another decodes or reads
+            for _ in pool.map(fill, self._spans()):
+                pass
         index.find_boxes()
         return index
 

@@ -126,11 +126,14 @@ def test_filled_and_opacity(screen):
 def test_the_picture_comes_back_after_a_lost_context(screen):
     before = screen.open(at="1250,850,20").pixels()
     screen.page.evaluate(
-        "window.loss = document.querySelector('canvas.nuclei').getContext('webgl2').getExtension('WEBGL_lose_context'); loss.loseContext()"
+        """new Promise(done => {
+          const canvas = document.querySelector('canvas.nuclei');
+          const loss = canvas.getContext('webgl2').getExtension('WEBGL_lose_context');
+          canvas.addEventListener('webglcontextlost', () => setTimeout(() => loss.restoreContext()));
+          canvas.addEventListener('webglcontextrestored', () => done());
+          loss.loseContext();
+        })"""
     )
-    screen.page.wait_for_timeout(200)
-    screen.page.evaluate("loss.restoreContext()")
-    screen.page.wait_for_timeout(300)
     assert (screen.settle().pixels() == before).all()
 
 

@@ -3,7 +3,7 @@
  * @module
  */
 
-import { decode } from "./protocol.js";
+import { decode, decodeAll } from "./protocol.js";
 
 /** A reply that is an error, with the server's sentence and its word for the reason. */
 export class ServerError extends Error {
@@ -32,10 +32,11 @@ export const wasAborted = (error) => error instanceof DOMException && error.name
 export function createApi(token) {
   /**
    * @param {string} path below /api/
-   * @param {{body?: unknown, text?: string, signal?: AbortSignal}} [options] body to post, and what aborts it
+   * @param {{body?: unknown, text?: string, signal?: AbortSignal, priority?: RequestPriority}} [options] body to post,
+   *   what aborts it, and whether it goes before others
    * @returns {Promise<Response>}
    */
-  async function request(path, { body, text, signal } = {}) {
+  async function request(path, { body, text, signal, priority } = {}) {
     const content = text ?? (body === undefined ? undefined : JSON.stringify(body));
     /** @type {Record<string, string>} */
     const headers = { Authorization: `Bearer ${token}` };
@@ -44,7 +45,7 @@ export function createApi(token) {
     /** @type {Response} */
     let response;
     try {
-      response = await fetch(`/api/${path}`, { method, headers, body: content, signal });
+      response = await fetch(`/api/${path}`, { method, headers, body: content, signal, priority });
     } catch (error) {
       if (wasAborted(error)) throw error;
       throw new ServerError("The viewer has stopped. Start `histonuc view` again.", 0, "stopped");
@@ -61,6 +62,8 @@ export function createApi(token) {
     json: async (path, body, signal) => (await request(path, { body, signal })).json(),
     /** @param {string} path @param {unknown} [body] @param {AbortSignal} [signal] */
     binary: async (path, body, signal) => decode(await (await request(path, { body, signal })).arrayBuffer()),
+    /** Several replies in one. @param {string} path @param {AbortSignal} [signal] */
+    binaries: async (path, signal) => decodeAll(await (await request(path, { signal })).arrayBuffer()),
     /** @param {string} path @param {AbortSignal} [signal] */
     picture: async (path, signal) => createImageBitmap(await (await request(path, { signal })).blob()),
   };

@@ -35,7 +35,7 @@ export function chooseDetail(slide, mag, ratio, num_in_view) {
   if (mag >= OUTLINES_FROM && num_in_view <= MOST_OUTLINES && num_fine > 0) {
     const sharpness = mag * Math.min(ratio, 2);
     const detail = sharpness < 20.1 ? "coarse" : sharpness < 40.1 ? "fine" : "full";
-    return { kind: "outlines", detail, z: Math.min(mag < 19.9 ? 1 : 0, num_fine - 1) };
+    return { kind: "outlines", detail, z: 0 }; // small squares waste least beyond the view
   }
   if (mag >= POINTS_FROM && num_in_view <= MOST_POINTS) {
     return { kind: "points", detail: "points", z: Math.min(mag >= 3.99 ? 2 : 3, last) };

@@ -119,6 +119,7 @@ camera.map.on("click", ({ coordinate: [x, y], originalEvent }) => {
   if (store.get().tool === "move" && store.get().visible)
     choose(x, -y, 12, /** @type {PointerEvent} */ (originalEvent).shiftKey);
 });
+camera.onMove(() => nuclei.expect(camera.box(), camera.map.getView().getResolution() ?? 1));
 camera.map.on("moveend", () => {
   const { slide } = store.get();
   if (slide) writePlace({ slide: slide.number, ...camera.view() });

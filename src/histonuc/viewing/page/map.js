@@ -33,6 +33,19 @@ export function createMap({ target, overview, scaleBar, api, store }) {
   let beneath = [];
 
   const shown = () => /** @type {Slide} */ (store.get().slide);
+  /** @type {(() => void)[]} */
+  const movers = [];
+  let moving = false;
+
+  /** Tell of a move once all parts of it are made. */
+  function move() {
+    if (moving) return;
+    moving = true;
+    queueMicrotask(() => {
+      moving = false;
+      if (store.get().slide) movers.forEach((listener) => listener());
+    });
+  }
 
   /** @returns {Box} the slide pixels in view */
   function box() {
@@ -82,6 +95,7 @@ export function createMap({ target, overview, scaleBar, api, store }) {
         showFullExtent: true,
       }),
     );
+    map.getView().on("change", move);
     beneath.forEach((layer) => map.removeLayer(layer));
     beneath = [paper(extent)];
     picture = slide.picture_levels ? createSlideLayer(api, slide, projection) : null;
@@ -110,6 +124,8 @@ export function createMap({ target, overview, scaleBar, api, store }) {
     box,
     corners,
     within,
+    /** @param {() => void} listener called when the view begins to move to a place, before it is drawn */
+    onMove: (listener) => void movers.push(listener),
 
     /** @returns {View} where the view is */
     view() {

@@ -48,7 +48,6 @@ export function cameraOf({ coordinateToPixelTransform: t, pixelRatio, viewState 
 function useProgram({ gl, canvas }, { program, at }, state, columns) {
   gl.useProgram(program);
   gl.uniform1i(at.values, 0);
-  gl.uniform1i(at.vertices ?? null, 1);
   gl.uniform1i(at.palette, 2);
   gl.uniform2f(at.canvas_size, canvas.width, canvas.height);
   const filters = Object.entries(state.ranges).filter(([name]) => columns.includes(name));
@@ -82,10 +81,8 @@ function placeSquare(gl, { at }, { scale, shift }, { origin_px: [x, y], unit_px,
     scale.map((v) => v * unit_px),
   );
   gl.uniform2f(at.origin, scale[0] * x + scale[2] * y + shift[0], scale[1] * x + scale[3] * y + shift[1]);
-  gl.activeTexture(gl.TEXTURE1);
-  gl.bindTexture(gl.TEXTURE_2D, buffers?.vertices ?? null);
-  gl.activeTexture(gl.TEXTURE0);
   gl.bindTexture(gl.TEXTURE_2D_ARRAY, buffers?.values ?? null);
+  gl.bindVertexArray(buffers?.rings ?? null);
 }
 
 /** Diameter of a point in CSS pixels: that of a small nucleus, within limits. @param {Camera} camera */
@@ -106,6 +103,18 @@ export function createDrawing(surface) {
   let picture = null;
 
   /**
+   * Bring one square onto the card, with what is drawn of it.
+   * @param {Square} square the square
+   * @param {string[]} columns columns in use, all of them there
+   * @param {boolean} filled whether insides are drawn
+   */
+  function bring(square, columns, filled) {
+    square.buffers ??= upload(gl, square);
+    uploadColumns(gl, square, columns);
+    if (filled && square.arrays.vertices && !square.buffers.triangles) uploadTriangles(gl, square);
+  }
+
+  /**
    * Bring squares onto the card for at most a few milliseconds a frame.
    * @param {Square[]} squares squares of the view
    * @param {string[]} columns columns in use
@@ -117,9 +126,7 @@ export function createDrawing(surface) {
     return squares.filter((square) => {
       const lacks = !square.buffers || (filled && square.arrays.vertices && !square.buffers.triangles);
       if (lacks && performance.now() > end) return false;
-      square.buffers ??= upload(gl, square);
-      uploadColumns(gl, square, columns);
-      if (filled && square.arrays.vertices && !square.buffers.triangles) uploadTriangles(gl, square);
+      bring(square, columns, filled);
       return true;
     });
   }
@@ -136,9 +143,12 @@ export function createDrawing(surface) {
       placeSquare(gl, program, camera, square);
       draw(square);
     }
+    gl.bindVertexArray(null);
   }
 
   return {
+    bring,
+
     /** Colours of classes and numbers, after a change. @param {State} state */
     setPalette(state) {
       gl.activeTexture(gl.TEXTURE2);
@@ -170,13 +180,13 @@ export function createDrawing(surface) {
       const ready = prepare(squares, columns, filled);
       gl.activeTexture(gl.TEXTURE2);
       gl.bindTexture(gl.TEXTURE_2D, palette);
-      const rings = ready.filter(({ buffers }) => buffers?.vertices);
+      gl.activeTexture(gl.TEXTURE0);
+      const rings = ready.filter(({ buffers }) => buffers?.rings);
       if (filled && rings.length) {
         const inside = surface.program("inside");
         useProgram(surface, inside, state, columns);
         gl.uniform1f(inside.at.opacity, state.opacity * 0.45);
         drawEach(inside, rings, camera, ({ buffers }) => {
-          gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffers?.triangles ?? null);
           gl.drawElements(gl.TRIANGLES, buffers?.num_corners ?? 0, gl.UNSIGNED_INT, 0);
         });
       }
@@ -185,8 +195,14 @@ export function createDrawing(surface) {
       gl.uniform1f(program.at.opacity, state.opacity);
       const width = rings.length ? lineWidth(camera) : pointWidth(camera);
       gl.uniform1f(program.at.width, width * camera.ratio);
+      const size = Math.hypot(camera.scale[0], camera.scale[1]);
+      gl.uniformMatrix2fv(
+        program.at.turn ?? null,
+        false,
+        camera.scale.map((v) => v / size),
+      );
       drawEach(program, ready, camera, ({ buffers, count }) => {
-        if (buffers?.vertices) gl.drawArrays(gl.TRIANGLE_STRIP, 0, 2 * buffers.num_vertices);
+        if (buffers?.rings) gl.drawArrays(gl.TRIANGLE_STRIP, 0, buffers.num_vertices);
         else gl.drawArrays(gl.POINTS, 0, count);
       });
       return ready.length === squares.length;

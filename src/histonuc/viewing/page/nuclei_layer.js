@@ -15,6 +15,9 @@ import { createSquares } from "./squares.js";
 /** @typedef {import("./detail.js").Plan} Plan */
 /** @typedef {import("./squares.js").Square} Square */
 
+/** Milliseconds between two pictures while squares are on their way. */
+const BETWEEN_MS = 250;
+
 /**
  * The layer, and what it has drawn last.
  * @param {object} wiring
@@ -24,6 +27,8 @@ import { createSquares } from "./squares.js";
  * @param {(error: Error) => void} wiring.report shows an error
  */
 export function createNucleiLayer({ api, store, densities, report }) {
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let later;
   let stale = { palette: true, picture: true };
   let drawnFrame = ""; // what the canvas shows: the same frame is never drawn twice, for example while tiles fade in
   /** @type {{plan: Plan|null, squares: Square[], state: import("./state.js").State}} */
@@ -33,14 +38,31 @@ export function createNucleiLayer({ api, store, densities, report }) {
   const squares = createSquares({
     api,
     report,
-    onArrival: redraw,
+    onArrival: arrive,
     onDrop: (square) => release(surface.gl, square),
   });
   const layer = new ol.layer.Layer({ render: draw });
 
   function redraw() {
+    clearTimeout(later);
+    later = undefined;
     drawnFrame = "";
     layer.changed();
+  }
+
+  /**
+   * Squares are drawn when the last of them came, and in between now and then: each picture holds all of them anew.
+   * @param {Square[]} came squares with what was asked for
+   * @param {boolean} all whether nothing else is awaited
+   */
+  function arrive(came, all) {
+    const state = store.get();
+    const columns = columnsInUse(state);
+    for (const square of surface.lost ? [] : came) {
+      if (columns.every((name) => name in square.arrays)) drawing.bring(square, columns, state.fill === "filled");
+    }
+    if (all) redraw();
+    else later ??= setTimeout(redraw, BETWEEN_MS);
   }
 
   function refresh() {
@@ -65,8 +87,7 @@ export function createNucleiLayer({ api, store, densities, report }) {
     if (stale.palette) drawing.setPalette(state);
     stale.palette = false;
     const box = boxOf(frame);
-    const mag = magnification(slide, frame.viewState.resolution);
-    const plan = chooseDetail(slide, mag, frame.pixelRatio, densities.countIn(box));
+    const plan = planOf(slide, box, frame.viewState.resolution, frame.pixelRatio);
     const camera = cameraOf(frame, micronsPerPixel(slide));
     let complete = true;
     if (plan.kind === "densities") {
@@ -116,6 +137,16 @@ export function createNucleiLayer({ api, store, densities, report }) {
     return whole && all && !keys.some(squares.isOld);
   }
 
+  /**
+   * What a view shows.
+   * @param {import("./types.js").Slide} slide the slide
+   * @param {import("./types.js").Box} box the view
+   * @param {number} resolution slide pixels a CSS pixel
+   * @param {number} ratio device pixels a CSS pixel
+   */
+  const planOf = (slide, box, resolution, ratio) =>
+    chooseDetail(slide, magnification(slide, resolution), ratio, densities.countIn(box));
+
   store.watch(["shown", "solo", "palette", "slide", "classes", "colourBy"], refresh);
   store.watch(["fill", "visible", "opacity", "ranges"], redraw);
   store.watch(["slide"], () => squares.clear());
@@ -124,6 +155,19 @@ export function createNucleiLayer({ api, store, densities, report }) {
   return {
     layer,
     canvas: surface.canvas,
+
+    /**
+     * Ask for the squares of a view before its frame is drawn.
+     * @param {import("./types.js").Box} box the view
+     * @param {number} resolution slide pixels a CSS pixel
+     */
+    expect(box, resolution) {
+      const state = store.get();
+      if (!state.slide?.has_nuclei) return;
+      const plan = planOf(state.slide, box, resolution, devicePixelRatio);
+      squares.want(squares.keysOf(state.slide, plan, box), columnsInUse(state));
+    },
+
     /** What is on the screen now. */
     drawn: () => drawn,
     /**

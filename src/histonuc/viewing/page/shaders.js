@@ -1,11 +1,16 @@
 /**
- * The programs of the graphics card. Vertices are pulled from textures by number: nothing is an instance
- * (software rendering draws each instance by itself) and no nucleus is an object.
+ * The programs of the graphics card. Nothing is an instance (software rendering draws each instance by itself), no
+ * nucleus is an object, and what a corner needs of its neighbours is counted once, when its square comes.
  *
  * `values` has one layer for each number of a nucleus, 256 nuclei a row: 0 x, 1 y, 2 class, 3 and on the columns in use.
  * `palette` has two rows of 256 colours: the classes (alpha 0: hidden), and the ramp for numbers.
  * @module
  */
+
+import { MITRE_STEPS } from "./mesh.js";
+
+/** Where the programs take the corners from. */
+export const CORNER_AT = 0;
 
 /** Most columns that filters and the colouring can use at once. */
 export const MAX_COLUMNS = 8;
@@ -13,12 +18,9 @@ export const MAX_COLUMNS = 8;
 /** Layers of `values` before the columns: x, y and class. */
 export const FIRST_COLUMN = 3;
 
-/** Texels in a row of the texture of vertices. */
-export const VERTEX_ROW = 2048;
-
 const APPEARANCE = `#version 300 es
 precision highp float; precision highp int;
-precision highp sampler2DArray; precision highp isampler2D;
+precision highp sampler2DArray;
 uniform sampler2DArray values;
 uniform sampler2D palette;
 uniform mat2 scale;
@@ -54,32 +56,24 @@ vec4 place(vec2 pixel) {
 }
 `;
 
-const VERTICES = `
-uniform isampler2D vertices;
-ivec4 vertex(int k) { return texelFetch(vertices, ivec2(k & ${VERTEX_ROW - 1}, k / ${VERTEX_ROW}), 0); }
-int nucleus_of(ivec4 v) { return (v.z & 65535) | ((v.w >> 2) << 16); }
+/** x, y, nucleus and way from the corner: see `stripVertices`. */
+const CORNER = `
+layout(location = ${CORNER_AT}) in ivec4 corner;
 `;
 
-/** Outlines: a mitred strip around each ring; entries of kind 1 and 2 join rings by triangles without area. */
-const OUTLINE = `${APPEARANCE}${VERTICES}
+/** Outlines: a mitred strip around each ring. */
+const OUTLINE = `${APPEARANCE}${CORNER}
 uniform float width;
+uniform mat2 turn;
 flat out vec4 colour;
 out float across;
 void main() {
-  int k = gl_VertexID >> 1;
-  float side = float(gl_VertexID & 1) * 2.0 - 1.0;
-  ivec4 v = vertex(k);
-  colour = appearance(nucleus_of(v)) * vec4(1.0, 1.0, 1.0, opacity);
+  colour = appearance(corner.z & 65535) * vec4(1.0, 1.0, 1.0, opacity);
   if (colour.a <= 0.0) { gl_Position = NOWHERE; return; }
-  int kind = v.w & 3;
-  if (kind == 1) { k += 1; side = -1.0; } else if (kind == 2) { k -= 1; side = 1.0; }
-  vec2 before = scale * vec2(vertex(k - 1).xy), here = scale * vec2(vertex(k).xy), after = scale * vec2(vertex(k + 1).xy);
-  vec2 along = normalize(here - before + 1e-6), next = normalize(after - here + 1e-6);
-  vec2 normal = vec2(-along.y, along.x);
-  vec2 mitre = normalize(normal + vec2(-next.y, next.x) + 1e-6);
-  float reach = (width * 0.5 + 0.75) / max(dot(mitre, normal), 0.5);
-  across = side * (width * 0.5 + 0.75);
-  gl_Position = place(here + origin + mitre * side * reach);
+  float reach = width * 0.5 + 0.75;
+  across = (gl_VertexID & 1) == 1 ? reach : -reach;
+  vec2 way = vec2((corner.w << 24) >> 24, corner.w >> 8) * (reach / ${MITRE_STEPS}.0);
+  gl_Position = place(scale * vec2(corner.xy) + origin + turn * way);
 }`;
 
 const OUTLINE_COLOUR = `#version 300 es
@@ -93,13 +87,12 @@ void main() {
   pixel = vec4(colour.rgb * alpha, alpha);
 }`;
 
-/** Insides: triangles whose corners are numbers of vertices. */
-const INSIDE = `${APPEARANCE}${VERTICES}
+/** Insides: triangles of vertices of the strip. */
+const INSIDE = `${APPEARANCE}${CORNER}
 flat out vec4 colour;
 void main() {
-  ivec4 v = vertex(gl_VertexID);
-  colour = appearance(nucleus_of(v)) * vec4(1.0, 1.0, 1.0, opacity);
-  gl_Position = colour.a > 0.0 ? place(scale * vec2(v.xy) + origin) : NOWHERE;
+  colour = appearance(corner.z & 65535) * vec4(1.0, 1.0, 1.0, opacity);
+  gl_Position = colour.a > 0.0 ? place(scale * vec2(corner.xy) + origin) : NOWHERE;
 }`;
 
 const INSIDE_COLOUR = `#version 300 es

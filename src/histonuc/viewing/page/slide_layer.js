@@ -11,6 +11,9 @@ import { ol } from "./ol.js";
 /** States of a tile in OpenLayers, which its built file does not export. */
 const TILE_STATE = { IDLE: 0, ERROR: 3 };
 
+/** Milliseconds in which tiles that come are shown together: each picture draws all of them anew. */
+const TOGETHER_MS = 50;
+
 /** A tile of hatching, where the slide is damaged. @param {number} side pixels */
 function hatching(side) {
   const canvas = document.createElement("canvas");
@@ -45,6 +48,17 @@ export function createSlideLayer(api, slide, projection) {
   });
   /** @type {Map<import("ol/ImageTile.js").default, AbortController>} */
   const running = new Map();
+  /** @type {Promise<void>|null} */
+  let turn = null;
+
+  /** The next moment at which tiles are shown. */
+  const nextTurn = () =>
+    (turn ??= new Promise((done) =>
+      setTimeout(() => {
+        turn = null;
+        done();
+      }, TOGETHER_MS),
+    ));
 
   /** @param {import("ol/Tile.js").default} tile @param {string} path */
   async function load(tile, path) {
@@ -52,8 +66,9 @@ export function createSlideLayer(api, slide, projection) {
     const controller = new AbortController();
     running.set(image, controller);
     try {
-      const reply = await api.request(path, { signal: controller.signal });
+      const reply = await api.request(path, { signal: controller.signal, priority: "low" });
       const address = URL.createObjectURL(await reply.blob());
+      await nextTurn();
       const element = /** @type {HTMLImageElement} */ (image.getImage());
       const free = () => URL.revokeObjectURL(address);
       element.addEventListener("load", free, { once: true });
@@ -78,7 +93,7 @@ export function createSlideLayer(api, slide, projection) {
     tileUrlFunction: ([z, x, y]) => `slides/${slide.number}/tiles/${count - 1 - z}/${x}/${y}`,
     tileLoadFunction: (tile, path) => void load(tile, path),
   });
-  const layer = new ol.layer.Tile({ source, extent: [0, -height, width, 0], cacheSize: 256 });
+  const layer = new ol.layer.Tile({ source, extent: [0, -height, width, 0], cacheSize: 64 });
 
   return {
     layer,

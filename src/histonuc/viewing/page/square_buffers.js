@@ -4,8 +4,8 @@
  */
 
 import { createTexture } from "./gl.js";
-import { fillTriangles, stripTexels } from "./mesh.js";
-import { FIRST_COLUMN, MAX_COLUMNS, VERTEX_ROW } from "./shaders.js";
+import { fillTriangles, stripVertices } from "./mesh.js";
+import { CORNER_AT, FIRST_COLUMN, MAX_COLUMNS } from "./shaders.js";
 
 /** @typedef {import("./squares.js").Square} Square */
 
@@ -13,8 +13,9 @@ import { FIRST_COLUMN, MAX_COLUMNS, VERTEX_ROW } from "./shaders.js";
  * @typedef {object} Buffers
  * @property {WebGLTexture} values x, y, class and columns of each nucleus
  * @property {string[]} names which column lies in which layer
- * @property {WebGLTexture|null} vertices rings, where there are any
- * @property {number} num_vertices of the rings
+ * @property {WebGLVertexArrayObject|null} rings where the programs find the strip and the triangles; null for points
+ * @property {WebGLBuffer|null} strip around the rings
+ * @property {number} num_vertices of the strip
  * @property {WebGLBuffer|null} triangles of the insides
  * @property {number} num_corners of the triangles
  */
@@ -46,13 +47,18 @@ export function upload(gl, square) {
   gl.texStorage3D(gl.TEXTURE_2D_ARRAY, 1, gl.R32F, 256, rows, FIRST_COLUMN + MAX_COLUMNS);
   [arrays.x, arrays.y, arrays.class].forEach((numbers, i) => fillLayer(gl, square, i, numbers));
   /** @type {Buffers} */
-  const buffers = { values, names: [], vertices: null, num_vertices: 0, triangles: null, num_corners: 0 };
+  const buffers = { values, names: [], rings: null, strip: null, num_vertices: 0, triangles: null, num_corners: 0 };
   if (arrays.vertices) {
-    const { texels, num, rows } = stripTexels(arrays.offsets, arrays.vertices);
-    buffers.vertices = createTexture(gl, gl.TEXTURE_2D);
-    buffers.num_vertices = num;
-    gl.texStorage2D(gl.TEXTURE_2D, 1, gl.RGBA16I, VERTEX_ROW, rows);
-    gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, VERTEX_ROW, rows, gl.RGBA_INTEGER, gl.SHORT, texels);
+    const vertices = stripVertices(arrays.offsets, arrays.vertices);
+    buffers.num_vertices = vertices.length / 4;
+    buffers.rings = gl.createVertexArray();
+    buffers.strip = gl.createBuffer();
+    gl.bindVertexArray(buffers.rings);
+    gl.bindBuffer(gl.ARRAY_BUFFER, buffers.strip);
+    gl.bufferData(gl.ARRAY_BUFFER, vertices, gl.STATIC_DRAW);
+    gl.enableVertexAttribArray(CORNER_AT);
+    gl.vertexAttribIPointer(CORNER_AT, 4, gl.SHORT, 0, 0);
+    gl.bindVertexArray(null);
   }
   return buffers;
 }
@@ -83,8 +89,10 @@ export function uploadTriangles(gl, square) {
   const corners = fillTriangles(square.arrays.offsets, square.arrays.vertices);
   buffers.triangles = gl.createBuffer();
   buffers.num_corners = corners.length;
+  gl.bindVertexArray(buffers.rings);
   gl.bindBuffer(gl.ELEMENT_ARRAY_BUFFER, buffers.triangles);
   gl.bufferData(gl.ELEMENT_ARRAY_BUFFER, corners, gl.STATIC_DRAW);
+  gl.bindVertexArray(null);
 }
 
 /**
@@ -93,9 +101,10 @@ export function uploadTriangles(gl, square) {
  * @param {Square} square the square
  */
 export function release(gl, square) {
-  const { values, vertices, triangles } = square.buffers ?? {};
+  const { values, rings, strip, triangles } = square.buffers ?? {};
   gl.deleteTexture(values ?? null);
-  gl.deleteTexture(vertices ?? null);
+  gl.deleteVertexArray(rings ?? null);
+  gl.deleteBuffer(strip ?? null);
   gl.deleteBuffer(triangles ?? null);
   square.buffers = null;
 }

@@ -21,14 +21,20 @@ import { squaresOf } from "./detail.js";
  * @property {import("./square_buffers.js").Buffers|null} buffers what lies on the graphics card
  */
 
-const MOST_BYTES = 96e6;
+/** @typedef {{key: string, columns: string[], alone: boolean}} Wish */
+
+/** Some twenty views of outlines: what was left a moment ago is there at once. */
+const MOST_BYTES = 40e6;
 const AT_ONCE = 6;
+/** Squares in one request: a request costs the server as much as a square. */
+const TOGETHER = 6;
 
 /**
  * The cache of one page.
  * @param {object} wiring
  * @param {import("./api.js").Api} wiring.api requests
- * @param {() => void} wiring.onArrival called when a square or a column came
+ * @param {(squares: Square[], all: boolean) => void} wiring.onArrival called when squares or columns came, and whether
+ *   they were the last that was asked for
  * @param {(square: Square) => void} wiring.onDrop called when a square leaves the cache
  * @param {(error: Error) => void} wiring.report shows an error
  */
@@ -40,7 +46,7 @@ export function createSquares({ api, onArrival, onDrop, report }) {
   /** @type {Set<string>} */
   const failed = new Set();
   let bytes = 0;
-  /** @type {{key: string, path: string, columns: string[]}[]} */
+  /** @type {Wish[]} */
   let waiting = [];
 
   /** @param {string} key @param {Square} square */
@@ -58,43 +64,90 @@ export function createSquares({ api, onArrival, onDrop, report }) {
     }
   }
 
-  /** @param {{key: string, path: string, columns: string[]}} wish */
-  async function load({ key, path, columns }) {
-    const controller = new AbortController();
-    running.set(key, controller);
-    try {
-      const known = cache.get(key);
-      const present = known?.old ? null : known;
-      const lacking = present ? columns.filter((name) => !(name in present.arrays)) : columns;
-      const query = new URLSearchParams({
-        detail: present ? "none" : key.split("/")[2],
-        columns: lacking.join(","),
-      });
-      const { header, arrays } = await api.binary(`${path}?${query}`, undefined, controller.signal);
-      const size = Object.values(arrays).reduce((sum, one) => sum + one.byteLength, 0);
-      if (present) {
-        Object.assign(present.arrays, Object.fromEntries(lacking.map((name) => [name, arrays[name]])));
-        present.bytes += size;
-        if (cache.has(key)) bytes += size;
-      } else {
-        const { count, origin_px, unit_px } = header;
-        keep(key, { count, origin_px, unit_px, arrays, bytes: size, buffers: null, old: false });
-      }
-      onArrival();
-    } catch (error) {
-      if (wasAborted(error)) return;
-      failed.add(key);
-      report(/** @type {Error} */ (error));
-    } finally {
-      if (running.get(key) === controller) running.delete(key);
-      next();
+  /**
+   * Put what came into the cache.
+   * @param {string} key which square
+   * @param {import("./protocol.js").Reply} reply the whole square, or columns that it lacked
+   */
+  function take(key, { header, arrays }) {
+    const { count, origin_px, unit_px, detail } = header;
+    const present = detail === "none" ? cache.get(key) : null;
+    if (detail === "none" && (!present || present.old)) return; // let go of, or changed, while its columns were on the way
+    /** @type {Square} */
+    const square = present ?? { count, origin_px, unit_px, arrays: {}, bytes: 0, old: false, buffers: null };
+    const before = square.bytes;
+    for (const [name, values] of Object.entries(arrays)) {
+      if (name in square.arrays) continue;
+      square.arrays[name] = values;
+      square.bytes += values.byteLength;
+    }
+    if (present) bytes += square.bytes - before;
+    else keep(key, square);
+  }
+
+  /**
+   * Cancel requests. Their squares may be asked for again at once.
+   * @param {(key: string) => boolean} unwanted which squares
+   * @param {"some"|"every"} of whether a request goes with one of them, or with all of its squares
+   */
+  function cancel(unwanted, of) {
+    for (const controller of new Set(running.values())) {
+      const keys = [...running].flatMap(([key, one]) => (one === controller ? [key] : []));
+      if (!keys[of](unwanted)) continue;
+      controller.abort();
+      keys.forEach((key) => running.delete(key));
     }
   }
 
+  /**
+   * What a request for a wish has in common with others that can go with it.
+   * @param {Wish} wish the wish
+   */
+  function addressOf({ key, columns }) {
+    const [slide, z, detail] = key.split("/");
+    const known = cache.get(key);
+    const present = known?.old ? null : known;
+    const lacking = present ? columns.filter((name) => !(name in present.arrays)) : columns;
+    const query = new URLSearchParams({ detail: present ? "none" : detail, columns: lacking.join(",") });
+    return `slides/${slide}/squares/${z}?${query}`;
+  }
+
+  /** @param {Wish[]} wishes with one address @param {string} address */
+  async function load(wishes, address) {
+    const controller = new AbortController();
+    for (const { key } of wishes) running.set(key, controller);
+    const places = wishes.map(({ key }) => key.split("/").slice(3).join(","));
+    try {
+      const replies = await api.binaries(`${address}&places=${places.join(";")}`, controller.signal);
+      replies.forEach((reply, i) => take(wishes[i].key, reply));
+    } catch (error) {
+      if (wasAborted(error)) return;
+      // Where one square is damaged, the others come by themselves.
+      if (wishes.length > 1) waiting.push(...wishes.map((wish) => ({ ...wish, alone: true })));
+      else {
+        failed.add(wishes[0].key);
+        report(/** @type {Error} */ (error));
+      }
+    } finally {
+      for (const { key } of wishes) if (running.get(key) === controller) running.delete(key);
+      next();
+    }
+    onArrival(
+      wishes.flatMap(({ key }) => cache.get(key) ?? []),
+      running.size === 0,
+    );
+  }
+
   function next() {
-    while (running.size < AT_ONCE && waiting.length) {
-      const wish = /** @type {typeof waiting[0]} */ (waiting.shift());
-      if (!running.has(wish.key)) void load(wish);
+    while (new Set(running.values()).size < AT_ONCE && waiting.length) {
+      const [first] = waiting;
+      const address = addressOf(first);
+      const most = first.alone ? 1 : TOGETHER;
+      const wishes = waiting
+        .filter((wish) => !wish.alone === !first.alone && addressOf(wish) === address)
+        .slice(0, most);
+      waiting = waiting.filter((wish) => !wishes.includes(wish));
+      void load(wishes, address);
     }
   }
 
@@ -125,7 +178,7 @@ export function createSquares({ api, onArrival, onDrop, report }) {
     want(keys, columns) {
       waiting = [];
       const wanted = new Set(keys);
-      for (const [key, controller] of running) if (!wanted.has(key)) controller.abort();
+      cancel((key) => !wanted.has(key), "every");
       for (const key of keys) {
         const square = cache.get(key);
         if (square) {
@@ -134,8 +187,7 @@ export function createSquares({ api, onArrival, onDrop, report }) {
         }
         const whole = square && !square.old && columns.every((name) => name in square.arrays);
         if (whole || failed.has(key) || running.has(key)) continue;
-        const [slide, z, , column, row] = key.split("/");
-        waiting.push({ key, path: `slides/${slide}/squares/${z}/${column}/${row}`, columns });
+        waiting.push({ key, columns, alone: false });
       }
       next();
     },
@@ -172,11 +224,7 @@ export function createSquares({ api, onArrival, onDrop, report }) {
         return boxes === null || boxes.some(([x0, y0, x1, y1]) => x0 < far[0] && y0 < far[1] && x1 > x && y1 > y);
       };
       for (const [key, square] of cache) if (touches(key)) square.old = true;
-      for (const [key, controller] of running) {
-        if (!touches(key)) continue;
-        controller.abort();
-        running.delete(key);
-      }
+      cancel(touches, "some");
       failed.clear();
     },
 
@@ -186,7 +234,7 @@ export function createSquares({ api, onArrival, onDrop, report }) {
     /** Forget everything, for another slide. */
     clear() {
       waiting = [];
-      for (const controller of running.values()) controller.abort();
+      cancel(() => true, "every");
       for (const square of cache.values()) onDrop(square);
       cache.clear();
       failed.clear();
