@@ -177,8 +177,10 @@ def test_several_squares_come_as_one_answer(client) -> None:
 
 @pytest.mark.parametrize(
     ("places", "status"),
-    [("", 400), ("1", 400), ("1,2,3", 400), ("a,0", 400), ("3,0", 404), ("0,-1", 404)]
-    + [(";".join(["0,0"] * 65), 400)],
+    [
+        *[("", 400), ("1", 400), ("1,2,3", 400), ("a,0", 400), ("3,0", 404), ("0,-1", 404)],
+        (";".join(["0,0"] * 65), 400),
+    ],
 )
 def test_places_that_are_none_are_refused(places, status, client) -> None:
     assert client.ask(f"/api/slides/0/squares/0?places={places}")[0] == status
