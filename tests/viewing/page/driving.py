@@ -34,7 +34,14 @@ class Screen:
 
     def open(self, slide=0, at=None):
         """Follow the link to a slide, and to a place X,Y,MAG."""
-        self.page.goto(f"{self.link}&slide={slide}" + (f"&at={at}" if at else ""))
+        link = f"{self.link}&slide={slide}" + (f"&at={at}" if at else "")
+        if self.page.url == "about:blank":
+            self.page.goto(link)
+        else:  # the page itself follows the link: what it does at once is done before ours is called
+            self.page.evaluate(
+                "hash => new Promise(done => { addEventListener('hashchange', done, {once: true}); location.hash = hash; })",
+                link.split("#")[1],
+            )
         return self.settle()
 
     def reset(self):
@@ -94,8 +101,8 @@ class Screen:
 
     def pixels(self):
         """The slide's part of the screen, without what lies over it: uint8 (H, W, 3) in device pixels."""
-        hide = "for (const id of ['overview', 'status', 'scale-bar', 'hint', 'notice']) document.getElementById(id).style.visibility = "
-        self.page.evaluate(hide + "'hidden'")
+        hide = "for (const id of ['overview', 'status', 'scale-bar', 'hint', 'notice']) document.getElementById(id).style.opacity = "
+        self.page.evaluate(hide + "0")  # at once; OpenLayers lets the scale bar's visibility fade
         box = self.page.locator("#stage").bounding_box()
         shot = self.page.screenshot(clip=box)
         self.page.evaluate(hide + "''")

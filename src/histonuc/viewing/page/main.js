@@ -131,6 +131,7 @@ camera.map.on("moveend", () => {
  */
 async function open(place) {
   const number = place.slide ?? 0;
+  target.setAttribute("aria-busy", "true"); // until its picture is there
   try {
     /** @type {import("./types.js").Slide} */
     const slide = await api.json(`slides/${number}`);
@@ -161,6 +162,7 @@ async function open(place) {
     if (thumbnail && store.get().slide === slide) camera.showOverview(slide, thumbnail);
   } catch (error) {
     byId("slide-button").textContent = slides[number]?.name ?? "No slide";
+    target.setAttribute("aria-busy", "false");
     report(/** @type {Error} */ (error));
   }
 }
