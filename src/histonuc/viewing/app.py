@@ -40,6 +40,7 @@ FACTS: dict[str, Handler] = {
     "/api/slides": handlers.answer_list,
     _SLIDE: handlers.answer_slide,
     f"{_SLIDE}/corrections": correct_handlers.answer_corrections,
+    f"{_SLIDE}/teach": correct_handlers.answer_lesson,
 }
 """Other routes by GET."""
 QUESTIONS: dict[str, Handler] = {
@@ -58,6 +59,7 @@ REGIONS: dict[str, Handler] = {
 CORRECTIONS: dict[str, Handler] = {
     f"{_SLIDE}/corrections": correct_handlers.answer_correct,
     f"{_SLIDE}/next": correct_handlers.answer_next,
+    f"{_SLIDE}/teach": correct_handlers.answer_teach,
 }
 """Routes that write into the folder of a result, by POST."""
 MAX_REGIONS_BODY = 16 << 20

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from histonuc.corrections import Operation
 from histonuc.viewing.calls import Call
 from histonuc.viewing.correct_describing import describe_corrections
+from histonuc.viewing.errors import RequestError
 from histonuc.viewing.opened import OpenResult
 from histonuc.viewing.squares import USUAL_MPP
 from histonuc.viewing.wishes import list_targets
@@ -41,13 +42,32 @@ def answer_next(call: Call) -> Response:
     corrector = opened.correcting()
     corrector.check_writable()
     scene = opened.scene()
-    proposal = opened.proposer.propose(scene)
+    proposal = opened.proposer.propose(scene, opened.teaching().choose)
     found: dict[str, Any] = {"proposal": None if proposal is None else asdict(proposal)}
     found |= {"changed_boxes": [], "made": []}
     if proposal is not None and proposal.why == "random":
         corrector.write(Operation(do="hold_out", nuclei=list_targets([proposal.id], scene)))
         found["changed_boxes"] = corrector.changed_boxes(opened.grids[0].side_px)
     return JSONResponse(_describe(opened) | found)
+
+
+def answer_lesson(call: Call) -> Response:
+    """How far teaching is."""
+    return JSONResponse(_describe_lesson(call.opened))
+
+
+def answer_teach(call: Call) -> Response:
+    """Teach with the labels that there are, or show the model's classes again."""
+    opened, do = call.opened, call.json().get("do")
+    if do not in ("teach", "hide"):
+        raise RequestError("Expected do to be teach or hide.")
+    teacher = opened.teaching()
+    teacher.teach() if do == "teach" else teacher.hide()
+    return JSONResponse(_describe_lesson(opened))
+
+
+def _describe_lesson(opened: OpenResult) -> dict[str, Any]:
+    return opened.teaching().lesson.to_dict() | {"version": opened.correcting().version}
 
 
 def _describe(opened: OpenResult) -> dict[str, Any]:

@@ -79,6 +79,15 @@ class CorrectedTable(NucleusTable):
         return self._edits.get(row)
 
     @property
+    def predicted(self) -> Prediction:
+        """Classes of the table, without corrections.
+
+        Probabilities of corrected nuclei may be those of the correction.
+        """
+        num = self.num_nuclei
+        return Prediction(kind=self._raw.kind[:num], probability=self._raw.probability[:num])
+
+    @property
     def edits(self) -> Mapping[int, Edit]:
         """What was done, by row."""
         return self._edits

@@ -88,6 +88,15 @@ class Corrector:
         return self._corrections
 
     @property
+    def predicted(self) -> Prediction:
+        """The classes of the table itself."""
+        table = self.table()
+        if isinstance(table, CorrectedTable):
+            return table.predicted
+        index = table.index()
+        return Prediction(kind=index.kind, probability=index.probability)
+
+    @property
     def operations(self) -> tuple[Operation, ...]:
         """All that the file holds."""
         return self._content.operations

@@ -27,6 +27,7 @@ from histonuc.viewing.regions import count_regions
 from histonuc.viewing.results import ResultRecord, State, read_record, slide_facts
 from histonuc.viewing.squares import USUAL_MPP, SquareGrid, list_grids, read_square
 from histonuc.viewing.table import NucleusTable
+from histonuc.viewing.taught import Teacher
 from histonuc.viewing.wishes import Scene
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class OpenResult:
         record: what the small files of the result say.
         table: the nuclei as predicted; None where there are none to be shown.
         corrector: of them; None where there are none.
+        teacher: of a classifier on them; None where there are none.
         proposer: of nuclei to look at next.
         picture: the slide; None where it cannot be shown.
         picture_word: ``shown``, ``missing`` or ``unreadable``.
@@ -100,8 +102,10 @@ class OpenResult:
         self.message = self.record.message
         self.table = self._open_table()
         self.corrector: Corrector | None = None
+        self.teacher: Teacher | None = None
         if self.table is not None and folder is not None:
             self.corrector = Corrector(folder, self.table, self.state, author or Author())
+            self.teacher = Teacher(folder, self.corrector)
         self.proposer = Proposer()
         self.picture, self.picture_word = self._open_picture(locator)
         self.facts = self._find_facts()
@@ -182,6 +186,16 @@ class OpenResult:
             word = self.state if self.state != "whole" else "damaged"
             raise ShownError("missing" if word == "slide" else word, "No nuclei can be shown here.")
         return self.corrector
+
+    def teaching(self) -> Teacher:
+        """What is taught on them.
+
+        Raises:
+            ShownError: there are no nuclei that can be shown.
+        """
+        self.correcting()
+        assert self.teacher is not None
+        return self.teacher
 
     def scene(self) -> Scene:
         """What wishes of the page are about.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,7 +22,9 @@ _MOST_READ = 2_000_000
 _DOUBTFUL = 300
 """Of the least certain of a sample the one is taken that lies farthest from what was looked at."""
 Why = Literal["random", "unsure", "unlike"]
-Novelty = Callable[[NDArray[np.uint32]], NDArray[np.float32]]
+Chooser = Callable[[Collection[int], Collection[int], int], "int | None"]
+"""Chooses a nucleus by the numbers of those that are labelled and of those that are not wanted, and
+a seed; None where it cannot."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,13 +55,12 @@ class Proposer:
         self._random = np.random.default_rng(seed)
         self._proposed: list[int] = []
 
-    def propose(self, scene: Scene, novelty: Novelty | None = None) -> Proposal | None:
+    def propose(self, scene: Scene, choose: Chooser) -> Proposal | None:
         """The next one; None where all were looked at.
 
         Args:
             scene: the nuclei as corrected until now.
-            novelty: how unlike those that are labelled nuclei of some numbers are, 0 to 1; None
-                where that is not known.
+            choose: knows what is uncertain and unlike those that are labelled, once it was taught.
         """
         rows = self._draw(scene)
         if len(rows) == 0:
@@ -68,12 +69,11 @@ class Proposer:
         if self._random.uniform() < HELD_OUT_SHARE:
             row = int(rows[0])
         else:
-            doubt, strange = _doubt(scene, rows), np.zeros(len(rows), np.float32)
-            if novelty is not None:
-                strange = novelty((rows + 1).astype(np.uint32))
-            best = np.argsort(-(doubt + strange), kind="stable")[:_DOUBTFUL]
-            place = int(best[self._farthest(scene, rows[best])])
-            row, why = int(rows[place]), "unlike" if strange[place] > doubt[place] else "unsure"
+            found, why = self._choose_unlike(scene, choose), "unlike"
+            if found is None:
+                best = rows[np.argsort(-_doubt(scene, rows), kind="stable")[:_DOUBTFUL]]
+                found, why = int(best[self._farthest(scene, best)]), "unsure"
+            row = found
         self._proposed.append(row)
         x, y = scene.table.index().xy(row).tolist()
         return Proposal(id=row + 1, x=x, y=y, why=why)
@@ -91,6 +91,15 @@ class Proposer:
         is_new &= ~np.isin(rows, np.array(self._proposed, np.int64))
         found: NDArray[np.int64] = rows[is_new].astype(np.int64)
         return found
+
+    def _choose_unlike(self, scene: Scene, choose: Chooser) -> int | None:
+        """Row of a nucleus that was chosen by what was taught; None where nothing was."""
+        found = scene.corrections
+        seen = {*found.by, *found.deleted, *found.held_out, *(row + 1 for row in self._proposed)}
+        number = choose(
+            found.classes.keys() - found.held_out, seen, int(self._random.integers(1 << 31))
+        )
+        return None if number is None else number - 1
 
     def _farthest(self, scene: Scene, rows: NDArray[np.int64]) -> int:
         """Which of some nuclei lies farthest from all that were looked at; the first where none."""

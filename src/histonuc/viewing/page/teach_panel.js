@@ -1,12 +1,144 @@
 /**
- * The place for teaching in the panel of corrections.
+ * Teaching: a classifier of what was labelled, shown on the whole slide, and again after each ten labels.
  * @module
  */
 
 import { el } from "./dom.js";
+import { formatCount } from "./scale.js";
 
-/** The block. */
-/** @param {unknown} _wiring what it works with */
-export function createTeachPanel(_wiring) {
-  return el("section", { class: "part", "aria-label": "Teach" }, el("h2", { text: "Teach" }));
+/**
+ * @typedef {object} Lesson
+ * @property {"off"|"opening"|"teaching"|"shown"|"failed"} phase what is going on
+ * @property {string} message why it failed
+ * @property {number} num_labels nuclei that taught
+ * @property {Record<string, number>} by_class of each class how many of them
+ * @property {string[]} filled_up classes taught by nuclei that the model is sure of
+ * @property {boolean} has_embeddings whether the classifier sees what the network saw
+ * @property {number} num_scored held-out nuclei whose class is known
+ * @property {number} num_right of those, right now
+ * @property {number} num_right_before of those, right by the model
+ * @property {[number, number]|null} interval 95 % interval of the share that is right
+ * @property {number} seconds it took
+ * @property {string} needs_torch what fine-tuning needs; empty where it is there
+ */
+
+const EACH = 10;
+const POLL_MS = 300;
+const LABELS = ["classify", "add"];
+
+/** @param {number} share of one */
+const percent = (share) => `${Math.round(100 * share)} %`;
+
+/** What was taught and how good it is, in sentences. @param {Lesson} lesson how far it is */
+function describe(lesson) {
+  const { num_labels, by_class, filled_up, has_embeddings, num_scored, num_right, num_right_before, interval } = lesson;
+  const counts = Object.entries(by_class).map(([name, num]) => `${name} ${formatCount(num)}`);
+  const lines = [
+    `Taught with ${formatCount(num_labels)} labelled nuclei (${counts.join(", ")}) in ${lesson.seconds.toFixed(1)} s.`,
+  ];
+  if (filled_up.length)
+    lines.push(`You labelled no ${filled_up.join(", no ")}: nuclei that the model is sure of teach that.`);
+  if (!has_embeddings)
+    lines.push(
+      "This result has no embeddings, so shape and stain alone decide. `histonuc predict --embeddings` makes it better.",
+    );
+  lines.push(
+    interval
+      ? `Right on ${num_right} of ${num_scored} held-out nuclei (95 % between ${percent(interval[0])} and ${percent(interval[1])}); the model on ${num_right_before}.`
+      : "Nothing held out has a label yet: label what Next draws at random, and you see how good this is.",
+  );
+  return lines;
+}
+
+/**
+ * The block.
+ * @param {object} wiring
+ * @param {import("./state.js").Store} wiring.store the state
+ * @param {import("./api.js").Api} wiring.api requests
+ * @param {import("./corrections.js").CorrectionSource} wiring.corrections what was corrected
+ * @param {(error: Error) => void} wiring.report shows an error
+ */
+export function createTeachPanel({ store, api, corrections, report }) {
+  let since = 0; // labels given since the last lesson
+  /** @type {Lesson|null} */
+  let lesson = null;
+  let following = false;
+  const teach = el("button", { type: "button", text: "Teach", onclick: () => void ask("teach") });
+  const hide = el("button", { type: "button", text: "The model's classes", onclick: () => void ask("hide") });
+  const progress = el("progress", { "aria-label": "Teaching" });
+  const state = el("div", { id: "lesson", "aria-live": "polite" });
+  const minutes = el("p", { class: "muted" });
+
+  /** @param {Lesson} now how far it is */
+  function show(now) {
+    lesson = now;
+    const working = now.phase === "opening" || now.phase === "teaching";
+    progress.hidden = !working;
+    teach.disabled = working;
+    hide.hidden = now.phase !== "shown";
+    teach.textContent = now.phase === "shown" ? "Teach again" : "Teach";
+    minutes.textContent = now.needs_torch;
+    minutes.hidden = !now.needs_torch;
+    const lines = now.phase === "shown" ? describe(now) : working ? ["Reading the nuclei and teaching …"] : [];
+    state.replaceChildren(
+      ...lines.map((text) => el("p", { text })),
+      ...(now.phase === "failed" ? [el("p", { class: "warning", text: now.message })] : []),
+    );
+    state.dataset.phase = now.phase;
+  }
+
+  /** Wait until what was asked for is done, then show the slide anew. @param {string} path of the slide */
+  async function follow(path) {
+    if (following) return;
+    following = true;
+    try {
+      while (lesson && ["opening", "teaching"].includes(lesson.phase)) {
+        await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+        show(await api.json(`${path}/teach`));
+      }
+    } finally {
+      following = false;
+    }
+    await corrections.refresh();
+  }
+
+  /** @param {"teach"|"hide"} what is wanted */
+  async function ask(what) {
+    const { slide } = store.get();
+    if (!slide) return;
+    const path = `slides/${slide.number}`;
+    since = 0;
+    try {
+      show(await api.json(`${path}/teach`, { do: what }));
+      await follow(path);
+    } catch (error) {
+      report(/** @type {Error} */ (error));
+    }
+  }
+
+  corrections.onDone((_, wish) => {
+    if (!LABELS.includes(wish.do)) return;
+    since += wish.nuclei?.length ?? 1;
+    if (lesson?.phase === "shown" && since >= EACH) void ask("teach");
+  });
+  store.watch(["slide"], ({ slide }) => {
+    lesson = null;
+    since = 0;
+    if (!slide?.has_nuclei) return;
+    void api.json(`slides/${slide.number}/teach`).then((now) => store.get().slide === slide && show(now), report);
+  });
+
+  return el(
+    "section",
+    { class: "part", "aria-label": "Teach" },
+    el("h2", { text: "Teach" }),
+    el("p", {
+      class: "muted",
+      text: "A classifier learns your classes from the nuclei that you labelled, and colours the whole slide: again after each ten labels.",
+    }),
+    el("div", { class: "buttons" }, teach, hide),
+    progress,
+    state,
+    minutes,
+  );
 }
