@@ -163,6 +163,8 @@ class Teacher:
         table, found = self._corrector.table(), self._corrector.corrections
         predicted = self._corrector.predicted
         labels = find_labels(table, found, predicted)
+        if not labels:
+            raise ValueError("give some nuclei a class first: nothing is labelled yet")
         filled, names = fill_up(table, labels, predicted)
         classifier = self._live.fit(labels | filled, found.label_space)
         self._classified = classified = self._live.classify(classifier)
