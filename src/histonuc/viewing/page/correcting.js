@@ -114,7 +114,7 @@ export function createCorrecting({ store, api, camera, nuclei, marks, correction
   }
 
   corrections.onDone(({ made }, { do: what }) => {
-    if (["delete", "split", "join", "add", "undo", "redo"].includes(what)) {
+    if (["delete", "split", "join", "add"].includes(what)) {
       store.set({ chosen: made, selected: made.length === 1 ? made[0] : null });
     }
   });

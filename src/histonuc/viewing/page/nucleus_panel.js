@@ -3,7 +3,7 @@
  * @module
  */
 
-import { latest } from "./api.js";
+import { ServerError, latest } from "./api.js";
 import { classColour } from "./colours.js";
 import { el, icon } from "./dom.js";
 import { MARKS } from "./marks_layer.js";
@@ -178,8 +178,14 @@ export function createNucleusPanel({ store, api, step, onNucleus, report }) {
     content.hidden = !chosen;
     if (!chosen) return onNucleus(null);
     void ask(async (signal) => {
-      /** @type {Nucleus} */
-      const nucleus = await api.json(`slides/${slide.number}/nuclei/${selected}`, undefined, signal);
+      /** @type {Nucleus|null} */
+      const nucleus = await api.json(`slides/${slide.number}/nuclei/${selected}`, undefined, signal).catch((error) => {
+        if (error instanceof ServerError && error.status === 404) return null; // it is not there any more
+        throw error;
+      });
+      if (!nucleus) {
+        return store.set({ selected: null, chosen: store.get().chosen.filter((id) => id !== selected) });
+      }
       onNucleus(nucleus);
       await show(nucleus);
     });

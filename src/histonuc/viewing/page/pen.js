@@ -165,8 +165,11 @@ export function createPen({ store, camera, onMove, onEnd }) {
   map.addInteraction(interaction);
   map.addLayer(layer);
   map.on("dblclick", (event) => {
-    if (!tool() || !points.length) return;
+    const [before, last] = points.slice(-2);
+    // OpenLayers takes two quick clicks anywhere for a double click.
+    if (!tool() || !last || Math.hypot(before[0] - last[0], before[1] - last[1]) > CLOSE_PX * resolution()) return;
     event.stopPropagation();
+    points = points.slice(0, -1);
     finish(true);
   });
 
