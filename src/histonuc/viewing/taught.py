@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILLED_UP = 50
-"""Nuclei that the model is sure of teach each class of the table that nobody labelled."""
+"""Until so many nuclei of a class of the table are labelled, those that the model is sure of make up
+the number."""
 _SURE = 0.8
 _DRAWN = 200_000
 _NEEDS_TORCH = (
@@ -49,7 +50,7 @@ class Lesson:
         message: why it failed, in one sentence.
         num_labels: nuclei that taught.
         by_class: of each class how many of them.
-        filled_up: classes that nobody labelled, taught by nuclei that the model is sure of.
+        filled_up: classes that are taught by nuclei that the model is sure of as well.
         has_embeddings: whether the classifier sees what the network saw, or shape and stain alone.
         num_scored: held-out nuclei whose class a person said.
         num_right: of those, given the same class by the classifier.
@@ -222,9 +223,10 @@ def find_labels(
 def fill_up(
     table: NucleusTable, labels: Mapping[int, str], predicted: Prediction
 ) -> tuple[dict[int, str], tuple[str, ...]]:
-    """Labels of the classes of the table that nobody labelled: nuclei that the model is sure of.
+    """Labels of nuclei that the model is sure of, for classes of which few or none are labelled.
 
-    Without them a classifier would know nothing of these classes, and never give them.
+    Without them a classifier would never give a class that nobody labelled, and know one that was
+    labelled only where the model was wrong.
 
     Args:
         table: the nuclei as corrected.
@@ -238,15 +240,11 @@ def fill_up(
     free = (table.marks(rows) == 0) & (table.index().kind[rows] != DELETED)
     rows = rows[free & (predicted.probability[rows] >= _SURE * 255)]
     filled: dict[int, str] = {}
-    names = []
+    given = Counter(labels.values())
     for number, name in enumerate(table.label_space.classes):
-        if name in set(labels.values()):
-            continue
-        found = rows[predicted.kind[rows] == number][:FILLED_UP]
-        if len(found) >= FILLED_UP // 5:
-            names.append(name)
-            filled |= {int(row) + 1: name for row in found}
-    return filled, tuple(names)
+        found = rows[predicted.kind[rows] == number][: max(FILLED_UP - given[name], 0)]
+        filled |= {int(row) + 1: name for row in found}
+    return filled, tuple(dict.fromkeys(filled.values()))
 
 
 def wilson_interval(right: int, num: int) -> tuple[float, float] | None:

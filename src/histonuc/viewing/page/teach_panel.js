@@ -12,7 +12,7 @@ import { formatCount } from "./scale.js";
  * @property {string} message why it failed
  * @property {number} num_labels nuclei that taught
  * @property {Record<string, number>} by_class of each class how many of them
- * @property {string[]} filled_up classes taught by nuclei that the model is sure of
+ * @property {string[]} filled_up classes taught by nuclei that the model is sure of as well
  * @property {boolean} has_embeddings whether the classifier sees what the network saw
  * @property {number} num_scored held-out nuclei whose class is known
  * @property {number} num_right of those, right now
@@ -37,7 +37,9 @@ function describe(lesson) {
     `Taught with ${formatCount(num_labels)} labelled nuclei (${counts.join(", ")}) in ${lesson.seconds.toFixed(1)} s.`,
   ];
   if (filled_up.length)
-    lines.push(`You labelled no ${filled_up.join(", no ")}: nuclei that the model is sure of teach that.`);
+    lines.push(
+      `Until 50 of a class are labelled, nuclei that the model is sure of make up the number: ${filled_up.join(", ")}.`,
+    );
   if (!has_embeddings)
     lines.push(
       "This result has no embeddings, so shape and stain alone decide. `histonuc predict --embeddings` makes it better.",
