@@ -46,13 +46,15 @@ function createTools({ store, correcting }) {
   store.watch(["tool", "chosen"], ({ tool, chosen }) => {
     const found = TOOLS.find(([name]) => name === tool);
     const num = chosen.length;
-    hint.textContent = found
-      ? `${found[3]}. Esc puts the tool down.`
-      : tool === "field"
-        ? "Click its middle (128 µm), or drag a square. Esc puts the tool down."
-        : num
-          ? `${num === 1 ? "One nucleus is" : `${formatCount(num)} nuclei are`} chosen. Shift+click adds one.`
-          : "Click a nucleus, then give it a class with a digit.";
+    const many = num === 1 ? "One nucleus is" : `${formatCount(num)} nuclei are`;
+    hint.textContent =
+      num && (tool === "move" || tool === "lasso")
+        ? `${many} chosen. A digit gives a class, Shift+click adds one.`
+        : found
+          ? `${found[3]}. Esc puts the tool down.`
+          : tool === "field"
+            ? "Click its middle (128 µm), or drag a square. Esc puts the tool down."
+            : "Click a nucleus, then give it a class with a digit.";
   });
   return [
     el("div", { class: "buttons tight", role: "group", "aria-label": "Tools of correcting" }, ...tools),

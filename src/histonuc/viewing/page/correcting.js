@@ -110,7 +110,7 @@ export function createCorrecting({ store, api, camera, nuclei, marks, correction
     if (!now) return;
     const ids = nucleiInside(now, ring);
     store.set({ chosen: ids, selected: ids.length === 1 ? ids[0] : null });
-    tell(ids.length ? `${ids.length} chosen: a digit gives them a class.` : "No nucleus inside.");
+    if (!ids.length) tell("No nucleus inside.");
   }
 
   corrections.onDone(({ made }, { do: what }) => {

@@ -38,6 +38,7 @@ export function createCorrections({ store, api, nuclei, tell, report }) {
       corrections: now,
       classes: looks(now.classes) === looks(state.classes) ? state.classes : now.classes,
       version: changed ? now.version : state.version,
+      paintClass: state.paintClass < now.classes.length ? state.paintClass : 0,
     });
   }
 
