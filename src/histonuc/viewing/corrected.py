@@ -280,8 +280,9 @@ def _have_same_ring(one: Edit | None, other: Edit | None) -> bool:
 
 
 def _centres(index: NucleusIndex, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Centroids (n, 2) of those of some rows that the index has."""
+    """Centroids (n, 2) of those of some rows whose nuclei are, or were, somewhere."""
     rows = rows[rows < len(index)]
+    rows = rows[(index.kind[rows] != DELETED) | (index.area[rows] > 0)]
     return np.stack([index.x[rows], index.y[rows]], axis=1) / FIXED
 
 

@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from histonuc.exports.table import TABLE_FILE
 from histonuc.inference.drawn import Region
 from histonuc.plain_text import readable
@@ -25,6 +27,7 @@ from histonuc.viewing.pictures import SlidePicture
 from histonuc.viewing.proposing import Proposer
 from histonuc.viewing.regions import count_regions
 from histonuc.viewing.results import ResultRecord, State, read_record, slide_facts
+from histonuc.viewing.shapes import check_outline
 from histonuc.viewing.squares import USUAL_MPP, SquareGrid, list_grids, read_square
 from histonuc.viewing.table import NucleusTable
 from histonuc.viewing.taught import Teacher
@@ -32,6 +35,7 @@ from histonuc.viewing.wishes import Scene
 
 log = logging.getLogger(__name__)
 
+_ANY_OUTLINE = np.array([[0.0, 0.0], [9.0, 0.0], [9.0, 9.0], [0.0, 9.0]])
 _RIM_PX = 64
 """Beyond the last centroid, where nothing says how large the slide is."""
 
@@ -166,6 +170,7 @@ class OpenResult:
             place = int(index.x[0]) >> grid.shift, int(index.y[0]) >> grid.shift
             read_square(table, grid, place, "coarse", (), self.facts.mpp)
             count_histogram(table, table.columns[0], 1, (0.0, 1.0))
+            check_outline(_ANY_OUTLINE, (9, 9), USUAL_MPP)
             count_regions(table, [Region(name="", class_name="", area=shapely.box(0, 0, 1, 1))])
 
     def nuclei(self) -> NucleusTable:

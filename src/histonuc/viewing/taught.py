@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FILLED_UP = 50
-"""Until so many nuclei of a class of the table are labelled, those that the model is sure of make up
-the number."""
+"""Until so many nuclei of a class of the table are labelled, those that the model is sure of make
+up the number."""
 _SURE = 0.8
 _DRAWN = 200_000
 _NEEDS_TORCH = (
