@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from histonuc import cli
 
@@ -75,6 +77,16 @@ def test_wrong_labels_of_a_store_come_first(colour_model, tmp_path, capsys) -> N
     assert page.count("<figure>") == 4 * WRONG
     assert page.count("data:image/jpeg;base64,") == 4 * WRONG
     assert "http" not in page
+    line = ["teach", str(store), "--model", str(colour_model), "--out", str(tmp_path / "mine")]
+    assert cli.run(line) == 0
+    report = json.loads((tmp_path / "mine" / "report.json").read_text())
+    assert report["by"] == "image"
+    assert report["num_labels"] == 400
+    assert report["held_out"]["num"] == 0
+    right = 1 - WRONG / 100
+    assert report["cross_validation"]["accuracy"] == pytest.approx(right, abs=0.005)
+    assert cli.run(["teach", str(store), "--out", str(tmp_path / "mine")]) == 2
+    assert "gives no features of nuclei" in capsys.readouterr().err
 
 
 def test_wrong_labels_of_a_result(predicted, tmp_path, capsys) -> None:

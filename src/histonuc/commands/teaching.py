@@ -8,21 +8,45 @@ from histonuc.commands.outcome import Outcome
 
 
 def teach(
-    results: tuple[Path, ...], *, out: Path, embeddings: bool = True, seed: int = 0
+    results: tuple[Path, ...],
+    *,
+    out: Path,
+    embeddings: bool = True,
+    model: str = "",
+    sources: tuple[str, ...] = (),
+    folds: tuple[int, ...] = (),
+    seed: int = 0,
 ) -> Outcome:
     """Teach a classifier with the classes that people gave nuclei, and say how good it is.
 
     Args:
-        results: Folders of `histonuc predict` with corrections, each of one input or of many.
+        results: Folders of `histonuc predict` with corrections, each of one input or of many; or a
+            store of `histonuc prepare`, whose labels then teach.
         out: Folder for classifier.safetensors and report.json.
         embeddings: Learn from the network's features of the nuclei, which are made from the slides
             where predict was run without --embeddings. --no-embeddings learns from shape, stain
             and neighbourhood alone, and is much less good.
+        model: Whose features of a store's nuclei to learn from; results have those of their own.
+        sources: Data sets of a store; all when not given.
+        folds: Folds of a store; all when not given.
         seed: Seed of the cross-validation.
     """
-    from histonuc.teaching.teach import teach
+    from histonuc.teaching.teach import teach, teach_store
 
-    report = teach(results, out, embeddings=embeddings, seed=seed)
+    if len(results) == 1 and (results[0] / "store.json").is_file():
+        report = teach_store(
+            results[0],
+            out,
+            model=model or "default",
+            sources=sources,
+            folds=folds,
+            embeddings=embeddings,
+            seed=seed,
+        )
+    elif model or sources or folds:
+        raise ValueError("--model, --sources and --folds belong to a store; results have their own")
+    else:
+        report = teach(results, out, embeddings=embeddings, seed=seed)
     return Outcome(lines=report.lines(), data=report.record)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from histonuc.taxonomy import LabelSpace
 from histonuc.teaching.features import NucleusFeatures
 from histonuc.teaching.fitting import FOLDS, MIN_LABELS, Standard
+from histonuc.teaching.labelled import LabelledNuclei
 from histonuc.teaching.labels import ResultLabels, number_labels
 from histonuc.teaching.live import check_classes, pick_classes
 
@@ -84,6 +85,29 @@ def gather(
         classes=np.searchsorted(present, classes[usable]),
         groups=groups[usable],
         by=by,
+        label_space=pick_classes(space, present),
+    )
+
+
+def gather_store(found: LabelledNuclei, space: LabelSpace, standard: Standard) -> Labelled:
+    """The same of a store's nuclei; its images are kept apart.
+
+    Args:
+        found: of known class.
+        space: of the store.
+        standard: of the features.
+
+    Raises:
+        ValueError: fewer than two classes.
+    """
+    present = np.flatnonzero(np.bincount(found.classes, minlength=len(space)) >= MIN_LABELS)
+    check_classes(len(present))
+    usable = np.flatnonzero(np.isin(found.classes, present))
+    return Labelled(
+        rows=standard.apply(found.features.rows(usable)),
+        classes=np.searchsorted(present, found.classes[usable]),
+        groups=found.tile[usable],
+        by="image",
         label_space=pick_classes(space, present),
     )
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from histonuc._version import __version__
+from histonuc.data.store import Store
 from histonuc.files import write_json
+from histonuc.models.loading import load_model
 from histonuc.teaching.classifier import CLASSIFIER_FILE, Classifier, write_classifier
 from histonuc.teaching.embedding import complete_features
 from histonuc.teaching.features import NucleusFeatures, sample_rows
@@ -27,8 +29,10 @@ from histonuc.teaching.gathering import (
     check_one_model,
     count_classes,
     gather,
+    gather_store,
     group_by_square,
 )
+from histonuc.teaching.labelled import describe_store
 from histonuc.teaching.labels import (
     ResultLabels,
     find_results,
@@ -38,39 +42,29 @@ from histonuc.teaching.labels import (
 )
 from histonuc.teaching.live import make_classifier
 from histonuc.teaching.quality import SHARES, Quality, advise, judge, macro_f1
+from histonuc.teaching.report import REPORT_FILE, TeachReport
 from histonuc.teaching.usual import SAMPLE, learn_usual
 
-REPORT_FILE = "report.json"
 
-
-@dataclass(frozen=True, kw_only=True)
-class TeachReport:
-    """What came of teaching.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Material:
+    """What a classifier is taught with.
 
     Attributes:
-        out: folder of the classifier.
-        sha256: of its file, in hex.
-        record: JSON-able, the content of ``report.json``.
+        names: of the slides, or of the store.
+        features: of all nuclei of each slide, labelled or not.
+        standard: of the features.
+        labelled: the nuclei that teach.
+        pairs: features and labels of each slide, for those held out; none of a store.
+        notes: sentences about the labels.
     """
 
-    out: Path
-    sha256: str
-    record: Mapping[str, Any]
-
-    def lines(self) -> list[str]:
-        """The same for people."""
-        record = self.record
-        crossed, held = record["cross_validation"], record["held_out"]
-        lines = [
-            f"{record['num_labels']} labelled nuclei of {len(record['results'])} results -> "
-            f"{self.out / CLASSIFIER_FILE} ({self.sha256[:12]}), in {record['seconds']:.1f} s"
-        ]
-        if crossed["num"]:
-            lines.append(f"cross-validated by {record['by']}: {_told(crossed)}")
-            lines += [_class_line(name, row) for name, row in crossed["classes"].items()]
-        if held["num"]:
-            lines.append(f"on {held['num']} nuclei that were drawn at random: {_told(held)}")
-        return [*lines, *(f"  note: {note}" for note in record["notes"]), record["advice"]]
+    names: tuple[str, ...]
+    features: Sequence[NucleusFeatures]
+    standard: Standard
+    labelled: Labelled
+    pairs: Sequence[tuple[NucleusFeatures, ResultLabels]]
+    notes: Sequence[str]
 
 
 def teach(
@@ -89,34 +83,98 @@ def teach(
         ValueError: no result, no labels, fewer than two classes, results of several models, or no
             embeddings and no way to make them.
     """
-    start, rng = time.monotonic(), np.random.default_rng(seed)
+    start = time.monotonic()
     corrected = _read_corrected(paths)
     features = {folder: complete_features(folder, embeddings=embeddings) for folder in corrected}
     check_one_model(features)
     space = join_spaces(found.label_space for found in corrected.values())
     pairs = [(features[folder], found) for folder, found in corrected.items()]
-    standard = Standard.measure(sample_rows(list(features.values()), SAMPLE, rng))
+    every = list(features.values())
+    standard = Standard.measure(sample_rows(every, SAMPLE, np.random.default_rng(seed)))
     labelled = gather(pairs, space, standard)
-    classifier, crossed, curve = teach_labelled(labelled, standard, pairs[0][0], seed)
-    trust = learn_usual(classifier, list(features.values()), standard, rng)
+    material = _Material(
+        names=tuple(map(str, corrected)),
+        features=every,
+        standard=standard,
+        labelled=labelled,
+        pairs=pairs,
+        notes=_list_notes(corrected, labelled),
+    )
+    return _teach(material, out, seed, start)
+
+
+def teach_store(
+    path: Path,
+    out: Path,
+    *,
+    model: str = "default",
+    sources: Sequence[str] = (),
+    folds: Sequence[int] = (),
+    embeddings: bool = True,
+    seed: int = 0,
+) -> TeachReport:
+    """The same with the labels of a store, whose nuclei are outlined as the labels say.
+
+    Args:
+        path: of the store.
+        out: as of `teach`.
+        model: whose features are learned from; results that are to be classified need the same.
+        sources: data sets; all where none is given.
+        folds: their numbers; all where none is given.
+        embeddings: as of `teach`.
+        seed: of all draws.
+
+    Raises:
+        ValueError: no store, no such model, a model without features, or fewer than two classes.
+    """
+    start = time.monotonic()
+    store, loaded = Store.open(path), load_model(model)
+    if embeddings and not loaded.spec.features:
+        raise ValueError(
+            f"--model {model}: {loaded.name} gives no features of nuclei: use a model that does, "
+            "or teach without embeddings (--no-embeddings)"
+        )
+    tiles = store.select(list(folds) or None, list(sources) or None, labels=None)
+    found = describe_store(store, tiles.tolist(), loaded)
+    features = found.features if embeddings else found.features.without_embedding()
+    standard = Standard.measure(sample_rows([features], len(features), np.random.default_rng(seed)))
+    material = _Material(
+        names=(str(path),),
+        features=[features],
+        standard=standard,
+        labelled=gather_store(replace(found, features=features), store.label_space, standard),
+        pairs=(),
+        notes=(),
+    )
+    return _teach(material, out, seed, start)
+
+
+def _teach(material: _Material, out: Path, seed: int, start: float) -> TeachReport:
+    """Fit, judge and write the classifier; `start` is when the work began."""
+    labelled, rng = material.labelled, np.random.default_rng(seed)
+    classifier, crossed, curve = teach_labelled(
+        labelled, material.standard, material.features[0], seed
+    )
+    counts = count_classes(labelled)
     record: dict[str, Any] = {
-        "results": [str(folder) for folder in corrected],
+        "results": list(material.names),
         "model": classifier.model,
         "model_sha256": classifier.model_sha256,
-        "classes": count_classes(labelled),
+        "classes": counts,
         "num_labels": len(labelled.classes),
         "by": labelled.by,
         "temperature": classifier.temperature,
         "cross_validation": crossed.to_dict(),
-        "held_out": judge_held_out(classifier, pairs).to_dict(),
+        "held_out": judge_held_out(classifier, material.pairs).to_dict(),
         "learning_curve": [{"labels": num, "macro_f1": score} for num, score in curve],
-        "advice": advise(curve, min(count_classes(labelled).items(), key=lambda item: item[1])),
-        "notes": _list_notes(corrected, labelled),
+        "advice": advise(curve, min(counts.items(), key=lambda item: item[1])),
+        "notes": list(material.notes),
         "version": __version__,
     }
     facts = {name: record[name] for name in ("classes", "num_labels", "by", "version")}
     facts["cross_validation"] = {"macro_f1": crossed.macro_f1, "interval": crossed.interval}
-    facts["slides"] = [folder.name for folder in corrected]
+    facts["slides"] = [Path(name).name for name in material.names]
+    trust = learn_usual(classifier, material.features, material.standard, rng)
     sha256 = write_classifier(replace(classifier, trust=trust, facts=facts), out / CLASSIFIER_FILE)
     record |= {"sha256": sha256, "seconds": round(time.monotonic() - start, 2)}
     write_json(record, out / REPORT_FILE)
@@ -198,8 +256,8 @@ def judge_held_out(
     classifier: Classifier, pairs: Sequence[tuple[NucleusFeatures, ResultLabels]]
 ) -> Quality:
     """Figures on the nuclei that were drawn at random and never taught."""
-    space = classifier.label_space
-    true, given, groups = [], [], []
+    space, none = classifier.label_space, np.zeros(0, np.int64)
+    true, given, groups = [none], [none], [none]
     for slide, (features, labels) in enumerate(pairs):
         index, classes = number_labels(labels.held_out, space)
         rows = features.rows(index)
@@ -229,16 +287,3 @@ def _list_notes(corrected: Mapping[Path, ResultLabels], labelled: Labelled) -> l
             "others"
         )
     return notes
-
-
-def _told(quality: Mapping[str, Any]) -> str:
-    ends = quality["interval"]
-    interval = "" if ends is None else f" ({ends[0]:.2f} to {ends[1]:.2f})"
-    return f"macro F1 {quality['macro_f1']:.2f}{interval}, {quality['accuracy']:.0%} right"
-
-
-def _class_line(name: str, row: Mapping[str, Any]) -> str:
-    ends, f1 = row["interval"], row["f1"]
-    interval = "" if ends is None else f"  {ends[0]:.2f} to {ends[1]:.2f}"
-    told = "-" if f1 is None else f"{f1:.2f}"
-    return f"  {name:<30}{row['labels']:>7} labels  F1 {told}{interval}"
