@@ -87,6 +87,9 @@ COMMANDS = [
     "info results",
     "export results --to geojson",
     "export results --to coco",
+    "prepare corrections results/tile --geojson results/tile/nuclei.geojson --by ann",
+    "corrections show results/tile",
+    "summarise results",
     "report run --out report.html",
 ]
 

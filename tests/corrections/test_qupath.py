@@ -11,7 +11,7 @@ from histonuc import cli
 from histonuc.corrections import CorrectionLog, corrected_source, read_corrections
 
 from ..fuzzing import mutate_bytes, mutate_json, no_hang
-from .drawn import maker, square, write_row
+from .drawn import draw_row, maker, square, write_row
 
 
 @pytest.fixture
@@ -178,3 +178,12 @@ def test_damaged_files_are_one_message_or_corrections_that_can_be_read(folder, c
             assert np.isfinite(batch.nuclei.points).all()
         (folder / "corrections.jsonl").unlink(missing_ok=True)
     assert {0, 2} == set(codes)
+
+
+def test_a_result_without_nuclei_can_be_corrected(tmp_path):
+    folder = write_row(tmp_path / "empty", draw_row(0))
+    assert read(folder, export(folder)) == 0
+    assert cli.run(["corrections", "show", str(folder)]) == 0
+    assert read(folder, [draw(square(200, 50), "Connective")]) == 0
+    assert [one.class_name for one in found(folder).made] == ["Connective"]
+    assert len(export(folder)) == 1
