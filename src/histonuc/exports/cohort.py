@@ -62,9 +62,6 @@ def to_cohort_table(
     add("slide", [Path(result.source).name for result in results], text)
     add("source", [result.source for result in results], text)
     add("folder", [result.folder for result in results], text)
-    if corrected:
-        add("num_corrected", [number for number, _ in corrected], count)
-        add("corrected_by", [names for _, names in corrected], text)
     add("num_nuclei", [result.num_nuclei for result in results], count)
     for name in ("density_per_mm2", "density_per_image_mm2", "tissue_mm2", "left_out_mm2"):
         add(name, [getattr(result, name) for result in results], number)
@@ -89,7 +86,18 @@ def to_cohort_table(
     add("seconds", [result.seconds["total"] for result in results], number)
     add("num_warnings", [len(result.warnings) for result in results], count)
     add("warnings", [" | ".join(result.warnings) for result in results], text)
-    return pa.table(columns)
+    return _add_corrected(pa.table(columns), corrected)
+
+
+def _add_corrected(table: pa.Table, corrected: Sequence[tuple[int, str]]) -> pa.Table:
+    """The table with columns of what people corrected, where anybody did."""
+    import pyarrow as pa
+
+    if not corrected:
+        return table
+    numbers = pa.array([number for number, _ in corrected], pa.int64())
+    names = pa.array([name for _, name in corrected], pa.string())
+    return table.append_column("num_corrected", numbers).append_column("corrected_by", names)
 
 
 def write_regions(regions: Sequence[RegionResult], path: Path) -> None:

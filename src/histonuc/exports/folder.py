@@ -88,10 +88,7 @@ def export_folder(
     out, slide = Path(out), None if slide is None else Path(slide)
     given = {"centroids": centroids, "frame": frame != "qupath", "slide": slide is not None}
     chosen = check_options(to, {name for name, is_given in given.items() if is_given})
-    folders = [out] if (out / TABLE_FILE).is_file() else []
-    folders = folders or sorted(table.parent for table in out.glob(f"*/{TABLE_FILE}"))
-    if not folders:
-        raise ValueError(f"no prediction in {out}: expected {TABLE_FILE} there or one folder below")
+    folders = _find_folders(out)
     if slide is not None and len(folders) > 1:
         raise ValueError(f"--slide belongs to one prediction, {out} holds {len(folders)}")
     summary = ExportSummary()
@@ -116,6 +113,16 @@ def export_folder(
                 raise
             summary.failed.append({"source": str(table), "error": log_failure(table, error, log)})
     return summary
+
+
+def _find_folders(out: Path) -> list[Path]:
+    """The folder itself, or those of results one folder below."""
+    if (out / TABLE_FILE).is_file():
+        return [out]
+    folders = sorted(table.parent for table in out.glob(f"*/{TABLE_FILE}"))
+    if not folders:
+        raise ValueError(f"no prediction in {out}: expected {TABLE_FILE} there or one folder below")
+    return folders
 
 
 def _find_picture(
