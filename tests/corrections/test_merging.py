@@ -111,3 +111,16 @@ def test_lines_that_differ_are_refused(folders, tmp_path, capsys):
     assert cli.run(line) == 2
     assert "different lines of the key" in capsys.readouterr().err
     assert not (tmp_path / "c.jsonl").exists()
+
+
+def test_show_of_many_results_and_of_none(folders, tmp_path, capsys):
+    _, bob = folders
+    assert cli.run(["corrections", "show", str(tmp_path)]) == 0
+    told = capsys.readouterr().out.split("\n")
+    assert "ann" in told
+    assert "bob" in told
+    (bob / "corrections.jsonl").unlink()
+    assert cli.run(["corrections", "show", str(bob)]) == 0
+    assert "no corrections in" in capsys.readouterr().out
+    assert cli.run(["corrections", "show", str(tmp_path / "nowhere")]) == 2
+    assert "no prediction in" in capsys.readouterr().err

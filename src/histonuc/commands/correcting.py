@@ -11,14 +11,26 @@ def show_corrections(out: Path) -> Outcome:
     """List what people corrected in a result: who, what, where they disagree, what is not found.
 
     Args:
-        out: Folder of one result of `histonuc predict`.
+        out: Folder that `histonuc predict` wrote, of one input or of many.
     """
-    from histonuc.corrections import describing, read_corrections
+    from histonuc.corrections import CORRECTIONS_FILE, describing, read_corrections
+    from histonuc.exports import TABLE_FILE
 
-    found = read_corrections(out)
-    if found is None:
-        return Outcome(lines=[f"no corrections in {out}"], data={"num_corrected": 0})
-    return Outcome(lines=describing.describe_lines(found), data=describing.to_record(found))
+    if (out / TABLE_FILE).is_file():
+        found = read_corrections(out)
+        if found is None:
+            return Outcome(lines=[f"no corrections in {out}"], data={"num_corrected": 0})
+        return Outcome(lines=describing.describe_lines(found), data=describing.to_record(found))
+    if not any(out.glob(f"*/{TABLE_FILE}")):
+        raise ValueError(f"no prediction in {out}: expected {TABLE_FILE} there or one folder below")
+    outcomes = {
+        log.parent.name: show_corrections(log.parent)
+        for log in sorted(out.glob(f"*/{CORRECTIONS_FILE}"))
+        if (log.parent / TABLE_FILE).is_file()
+    }
+    lines = [line for name, one in outcomes.items() for line in ("", name, *one.lines)][1:]
+    data = {name: one.data for name, one in outcomes.items()}
+    return Outcome(lines=lines or [f"no corrections in {out}"], data={"results": data})
 
 
 def merge_corrections(corrections: tuple[Path, ...], *, out: Path) -> Outcome:

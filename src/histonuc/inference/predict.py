@@ -61,7 +61,7 @@ class PredictSummary:
     def list_corrected(self) -> list[tuple[int, str]]:
         """For each input the number of corrected nuclei and who did it; empty if nobody did."""
         rows = [(one.num_corrected, ", ".join(one.people)) for one in self.corrected]
-        return rows if any(one.corrections for one in self.corrected) else []
+        return rows if any(number for number, _ in rows) else []
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON; also the content of ``OUT/summary.json``."""
