@@ -127,7 +127,7 @@ def test_a_click_beside_a_nucleus_marks_it_within_three_microns(tmp_path, shift,
 
 def test_the_command_outlines_with_a_model(tmp_path, capsys) -> None:
     store = write_pointed(tmp_path / "store", marked=False)
-    line = ["prepare", "outline", str(store.path), "--model", "compact-offset-4"]
+    line = ["prepare", "outline", str(store.path), "--model", "compact-offset-5"]
     assert cli.run([*line, "--json"]) == 0
     row = json.loads(capsys.readouterr().out)["tables"]["data set"]["clicks"]
     assert row["points"] == 16

@@ -311,7 +311,7 @@ def test_the_shipped_model_on_points_of_real_images(shared_data, tmp_path) -> No
     out = tmp_path / "store"
     line = ["prepare", "folder", str(points), "--only", "crchisto", "--out", str(out)]
     assert cli.run(line) == 0
-    arguments = ["compact-offset-4", "--data", out, "--folds", 3, "--part", "1/4"]
+    arguments = ["compact-offset-5", "--data", out, "--folds", 3, "--part", "1/4"]
     assert evaluate(*arguments, "--out", tmp_path / "scores") == 0
     scores = read_scores(tmp_path / "scores")
     assert (scores["labels"], scores["num_tiles"]) == ("points", 3)

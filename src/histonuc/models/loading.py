@@ -16,8 +16,10 @@ from histonuc.models.mirrored import MirroredModel
 from histonuc.models.model import Model
 
 _X86 = ("x86_64", "AMD64")
-DEFAULT_MODEL = "compact-offset-4"
+DEFAULT_MODEL = "compact-offset-5"
 """The shipped model that ``--model default`` means."""
+RETIRED = {"compact-offset-4": "834474f"}
+"""Models that left the package, and a commit of the repository that has them."""
 MODELS_FOLDER = "HISTONUC_MODELS"
 """Environment variable that names a folder of one's own exported models."""
 
@@ -84,6 +86,12 @@ def load_model(
     checkpoint = find_checkpoint(Path(name))
     if checkpoint is not None:
         return TorchModel(checkpoint, device, name, precision)
+    if model in RETIRED:
+        raise ValueError(
+            f"--model {model} has left the package: {DEFAULT_MODEL} took its place; commit "
+            f"{RETIRED[model]} of the repository has its files in src/histonuc/weights, and "
+            "a file's path is a model, too"
+        )
     raise ValueError(
         f"--model {model}: no such model; shipped are {sorted(shipped) or 'none'}, or give a run "
         "folder, a checkpoint folder, a .safetensors or an .onnx file"
