@@ -13,7 +13,7 @@ from typing import Any
 from histonuc.exports.cohort import write_cohort
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult
 from histonuc.files import failure_lines, file_sha256, log_failure, seal, write_json
-from histonuc.inference.certainty import choose_certainty
+from histonuc.inference.certainty import UNCERTAIN, choose_certainty
 from histonuc.inference.cluster import connect
 from histonuc.inference.corrected import CorrectedResult, correct_result
 from histonuc.inference.drawn_reader import find_regions
@@ -293,7 +293,7 @@ def _result_lines(item: SlideResult, skipped: Sequence[str]) -> list[str]:
     for name, row in item.classes.items():
         if row.num_nuclei:
             per_mm2 = "" if density is None else f"{row.density_per_mm2:>10,.0f} per mm²"
-            guess = "  a guess" if item.classes_extrapolated else ""
+            guess = "  a guess" if item.classes_extrapolated and name != UNCERTAIN else ""
             lines.append(f"  {name:<26}{row.num_nuclei:>9,}{row.share:>8.1%}{per_mm2}{guess}")
     lines += [f"  note: {warning}" for warning in item.warnings]
     return lines + ([f"  {item.class_note}"] if item.class_note else [])

@@ -30,9 +30,6 @@ class TrainConfig:
 
     data: Path
     """Store, as `histonuc prepare` writes it."""
-    replay: str = ""
-    """Second store, of the same classes: every other crop is of its training folds, against
-    forgetting."""
     out: Path
     """Run folder to write."""
     trunk: str = "unet"
@@ -59,6 +56,8 @@ class TrainConfig:
     """Weight of the teacher's loss."""
     teacher_where: Literal["everywhere", "unknown"] = "everywhere"
     """Follow the teacher everywhere, or where labels say nothing, and there its classes, too."""
+    replay: str = ""
+    """Second store of the same classes, against forgetting: every other crop is of its folds."""
     freeze: bool = False
     """Freeze the pretrained encoder (the seed's freeze-all-but-layer4 for deeplabv3_resnet101)."""
 
