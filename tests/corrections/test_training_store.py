@@ -1,14 +1,19 @@
 """Corrections become labels: what nobody looked at is neither nucleus nor background."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from histonuc import cli
-from histonuc.corrections import CorrectionLog
+from histonuc.corrections import CorrectionLog, Operation
 from histonuc.data.store import Store
+from histonuc.taxonomy import THREE
 
 from ..viewing.made_result import write_result, write_slide
-from .drawn import draw_row, maker, square
+from .drawn import draw_row, maker, square, write_row
+
+FIELD = [0, 0, 45, 0, 45, 45, 0, 45]
 
 
 @pytest.fixture
@@ -160,3 +165,21 @@ def test_fields_take_turns_in_the_folds_and_keep_theirs(folder):
         _, data = prepare(folder)
         store = Store.open(data)
         assert [store.fold(tile) for tile in range(number)] == [1, 2, 3, 1][:number]
+
+
+def test_uncertain_nuclei_of_a_field_may_be_of_any_class(folder):
+    space = replace(
+        THREE,
+        classes=(*THREE.classes, "Uncertain"),
+        colours=(*THREE.colours, (150, 150, 150)),
+        meanings=(*THREE.meanings, ()),
+    )
+    nuclei = draw_row()
+    probabilities = np.eye(4, dtype=np.float32)[[3, 0, 1, 2, 0, 1]]
+    write_row(folder, replace(nuclei, class_probabilities=probabilities, label_space=space))
+    CorrectionLog(folder).append(Operation(do="field", fields={"ring": FIELD, "complete": True}))
+    code, data = prepare(folder)
+    store = Store.open(data)
+    assert code == 0
+    assert store.label_space == THREE
+    assert store.labels(0).candidates.tolist() == [0, 0b111, 0b001]

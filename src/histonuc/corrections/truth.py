@@ -63,10 +63,9 @@ def list_classes(spaces: Sequence[LabelSpace]) -> LabelSpace:
         for name, meaning in zip(space.classes, space.meanings, strict=False)
     }
     names = dict.fromkeys(name for space in spaces for name in space.classes if name in colours)
-    if tuple(names) == spaces[0].classes:
-        return spaces[0]
+    is_first = tuple(names) == tuple(name for name in spaces[0].classes if name != UNCERTAIN)
     return LabelSpace(
-        name=CORRECTED_SPACE,
+        name=spaces[0].name if is_first else CORRECTED_SPACE,
         classes=tuple(names),
         colours=tuple(colours[name] for name in names),
         meanings=tuple(meanings.get(name, ()) for name in names) if meanings else (),
