@@ -67,7 +67,9 @@ def answer_teach(call: Call) -> Response:
 
 
 def _describe_lesson(opened: OpenResult) -> dict[str, Any]:
-    return opened.teaching().lesson.to_dict() | {"version": opened.correcting().version}
+    teacher = opened.teaching()
+    more = {"commands": teacher.commands, "version": opened.correcting().version}
+    return teacher.lesson.to_dict() | more
 
 
 def _describe(opened: OpenResult) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from histonuc.viewing.columns import Column
 from histonuc.viewing.edits import Edit, Prediction
 from histonuc.viewing.index import DELETED, NucleusIndex, to_fixed
 from histonuc.viewing.kernels import FIXED
-from histonuc.viewing.table import NucleusTable, Rings
+from histonuc.viewing.rings import Rings, pack_rings, to_fixed_ring
+from histonuc.viewing.table import NucleusTable
 
 SURE = 255
 """Probability of a class that a person gave, and score of a nucleus that a person drew."""
@@ -217,14 +218,14 @@ class CorrectedTable(NucleusTable):
         }
         if group == len(self.starts) - 1:
             rings = [drawn.get(place, np.zeros((0, 2))) for place in range(last - first)]
-            return _pack_rings([_to_fixed_ring(ring) for ring in rings])
+            return pack_rings([to_fixed_ring(ring) for ring in rings])
         whole = super().rings(group)
         if not drawn:
             return whole
         split = np.split(whole.vertices, whole.offsets[1:-1])
         for place, ring in drawn.items():
-            split[place] = _to_fixed_ring(ring)
-        return _pack_rings(split)
+            split[place] = to_fixed_ring(ring)
+        return pack_rings(split)
 
     def _correct_values(
         self,
@@ -284,13 +285,3 @@ def _centres(index: NucleusIndex, rows: NDArray[np.int64]) -> NDArray[np.float64
     rows = rows[rows < len(index)]
     rows = rows[(index.kind[rows] != DELETED) | (index.area[rows] > 0)]
     return np.stack([index.x[rows], index.y[rows]], axis=1) / FIXED
-
-
-def _to_fixed_ring(ring: NDArray[np.float64]) -> NDArray[np.int32]:
-    return np.floor(ring * FIXED + 0.5).astype(np.int32)
-
-
-def _pack_rings(rings: list[NDArray[np.int32]]) -> Rings:
-    offsets = np.zeros(len(rings) + 1, np.int32)
-    np.cumsum([len(ring) for ring in rings], out=offsets[1:])
-    return Rings(vertices=np.concatenate([np.zeros((0, 2), np.int32), *rings]), offsets=offsets)

@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,6 +25,7 @@ from histonuc.viewing.edits import Edit
 from histonuc.viewing.errors import RequestError, ShownError
 from histonuc.viewing.index import NucleusIndex, empty_index
 from histonuc.viewing.kernels import FIXED, fixed_rings
+from histonuc.viewing.rings import Rings
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,19 +43,6 @@ _VALUES_BYTES = 84 << 20
 """Memory for columns of all nuclei: two of ten million."""
 _WKB_HEADER = 13
 _INDEXED = ("x", "y", "class_index", "score")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Rings:
-    """The outlines of one row group.
-
-    Attributes:
-        vertices: int32 (P, 2), fixed, rings open.
-        offsets: int32 (n + 1,), where each ring begins.
-    """
-
-    vertices: NDArray[np.int32]
-    offsets: NDArray[np.int32]
 
 
 class NucleusTable:
@@ -102,7 +89,7 @@ class NucleusTable:
         counts = [group.num_rows for group in groups]
         self.starts: NDArray[np.int64] = np.cumsum([0, *counts]).astype(np.int64)
         self._rings: BoundedCache[int | tuple[int, int], Rings] = BoundedCache(
-            _RINGS_BYTES, _rings_bytes
+            _RINGS_BYTES, lambda rings: rings.num_bytes
         )
         self._values: BoundedCache[str, NDArray[np.float32]] = BoundedCache(
             _VALUES_BYTES, lambda values: values.nbytes
@@ -301,7 +288,3 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
 
     values: NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy()
     return values
-
-
-def _rings_bytes(rings: Rings) -> int:
-    return rings.vertices.nbytes + rings.offsets.nbytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import threading
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from histonuc.corrections import Corrections
 from histonuc.extras import is_installed
+from histonuc.plain_text import readable
 from histonuc.viewing.columns import quantise
 from histonuc.viewing.correcting import Corrector
 from histonuc.viewing.edits import Prediction
@@ -35,8 +37,8 @@ up the number."""
 _SURE = 0.8
 _DRAWN = 200_000
 _NEEDS_TORCH = (
-    "Fine-tuning of the network on complete fields takes minutes and needs PyTorch, which is not "
-    "installed: pip install 'histonuc[train]'"
+    "Fine-tuning needs PyTorch, which is not installed. This installs it: "
+    "pip install 'histonuc[train]'"
 )
 _Phase = Literal["off", "opening", "teaching", "shown", "failed"]
 
@@ -102,6 +104,18 @@ class Teacher:
         self._lock = threading.Lock()
         self._is_running = self._again = False
         self.lesson = Lesson()
+
+    @property
+    def commands(self) -> dict[str, list[str]]:
+        """What to type to keep what was taught, and to teach the network itself."""
+        result = shlex.quote(readable(str(self._folder)))
+        return {
+            "keep": [f"histonuc teach {result} --out mine"],
+            "network": [
+                f"histonuc prepare corrections {result} --out corrected",
+                "histonuc fine-tune --data corrected --out tuned --minutes 10",
+            ],
+        }
 
     def teach(self) -> None:
         """Teach with the labels that there are now, and show what comes of it; returns at once."""

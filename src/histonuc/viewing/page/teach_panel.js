@@ -19,6 +19,7 @@ import { formatCount } from "./scale.js";
  * @property {number} num_right_before of those, right by the model
  * @property {[number, number]|null} interval 95 % interval of the share that is right
  * @property {number} seconds it took
+ * @property {{keep: string[], network: string[]}} commands what to type to keep it, and to fine-tune the network
  * @property {string} needs_torch what fine-tuning needs; empty where it is there
  */
 
@@ -69,7 +70,7 @@ export function createTeachPanel({ store, api, corrections, report }) {
   const hide = el("button", { type: "button", text: "The model's classes", onclick: () => void ask("hide") });
   const progress = el("progress", { "aria-label": "Teaching" });
   const state = el("div", { id: "lesson", "aria-live": "polite" });
-  const minutes = el("p", { class: "muted" });
+  const more = el("details");
 
   /** @param {Lesson} now how far it is */
   function show(now) {
@@ -79,14 +80,26 @@ export function createTeachPanel({ store, api, corrections, report }) {
     teach.disabled = working;
     hide.hidden = now.phase !== "shown";
     teach.textContent = now.phase === "shown" ? "Teach again" : "Teach";
-    minutes.textContent = now.needs_torch;
-    minutes.hidden = !now.needs_torch;
     const lines = now.phase === "shown" ? describe(now) : working ? ["Reading the nuclei and teaching …"] : [];
     state.replaceChildren(
       ...lines.map((text) => el("p", { text })),
       ...(now.phase === "failed" ? [el("p", { class: "warning", text: now.message })] : []),
     );
     state.dataset.phase = now.phase;
+  }
+
+  /** What else can be done, in the terminal. @param {Lesson} now how far it is */
+  function showCommands({ commands, needs_torch }) {
+    /** @param {string[]} lines */
+    const block = (lines) => lines.map((text) => el("code", { class: "command", text }));
+    more.replaceChildren(
+      el("summary", { text: "Keep it, or teach the network" }),
+      el("p", { class: "muted", text: "A classifier to keep, for this and other slides:" }),
+      ...block(commands.keep),
+      el("p", { class: "muted", text: "Outlines, in minutes: the network is fine-tuned on fields that are complete." }),
+      ...block(commands.network),
+      needs_torch ? el("p", { class: "warning", text: needs_torch }) : "",
+    );
   }
 
   /** Wait until what was asked for is done, then show the slide anew. @param {string} path of the slide */
@@ -127,7 +140,11 @@ export function createTeachPanel({ store, api, corrections, report }) {
     lesson = null;
     since = 0;
     if (!slide?.has_nuclei) return;
-    void api.json(`slides/${slide.number}/teach`).then((now) => store.get().slide === slide && show(now), report);
+    void api.json(`slides/${slide.number}/teach`).then((now) => {
+      if (store.get().slide !== slide) return;
+      show(now);
+      showCommands(now);
+    }, report);
   });
 
   return el(
@@ -141,6 +158,6 @@ export function createTeachPanel({ store, api, corrections, report }) {
     el("div", { class: "buttons" }, teach, hide),
     progress,
     state,
-    minutes,
+    more,
   );
 }
