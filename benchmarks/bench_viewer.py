@@ -37,6 +37,8 @@ from viewer_slides import make_result
 from histonuc.viewing.wire import unpack
 
 SCREEN, CONNECTIONS = (1920, 1080), 6
+TOGETHER = 6
+"""Squares that the page asks for in one request."""
 TARGETS = {
     "link, s": 1.0,
     "first picture after the start, s": 2.0,
@@ -134,7 +136,7 @@ def timed(call, *arguments) -> tuple[float, Any]:
 
 
 def squares_of_screen(slide: dict[str, Any], centre, magnification: float) -> list[str]:
-    """Paths of the squares that a screen shows."""
+    """Requests for the squares that a screen shows."""
     px = 10 / magnification / slide["mpp"]
     grid, over = slide["squares"][0], slide["overhang_px"]
     low = [
@@ -147,10 +149,10 @@ def squares_of_screen(slide: dict[str, Any], centre, magnification: float) -> li
     ]
     columns = range(max(0, int(low[0])), min(grid["columns"], int(high[0]) + 1))
     rows = range(max(0, int(low[1])), min(grid["rows"], int(high[1]) + 1))
+    places = [f"{column},{row}" for row in rows for column in columns]
     return [
-        f"/api/slides/0/squares/0/{column}/{row}?detail=coarse"
-        for column in columns
-        for row in rows
+        f"/api/slides/0/squares/0?detail=coarse&places={';'.join(places[k : k + TOGETHER])}"
+        for k in range(0, len(places), TOGETHER)
     ]
 
 
