@@ -159,6 +159,25 @@ def test_densities_have_the_colour_of_the_mean(screen):
     assert (screen.settle().pixels() == classes).all()
 
 
+def test_one_damaged_square_does_not_take_others_along(new_screen):
+    screen = new_screen()
+    damaged = {"error": "Damaged.", "word": "damaged"}
+
+    def answer(route):
+        if ";" in route.request.url or "places=0,0" in route.request.url:
+            route.fulfill(status=409, json=damaged)
+        else:
+            route.continue_()
+
+    screen.page.route("**/squares/0?**", answer)
+    screen.open(at="1024,512,20")
+    difference = (screen.pixels() != screen.key("h").pixels()).any(axis=-1)
+    middle = difference.shape[1] // 2  # pixel 1024 of the slide, where the second square begins
+    assert difference[:, middle + 20 :].mean() > 0.05
+    assert difference[: difference.shape[0] // 2, : middle - 20].mean() < 0.005
+    screen.errors.clear()  # the console names the refused requests
+
+
 def test_what_leaves_the_view_is_cancelled(new_screen):
     screen = new_screen()
     screen.page.route("**/tiles/**", lambda route: None)  # they never come

@@ -31,8 +31,7 @@ const MOST_OUTLINES = 45_000;
  */
 export function chooseDetail(slide, mag, ratio, num_in_view) {
   const last = slide.squares.length - 1;
-  const num_fine = slide.squares.filter(({ outlines }) => outlines).length;
-  if (mag >= OUTLINES_FROM && num_in_view <= MOST_OUTLINES && num_fine > 0) {
+  if (mag >= OUTLINES_FROM && num_in_view <= MOST_OUTLINES && slide.squares[0]?.outlines) {
     const sharpness = mag * Math.min(ratio, 2);
     const detail = sharpness < 20.1 ? "coarse" : sharpness < 40.1 ? "fine" : "full";
     return { kind: "outlines", detail, z: 0 }; // small squares waste least beyond the view
