@@ -151,7 +151,7 @@ def squares_of_screen(slide: dict[str, Any], centre, magnification: float) -> li
     rows = range(max(0, int(low[1])), min(grid["rows"], int(high[1]) + 1))
     places = [f"{column},{row}" for row in rows for column in columns]
     return [
-        f"/api/slides/0/squares/0?detail=coarse&places={';'.join(places[k : k + TOGETHER])}"
+        f"/api/slides/0/squares/0?detail=rough&places={';'.join(places[k : k + TOGETHER])}"
         for k in range(0, len(places), TOGETHER)
     ]
 

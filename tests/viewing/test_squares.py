@@ -98,7 +98,7 @@ def test_full_outlines_are_those_of_the_table(table, made) -> None:
             assert (np.abs(vertices - nuclei.points) <= facts["unit_px"] / 2).all()
 
 
-@pytest.mark.parametrize("detail", ["coarse", "fine"])
+@pytest.mark.parametrize("detail", ["rough", "coarse", "fine"])
 def test_simpler_outlines_stay_near_those_of_the_table(detail, table, made) -> None:
     grid = grids()[0]
     facts, arrays = unpack(read_square(table, grid, (1, 0), detail, (), MPP))

@@ -168,7 +168,7 @@ class OpenResult:
             count_density(table, self.density_grid)
             index, grid = table.index(), self.grids[0]
             place = int(index.x[0]) >> grid.shift, int(index.y[0]) >> grid.shift
-            read_square(table, grid, place, "coarse", (), self.facts.mpp)
+            read_square(table, grid, place, "rough", (), self.facts.mpp)
             count_histogram(table, table.columns[0], 1, (0.0, 1.0))
             check_outline(_ANY_OUTLINE, (9, 9), USUAL_MPP)
             count_regions(table, [Region(name="", class_name="", area=shapely.box(0, 0, 1, 1))])

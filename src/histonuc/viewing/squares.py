@@ -25,9 +25,9 @@ UNITS = 1 << 14
 """Positions in a square are counted in so many steps along its side."""
 OVERHANG_UM = 20.0
 """A nucleus may reach this far out of the square of its centroid."""
-Detail = Literal["none", "points", "coarse", "fine", "full"]
+Detail = Literal["none", "points", "rough", "coarse", "fine", "full"]
 DETAILS: tuple[Detail, ...] = get_args(Detail)
-TOLERANCE_UM = {"coarse": 0.25, "fine": 0.12, "full": -1.0}
+TOLERANCE_UM = {"rough": 0.4, "coarse": 0.25, "fine": 0.12, "full": -1.0}
 """How far an outline may leave the vertices that are left out, in µm; below 0 none are."""
 USUAL_MPP = 0.25
 """Microns per pixel where no scale is known, to choose sizes by."""

@@ -32,8 +32,9 @@ const MOST_OUTLINES = 45_000;
 export function chooseDetail(slide, mag, ratio, num_in_view) {
   const last = slide.squares.length - 1;
   if (mag >= OUTLINES_FROM && num_in_view <= MOST_OUTLINES && slide.squares[0]?.outlines) {
+    // Each leaves the outline by half a pixel of the screen at most.
     const sharpness = mag * Math.min(ratio, 2);
-    const detail = sharpness < 20.1 ? "coarse" : sharpness < 40.1 ? "fine" : "full";
+    const detail = sharpness < 12.1 ? "rough" : sharpness < 20.1 ? "coarse" : sharpness < 40.1 ? "fine" : "full";
     return { kind: "outlines", detail, z: 0 }; // small squares waste least beyond the view
   }
   if (mag >= POINTS_FROM && num_in_view <= MOST_POINTS) {
