@@ -91,7 +91,10 @@ def test_commands_and_help_load_nothing_heavy(code) -> None:
         ("synth --out {tmp}/s --tiles 1", "at least one tile a fold"),
         ("export {tmp}", "no prediction in"),
         ("train --data {tmp} --out {tmp}/r --max-lrr 3", "Did you mean --max-lr? Options of this"),
-        ("predict x --out {tmp}/o --zzz 3", "Options of this command: --batch-size, --classifier, --cluster"),
+        (
+            "predict x --out {tmp}/o --zzz 3",
+            "Options of this command: --batch-size, --classifier, --cluster",
+        ),
         ("segment", "Unknown command"),
     ],
 )

@@ -16,6 +16,7 @@ from histonuc.exports.embeddings import EMBEDDINGS_FILE, read_embeddings
 from histonuc.exports.source import open_source
 from histonuc.exports.summary import read_summary
 from histonuc.teaching import read_classifier, read_features
+from histonuc.teaching.labels import read_labels
 
 from .labelling import Labeller, draw, is_red
 
@@ -170,6 +171,19 @@ def test_a_complete_field_teaches_all_that_lies_in_it(results) -> None:
     report = teach(out)
     assert report["classes"]["Nucleus"] == inside
     assert report["by"] == "slide"
+
+
+def test_uncertain_nuclei_of_a_field_teach_nothing(predicted, colour_model, tmp_path) -> None:
+    line = ["predict", str(predicted[1][0]), "--model", str(colour_model), "--mpp", "0.25"]
+    assert cli.run([*line, "--out", str(tmp_path), "--min-class-probability", "1"]) == 0
+    labeller = Labeller(tmp_path / "a")
+    assert set(labeller.nuclei.label_space.classes) == {"Nucleus", "Uncertain"}
+    uncertain = labeller.nuclei.class_index == 1
+    labeller.do("field", ring=[0, 0, 1000, 0, 1000, 800, 0, 800], complete=True)
+    found = read_labels(tmp_path / "a")
+    assert found is not None
+    assert len(found.taught) == (~uncertain).sum()
+    assert "Uncertain" not in found.taught.values()
 
 
 def test_what_cannot_be_taught_is_refused_in_words(predicted, tmp_path, capsys) -> None:

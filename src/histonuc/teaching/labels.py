@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from histonuc.corrections import Corrections, read_corrections
 from histonuc.exports import TABLE_FILE
 from histonuc.files import reading
+from histonuc.inference.certainty import UNCERTAIN
 from histonuc.taxonomy import LabelSpace
 
 
@@ -86,7 +87,7 @@ def collect_labels(folder: Path, corrections: Corrections) -> ResultLabels:
 
 
 def _read_fields(folder: Path, corrections: Corrections) -> Mapping[int, str]:
-    """The predicted class of all nuclei in complete fields, by number."""
+    """The predicted class of all nuclei in complete fields, by number; without "Uncertain"."""
     import pyarrow.parquet as pq
     import shapely
 
@@ -101,7 +102,8 @@ def _read_fields(folder: Path, corrections: Corrections) -> Mapping[int, str]:
         shapely.prepare(area)
         inside = np.flatnonzero(shapely.contains_xy(area, x, y))
         names = table["class"].take(inside).to_pylist()
-    return dict(zip((inside + 1).tolist(), names, strict=True))
+    found = zip((inside + 1).tolist(), names, strict=True)
+    return {number: name for number, name in found if name != UNCERTAIN}
 
 
 def join_spaces(spaces: Iterable[LabelSpace]) -> LabelSpace:
