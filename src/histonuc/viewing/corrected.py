@@ -88,11 +88,6 @@ class CorrectedTable(NucleusTable):
         num = self.num_nuclei
         return Prediction(kind=self._raw.kind[:num], probability=self._raw.probability[:num])
 
-    @property
-    def edits(self) -> Mapping[int, Edit]:
-        """What was done, by row."""
-        return self._edits
-
     def index(self) -> NucleusIndex:
         """The index as corrected."""
         assert self._index is not None

@@ -98,10 +98,6 @@ def _delete(wish: Mapping[str, Any], scene: Scene) -> Operation:
     return Operation(do="delete", nuclei=_nuclei(wish, scene))
 
 
-def _hold_out(wish: Mapping[str, Any], scene: Scene) -> Operation:
-    return Operation(do="hold_out", nuclei=_nuclei(wish, scene))
-
-
 def _add(wish: Mapping[str, Any], scene: Scene) -> Operation:
     name = wish.get("class")
     if name not in scene.table.label_space.classes:

@@ -18,7 +18,6 @@
 export function createCorrections({ store, api, nuclei, tell, report }) {
   /** @type {Promise<unknown>} */
   let queue = Promise.resolve();
-  let waiting = 0;
   /** @type {((done: Corrected, wish: Record<string, any>) => void)[]} */
   const listeners = [];
 
@@ -48,17 +47,21 @@ export function createCorrections({ store, api, nuclei, tell, report }) {
     take(done, done.version <= before + 1 ? done.changed_boxes : null);
   }
 
-  /** Ask what was corrected, also by other programs. */
-  async function refresh() {
+  /** Ask what was corrected, also by other programs; after what is on its way. */
+  function refresh() {
     const { slide } = store.get();
-    if (!slide?.has_nuclei) return;
-    try {
-      /** @type {Corrections} */
-      const now = await api.json(`slides/${slide.number}/corrections`);
-      if (store.get().slide === slide) take(now, null);
-    } catch (error) {
-      report(/** @type {Error} */ (error));
-    }
+    if (!slide?.has_nuclei) return Promise.resolve();
+    const turn = queue.then(async () => {
+      try {
+        /** @type {Corrections} */
+        const now = await api.json(`slides/${slide.number}/corrections`);
+        if (store.get().slide === slide) take(now, null);
+      } catch (error) {
+        report(/** @type {Error} */ (error));
+      }
+    });
+    queue = turn;
+    return turn;
   }
 
   /**
@@ -74,15 +77,12 @@ export function createCorrections({ store, api, nuclei, tell, report }) {
       tell(corrections.why_not, true);
       return Promise.resolve(null);
     }
-    waiting += 1;
     const turn = queue.then(async () => {
       try {
         return store.get().slide === slide ? await ask(`slides/${slide.number}`) : null;
       } catch (error) {
         report(/** @type {Error} */ (error));
         return null;
-      } finally {
-        waiting -= 1;
       }
     });
     queue = turn;
@@ -116,8 +116,6 @@ export function createCorrections({ store, api, nuclei, tell, report }) {
     refresh,
     inTurn,
     takeNext,
-    /** @returns {boolean} whether a correction is on its way */
-    busy: () => waiting > 0,
     /** @param {(done: Corrected, wish: Record<string, any>) => void} listener called after each correction */
     onDone: (listener) => void listeners.push(listener),
   };
