@@ -70,7 +70,7 @@ def _classifier(path: Path) -> Description:
             "slides": classifier.facts.get("slides"),
             "model": classifier.model or "none: shape, stain and neighbourhood alone",
             "macro_f1": crossed.get("macro_f1"),
-            "cross_validated_by": classifier.facts.get("by"),
+            "validated_by": classifier.facts.get("by"),
             "sha256": sha256,
         }
     )
