@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from histonuc.corrections import Corrections
 from histonuc.extras import is_installed
+from histonuc.inference.certainty import UNCERTAIN
 from histonuc.plain_text import readable
 from histonuc.viewing.columns import quantise
 from histonuc.viewing.correcting import Corrector
@@ -206,7 +207,7 @@ def find_labels(
     """The class of each nucleus of the table that teaches, by its number.
 
     Those are the nuclei that a person gave a class, and all in complete fields, but for those that
-    are held out.
+    are held out or of an uncertain class.
 
     Args:
         table: the nuclei as corrected.
@@ -231,7 +232,9 @@ def find_labels(
             for row in rows[inside & (rows < table.num_nuclei)].tolist():
                 labels.setdefault(row + 1, classes[predicted.kind[row]])
     gone = corrections.held_out | corrections.deleted
-    return {number: name for number, name in labels.items() if number not in gone}
+    return {
+        number: name for number, name in labels.items() if number not in gone and name != UNCERTAIN
+    }
 
 
 def fill_up(
@@ -256,7 +259,8 @@ def fill_up(
     filled: dict[int, str] = {}
     given = Counter(labels.values())
     for number, name in enumerate(table.label_space.classes):
-        found = rows[predicted.kind[rows] == number][: max(FILLED_UP - given[name], 0)]
+        wanted = 0 if name == UNCERTAIN else max(FILLED_UP - given[name], 0)
+        found = rows[predicted.kind[rows] == number][:wanted]
         filled |= {int(row) + 1: name for row in found}
     return filled, tuple(dict.fromkeys(filled.values()))
 
