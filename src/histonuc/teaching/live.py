@@ -113,7 +113,7 @@ class LiveClassifier:
         held_out, pool = free[:num_random], free[num_random:][:_CANDIDATES]
         known = np.array([i - 1 for i in labelled if 1 <= i <= len(taken)], np.int64)
         worth = self._distance(pool, known)
-        if classified is not None:
+        if classified is not None and len(pool):
             # What is unlike everything is rarely a class: damage, slivers, ink.
             worth = np.minimum(worth, np.median(worth)) * (1 - classified.margin[pool])
         chosen = self._spread(pool[np.argsort(-worth, kind="stable")], num - num_random)
