@@ -14,8 +14,8 @@ from histonuc.data.synthetic import write_synthetic
 pytest.importorskip("torch")
 
 ROOT = Path(__file__).parents[1]
-LIBRARIES = {"reference_decoders", "reference_star", "viewer_peers"}
-"""Files of benchmarks/ that others import; they run nothing."""
+LIBRARIES = {"pooled", "reference_decoders", "reference_star", "viewer_peers"}
+"""Files of benchmarks/ and tools/ that others import; they run nothing."""
 SCRIPTS = sorted(
     path
     for folder in ("benchmarks", "tools")
@@ -32,6 +32,7 @@ TINY = [
     "tools/model_pictures.py default --data {store} --out {tmp}",
     "tools/tune_decoder.py default --data {store} --rounds 1",
     "tools/measure_house.py src",
+    "tools/fit_score.py default --data {store}",
 ]
 
 

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from histonuc.inference.options import PredictOptions
     from histonuc.models.model import Model
 
-UNLIKE = 0.05
-"""A nucleus of less trust looks unlike those that its classes were learned from."""
 UNCERTAIN = "Uncertain"
 UNCERTAIN_COLOUR = (150, 150, 150)
 _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
@@ -101,12 +99,13 @@ def judge_trust(
     Args:
         trust: `CLASS_TRUST` of all nuclei, in pieces.
         learned_on: what the classes were learned on; empty where that is not known.
-        threshold: the classes are extrapolated where the median lies below it.
+        threshold: nuclei below it look unlike those learned from; where most do, the classes are
+            extrapolated.
     """
     values = np.concatenate([np.zeros(0, np.float32), *trust])
     if not len(values):
         return TrustResult()
-    median, unlike = float(np.median(values)), float((values < UNLIKE).mean())
+    median, unlike = float(np.median(values)), float((values < threshold).mean())
     learned = f"classes were learned on {learned_on or 'the training images of this model'}"
     note = f"{learned}; {100 * unlike:.0f} % of these nuclei look unlike those"
     if median < threshold:
