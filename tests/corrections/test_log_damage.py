@@ -131,3 +131,19 @@ def test_a_log_that_cannot_be_written_is_one_message(folder, capsys):
     (folder / "corrections.jsonl").mkdir()
     assert cli.run(["corrections", "show", str(folder)]) == 2
     assert "corrections.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("end", [b'"crc":"12', b"}"])
+def test_a_line_that_is_read_while_it_is_written_is_read_again(folder, end):
+    log = CorrectionLog(folder)
+    whole = log.path.read_bytes()
+    (lines, last) = whole.splitlines(keepends=True)[:-1], whole.splitlines(keepends=True)[2]
+    before = b"".join(lines[:2])
+    cut = last.index(b'"crc":') + 9 if b"crc" in end else last.index(b"}") + 1
+    log.path.write_bytes(before + last[:cut])
+    reader = CorrectionLog(folder)
+    assert len(reader.read().operations) == 2
+    log.path.write_bytes(before + last)
+    content = reader.read()
+    assert len(content.operations) == 3
+    assert content.notes == ()

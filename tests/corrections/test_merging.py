@@ -7,6 +7,7 @@ import pytest
 
 from histonuc import cli
 from histonuc.corrections import CorrectionLog, read_corrections
+from histonuc.corrections.merging import merge_operations
 
 from .drawn import maker, square, write_row
 
@@ -124,3 +125,29 @@ def test_show_of_many_results_and_of_none(folders, tmp_path, capsys):
     assert "no corrections in" in capsys.readouterr().out
     assert cli.run(["corrections", "show", str(tmp_path / "nowhere")]) == 2
     assert "no prediction in" in capsys.readouterr().err
+
+
+def test_a_damaged_copy_of_a_log_makes_no_conflict_in_either_order(folders, tmp_path):
+    ann, _ = folders
+    correct(ann, "ann", ("classify", (1,), {"class": "Mitosis"}), ("delete", (1,), {}))
+    lines = (ann / "corrections.jsonl").read_text().splitlines(keepends=True)
+    damaged = tmp_path / "damaged.jsonl"
+    damaged.write_text(lines[0] + lines[1].replace("Mitosis", "Mitosys") + lines[2])
+    logs = [CorrectionLog(damaged).read().operations, CorrectionLog(ann).read().operations]
+    assert [len(one) for one in logs] == [2, 3]
+    for parts in (logs, logs[::-1]):
+        assert [one.to_line() for one in merge_operations(parts).operations] == lines
+
+
+def test_more_classes_than_a_table_holds_are_refused_before_anything_is_written(
+    folders, tmp_path, capsys
+):
+    ann, bob = folders
+    for folder in folders:
+        names = [f"{folder.name} {number}" for number in range(16)]
+        define = {"colour": "#ff0000", "digit": None}
+        correct(folder, folder.name, *(("define_class", (), {"name": n, **define}) for n in names))
+    before = (ann / "corrections.jsonl").read_bytes()
+    assert cli.run(["corrections", "merge", str(bob), "--out", str(ann)]) == 2
+    assert "a table holds 31" in capsys.readouterr().err
+    assert (ann / "corrections.jsonl").read_bytes() == before

@@ -187,3 +187,16 @@ def test_a_result_without_nuclei_can_be_corrected(tmp_path):
     assert read(folder, [draw(square(200, 50), "Connective")]) == 0
     assert [one.class_name for one in found(folder).made] == ["Connective"]
     assert len(export(folder)) == 1
+
+
+def test_more_classes_than_a_table_holds_are_refused(folder, capsys):
+    drawn = [draw(square(20 * i, 60), f"Class {i}") for i in range(30)]
+    assert read(folder, [*export(folder), *drawn]) == 2
+    assert "a table holds 31: say with --class-map" in capsys.readouterr().err
+    assert not (folder / "corrections.jsonl").exists()
+
+
+def test_a_file_of_nothing_deletes_nothing(folder, capsys):
+    assert read(folder, []) == 2
+    assert "lacks 6 of 6 nuclei" in capsys.readouterr().err
+    assert not (folder / "corrections.jsonl").exists()

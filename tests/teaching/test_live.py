@@ -11,6 +11,7 @@ from histonuc.taxonomy import LabelSpace
 from histonuc.teaching import LiveClassifier, read_classifier, write_classifier
 from histonuc.teaching.classifier import Classifier, softmax
 from histonuc.teaching.features import BESIDE, MEASURED, make_features, measure_neighbourhood
+from histonuc.teaching.fitting import split_groups
 from histonuc.teaching.quality import advise, judge
 
 SPACE = LabelSpace(name="mine", classes=("A", "B", "C", "D"))
@@ -170,3 +171,11 @@ def test_advice() -> None:
     assert "would help little" in advise([(50, 0.6), (100, 0.601)], ("A", 50))
     assert "fewest is Rare (3)" in advise([(50, 0.6), (100, 0.601)], ("Rare", 3))
     assert "too few" in advise([(20, 0.6)], ("A", 9))
+
+
+def test_few_labels_are_cross_validated_in_fewer_parts() -> None:
+    classes, groups = np.array([0, 1] * 4), np.arange(8)
+    parts = list(split_groups(classes, groups))
+    assert len(parts) == 4  # of four nuclei a class there are no five parts
+    assert sorted(np.concatenate([tested for _, tested in parts])) == list(range(8))
+    assert list(split_groups(np.array([0, 1]), np.arange(2))) == []

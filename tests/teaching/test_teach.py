@@ -146,6 +146,22 @@ def test_results_without_embeddings_get_them_from_the_slide(results, capsys) -> 
         source.with_suffix(".gone").rename(source)
 
 
+def test_what_was_corrected_in_a_classified_result_stays_when_it_is_classified_again(
+    results,
+) -> None:
+    out, _ = results
+    teach(out)
+    new = out.parent / "new"
+    line = ["classify", str(out), "--classifier", str(out.parent / "mine"), "--out", str(new)]
+    assert cli.run(line) == 0
+    Labeller(new / "a").do("delete", 5)
+    Labeller(out / "a").do("delete", 7)
+    assert cli.run(line) == 0
+    found = read_corrections(new / "a")
+    assert found is not None
+    assert found.corrections.deleted == {5, 7}
+
+
 def test_held_out_nuclei_judge_and_never_teach(results) -> None:
     out, images = results
     red = is_red(out / "b", images[1])
@@ -158,6 +174,19 @@ def test_held_out_nuclei_judge_and_never_teach(results) -> None:
     assert report["held_out"]["num"] == 20
     assert report["held_out"]["accuracy"] < 0.05
     assert report["cross_validation"]["macro_f1"] > 0.95
+
+
+def test_held_out_nuclei_of_a_class_that_is_not_taught_count_as_wrong(results) -> None:
+    out, images = results
+    labeller, red = Labeller(out / "b"), is_red(out / "b", images[1])
+    labeller.do("define_class", name="Green", colour="#00ff00", digit=None)
+    labeller.do("hold_out", *range(201, 221))
+    labeller.label(red, range(200, 215))
+    labeller.do("classify", *range(216, 221), **{"class": "Green"})
+    held_out = teach(out)["held_out"]
+    assert held_out["num"] == 20
+    assert held_out["accuracy"] <= 15 / 20
+    assert held_out["classes"]["Green"]["f1"] == 0
 
 
 def test_a_complete_field_teaches_all_that_lies_in_it(results) -> None:
@@ -184,6 +213,13 @@ def test_uncertain_nuclei_of_a_field_teach_nothing(predicted, colour_model, tmp_
     assert found is not None
     assert len(found.taught) == (~uncertain).sum()
     assert "Uncertain" not in found.taught.values()
+    first, second = (np.flatnonzero(~uncertain)[:2] + 1).tolist()
+    labeller.do("hold_out", second)
+    labeller.do("classify", first, second, **{"class": "Uncertain"})  # a person does not know
+    found = read_labels(tmp_path / "a")
+    assert found is not None
+    assert first not in found.taught
+    assert found.held_out == {}
 
 
 def test_what_cannot_be_taught_is_refused_in_words(predicted, tmp_path, capsys) -> None:

@@ -10,6 +10,7 @@ import shapely
 
 from histonuc.corrections import CorrectionLog, corrected_source
 from histonuc.viewing import proposing
+from histonuc.viewing.edits import Prediction
 from histonuc.viewing.opened import open_result
 from histonuc.viewing.serving import serve
 from histonuc.viewing.table import NucleusTable
@@ -358,3 +359,21 @@ def test_next_holds_out_what_it_draws(page, folder, monkeypatch) -> None:
     held = [one for one in CorrectionLog(folder).read().operations if one.do == "hold_out"]
     assert len(held) == why.count("random")
     assert proposing.HELD_OUT_SHARE == 0.3
+
+
+def test_probabilities_come_back_after_what_was_taught_is_hidden(folder) -> None:
+    opened = open_result(folder)
+    corrector, before = opened.correcting(), opened.nuclei().index().probability.copy()
+    assert before[0] < 255
+    wish = {"do": "classify", "nuclei": [1], "class": THREE[0]}
+    corrector.apply(wish, opened.facts.size_px, 0.25)
+    predicted = corrector.predicted
+    corrector.show_prediction(Prediction(kind=predicted.kind.copy(), probability=before // 2))
+    corrector.apply({"do": "undo"}, opened.facts.size_px, 0.25)
+    assert corrector.table().index().probability[0] == before[0] // 2
+    corrector.show_prediction(None)
+    assert corrector.table().index().probability[0] == before[0]
+
+
+def test_a_wish_that_is_no_word_is_refused(page) -> None:
+    assert "Expected do to be one of" in do(page, [], 400)["error"]

@@ -101,7 +101,8 @@ class CorrectionLog:
         """What the log holds, and what follows its last whole line."""
         inode = os.fstat(stream.fileno()).st_ino
         stream.seek(max(self._size - len(self._tail), 0))
-        if self._inode != inode or stream.read(len(self._tail)) != self._tail:
+        is_whole = self._tail.endswith(b"\n") or not self._tail  # else somebody was still writing
+        if self._inode != inode or stream.read(len(self._tail)) != self._tail or not is_whole:
             self._forget()  # it is another file, or was changed
             stream.seek(0)
         whole, rest = split_whole(stream.read())

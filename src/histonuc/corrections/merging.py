@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from histonuc.corrections.ordering import History, put_in_order
 from histonuc.corrections.parsing import find_heads, merge_line
 from histonuc.corrections.records import Conflict, Corrections, Targets
 from histonuc.corrections.replay import replay
-from histonuc.files import replacing
 from histonuc.taxonomy import NUCLEUS
 
 _ANY_NUMBER = 2**32
@@ -49,18 +48,20 @@ def merge_operations(parts: Sequence[Sequence[Operation]]) -> History:
     Raises:
         ValueError: two logs hold different lines of one key.
     """
-    by_key: dict[str, Operation] = {}
-    for operation in (one for part in parts for one in part):
-        other = by_key.setdefault(operation.key, operation)
-        if replace(other, after=operation.after).to_record() != operation.to_record():
-            raise ValueError(
-                f"the files hold different lines of the key {operation.key}: one of them was "
-                "changed by hand or damaged"
-            )
-        # Where a line before is damaged, the other file says what was known.
-        if len(operation.after) > 0 and other.after not in by_key:
-            by_key[operation.key] = operation
-    history = put_in_order(list(by_key.values()))
+    by_key: dict[str, tuple[Operation, Set[str]]] = {}
+    for part in parts:
+        keys = {operation.key for operation in part}
+        for operation in part:
+            other, others_keys = by_key.setdefault(operation.key, (operation, keys))
+            if replace(other, after=operation.after).to_record() != operation.to_record():
+                raise ValueError(
+                    f"the files hold different lines of the key {operation.key}: one of them was "
+                    "changed by hand or damaged"
+                )
+            # Of a file whose line before is damaged, the one before that was read: see `LogParser`.
+            if other.after != operation.after and operation.after not in others_keys:
+                by_key[operation.key] = operation, keys
+    history = put_in_order([operation for operation, _ in by_key.values()])
     if len(heads := find_heads(history.operations)) > 1:
         joined = merge_line(heads, history.operations)
         history = History(operations=(*history.operations, joined))
@@ -75,7 +76,8 @@ def merge_logs(places: Sequence[Path], out: Path) -> Merged:
         out: folder of a result, or a file; lines that are there stay where they are.
 
     Raises:
-        ValueError: no corrections at a place, or a log that cannot be read.
+        ValueError: no corrections at a place, a log that cannot be read, or more classes together
+            than a table can hold.
     """
     parts, notes = [], []
     for place in places:
@@ -90,16 +92,13 @@ def merge_logs(places: Sequence[Path], out: Path) -> Merged:
     merged = merge_operations([*parts, there])
     known = {operation.key for operation in there}
     new = [operation for operation in merged.operations if operation.key not in known]
-    if there:
-        target.append(*new)
-    else:
-        with replacing(target.path) as draft:
-            draft.write_text("".join(one.to_line() for one in new), encoding="utf-8")
+    conflicts = find_conflicts(merged.operations)  # before anything is written: it may raise
+    target.append(*new)
     return Merged(
         path=target.path,
         num_operations=len(merged.operations),
         num_new=len(new),
-        conflicts=find_conflicts(merged.operations),
+        conflicts=conflicts,
         notes=tuple(notes),
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.corrections.checking import check_class_name
+from histonuc.corrections.classes import MAX_CLASSES
 from histonuc.corrections.operations import Operation, Target, flatten_ring, tidy_ring
 from histonuc.corrections.shown import ShownNuclei
 from histonuc.exports.geojson_reader import iterate_features, outline_ring
@@ -123,14 +124,23 @@ def to_operations(changes: QuPathChanges, shown: ShownNuclei, common: Operation)
         changes: what `read_changes` found.
         shown: the nuclei of the result.
         common: an operation whose person, table and model all have.
+
+    Raises:
+        ValueError: more classes than a table can hold.
     """
 
     def make(do: str, nuclei: Iterable[Target] = (), **fields: Any) -> Operation:
         return replace(common, do=do, nuclei=tuple(nuclei), fields=fields)
 
     known = list(shown.classes)
+    named = dict.fromkeys([*known, *changes.classes, *(name for name, _, _ in changes.added)])
+    if len(named) > MAX_CLASSES:
+        raise ValueError(
+            f"the file and the result name {len(named)} classes, and a table holds {MAX_CLASSES}: "
+            "say with --class-map which of them are one"
+        )
     operations = []
-    for name in dict.fromkeys([*changes.classes, *(name for name, _, _ in changes.added)]):
+    for name in named:
         if name not in known:
             red, green, blue = default_colour(len(known))
             colour = changes.colours.get(name, f"#{red:02x}{green:02x}{blue:02x}")
@@ -260,7 +270,7 @@ def _find_deleted(path: Path, changes: QuPathChanges, shown: ShownNuclei, seen: 
     """Note the nuclei that are not in the file, but not those that were made since."""
     last = max([shown.num_nuclei, *seen])
     missing = [number for number in shown.numbers() if number not in seen and number <= last]
-    if len(missing) > _TOO_MANY * max(len(shown), 1) and changes.num_objects:
+    if len(missing) > _TOO_MANY * max(len(shown), 1):
         raise ValueError(
             f"{path} lacks {len(missing):,} of {len(shown):,} nuclei: if only some objects were "
             "exported, give --part; if it is of another result, choose that one"

@@ -159,8 +159,10 @@ def _find_held_out(nuclei: TargetedNuclei) -> frozenset[int]:
         for target in operation.nuclei
         if (number := nuclei.number(operation, target)) is not None
     }
+    made: dict[str, set[int]] = {}
+    for number, (maker, _) in nuclei.made_by.items():
+        made.setdefault(maker.key, set()).add(number)
     for maker in nuclei.active:
-        made = {n for n, (operation, _) in nuclei.made_by.items() if operation is maker}
-        if made and held & {nuclei.number(maker, target) for target in maker.nuclei}:
-            held |= made
+        if maker.key in made and held & {nuclei.number(maker, one) for one in maker.nuclei}:
+            held |= made[maker.key]
     return frozenset(held)

@@ -12,6 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from histonuc.corrections import CORRECTIONS_FILE
+from histonuc.corrections.merging import merge_logs
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.cohort import write_cohort
 from histonuc.exports.embeddings import EMBEDDINGS_FILE
@@ -277,9 +278,13 @@ def _measure(result: SlideResult, tally: Tally, folder: ResultFolder) -> SlideRe
 
 
 def _copy(folder: Path, target: Path) -> None:
-    """Take along what a result holds beside its table: embeddings and corrections."""
-    for name in (EMBEDDINGS_FILE, CORRECTIONS_FILE):
-        if (folder / name).is_file():
-            with replacing(target / name) as draft:
-                shutil.copyfile(folder / name, draft)
+    """Take along what a result holds beside its table: embeddings, and corrections.
+
+    Those that somebody made in the target since it was written the last time stay.
+    """
+    if (folder / EMBEDDINGS_FILE).is_file():
+        with replacing(target / EMBEDDINGS_FILE) as draft:
+            shutil.copyfile(folder / EMBEDDINGS_FILE, draft)
+    if (folder / CORRECTIONS_FILE).is_file():
+        merge_logs([folder], target)
     (target / SUMMARY_FILE).unlink(missing_ok=True)

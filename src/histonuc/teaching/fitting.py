@@ -130,11 +130,12 @@ def split_groups(
 
     Args:
         classes: (k,).
-        groups: (k,); a part holds whole ones. Nothing comes where there is only one.
+        groups: (k,); a part holds whole ones. Nothing comes where there is only one, or where no
+            class has two nuclei.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    num = min(FOLDS, len(np.unique(groups)))
+    num = min(FOLDS, len(np.unique(groups)), int(np.bincount(classes).max(initial=0)))
     if num < 2:
         return
     splitter = StratifiedGroupKFold(num, shuffle=True, random_state=0)

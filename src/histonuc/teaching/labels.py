@@ -22,7 +22,7 @@ class ResultLabels:
 
     Attributes:
         taught: class of each nucleus that teaches: those that a person gave a class, and all in
-            complete fields.
+            complete fields; none that is "Uncertain".
         held_out: class of each nucleus that was drawn at random to judge with, and never teaches.
         label_space: all classes, those that people defined among them.
         num_without_features: labelled nuclei that the network did not find; they teach no classes.
@@ -78,16 +78,17 @@ def collect_labels(folder: Path, corrections: Corrections) -> ResultLabels:
         if number not in corrections.deleted
     }
     taught |= {number: name for number, name in given.items() if number <= num}
+    judged = {number: given[number] for number in sorted(held_out) if number in given}
     return ResultLabels(
-        taught={number: name for number, name in taught.items() if number not in held_out},
-        held_out={number: given[number] for number in sorted(held_out) if number in given},
+        taught={n: name for n, name in taught.items() if n not in held_out and name != UNCERTAIN},
+        held_out={n: name for n, name in judged.items() if name != UNCERTAIN},
         label_space=corrections.label_space,
         num_without_features=len(made),
     )
 
 
 def _read_fields(folder: Path, corrections: Corrections) -> Mapping[int, str]:
-    """The predicted class of all nuclei in complete fields, by number; without "Uncertain"."""
+    """The predicted class of all nuclei in complete fields, by number."""
     import pyarrow.parquet as pq
     import shapely
 
@@ -102,8 +103,7 @@ def _read_fields(folder: Path, corrections: Corrections) -> Mapping[int, str]:
         shapely.prepare(area)
         inside = np.flatnonzero(shapely.contains_xy(area, x, y))
         names = table["class"].take(inside).to_pylist()
-    found = zip((inside + 1).tolist(), names, strict=True)
-    return {number: name for number, name in found if name != UNCERTAIN}
+    return dict(zip((inside + 1).tolist(), names, strict=True))
 
 
 def join_spaces(spaces: Iterable[LabelSpace]) -> LabelSpace:

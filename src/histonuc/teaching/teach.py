@@ -14,6 +14,7 @@ from histonuc._version import __version__
 from histonuc.data.store import Store
 from histonuc.files import write_json
 from histonuc.models.loading import load_model
+from histonuc.taxonomy import LabelSpace
 from histonuc.teaching.classifier import CLASSIFIER_FILE, Classifier, write_classifier
 from histonuc.teaching.embedding import complete_features
 from histonuc.teaching.features import NucleusFeatures, sample_rows
@@ -255,8 +256,17 @@ def draw_curve(labelled: Labelled, quality: Quality, seed: int) -> list[tuple[in
 def judge_held_out(
     classifier: Classifier, pairs: Sequence[tuple[NucleusFeatures, ResultLabels]]
 ) -> Quality:
-    """Figures on the nuclei that were drawn at random and never taught."""
-    space, none = classifier.label_space, np.zeros(0, np.int64)
+    """Figures on the nuclei that were drawn at random and never taught.
+
+    Those of classes that were left out for want of labels count: none of them can be right.
+    """
+    none = np.zeros(0, np.int64)
+    spaces = [
+        LabelSpace(name="held out", classes=names)
+        for _, labels in pairs
+        if (names := tuple(dict.fromkeys(labels.held_out.values())))
+    ]
+    space = join_spaces([classifier.label_space, *spaces])  # the classifier's classes come first
     true, given, groups = [none], [none], [none]
     for slide, (features, labels) in enumerate(pairs):
         index, classes = number_labels(labels.held_out, space)

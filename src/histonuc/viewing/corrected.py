@@ -27,8 +27,8 @@ class CorrectedTable(NucleusTable):
     """A table and what people corrected in it; everything is counted and shown as corrected.
 
     It shares files, caches and the index's memory with the table it is made of, and takes a few
-    milliseconds for ten million nuclei. It never changes: who reads it while another takes its
-    place reads on in this one.
+    milliseconds for ten million nuclei. Who reads it while another takes its place reads on in this
+    one: classes and outlines stay, positions, areas and probabilities are those of the new one.
 
     Args:
         table: the predicted one, or the same as it was corrected until now.
@@ -69,7 +69,11 @@ class CorrectedTable(NucleusTable):
         ]
         index = self._grow(before, is_new_base)
         places = _centres(before, rows)
-        self._write(index, np.union1d(rows, self._rows) if is_new_base else rows)
+        # What was corrected once is SURE in the shared memory that a new base is copied from.
+        written = np.array([*self._originals], np.int64) if is_new_base else rows
+        self._write(
+            index, np.union1d(np.union1d(rows, written), self._rows) if is_new_base else rows
+        )
         self._take_in(index, np.array(redrawn, np.int64))
         self._index = index
         self.centres = np.concatenate([places, _centres(index, rows)])

@@ -53,7 +53,7 @@ def read_wish(wish: Mapping[str, Any], scene: Scene) -> Operation:
         RequestError: it cannot be done, or is not as the protocol says.
     """
     do = wish.get("do")
-    if do not in _READERS:
+    if not isinstance(do, str) or do not in _READERS:
         raise RequestError(f"Expected do to be one of {', '.join(_READERS)}.")
     return _READERS[do](wish, scene)
 
