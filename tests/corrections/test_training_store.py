@@ -54,7 +54,10 @@ def test_a_complete_field_teaches_what_is_in_it_and_nothing_around(folder):
     assert labels.candidates[id_made] == 1 << 3
     assert set(np.unique(labels.instances)) == {0, 1, 2}
     assert not labels.ignore.any()
-    log.append(make("field", ring=square(0, 0, 33), complete=True))  # its centre lies outside
+    log.append(
+        make("field", ring=square(0, 0, 36), complete=False),
+        make("field", ring=square(0, 0, 33), complete=True),  # its centre lies outside
+    )
     code, data = prepare(folder)
     store = Store.open(data)
     (tile,) = [t for t in range(len(store)) if store.size(t) == (33, 33)]
@@ -183,3 +186,21 @@ def test_uncertain_nuclei_of_a_field_may_be_of_any_class(folder):
     assert code == 0
     assert store.label_space == THREE
     assert store.labels(0).candidates.tolist() == [0, 0b111, 0b001]
+
+
+def test_fields_that_overlap_teach_each_place_once(folder):
+    make = maker(folder)
+    CorrectionLog(folder).append(
+        make("field", ring=square(0, 0, 50), complete=True),  # nuclei 1 and 2
+        make("field", ring=square(26, 0, 44), complete=True),  # 2 and 3
+        make("field", ring=square(30, 0, 9), complete=True),  # nothing that is new
+    )
+    code, data = prepare(folder)
+    assert code == 0
+    store = Store.open(data)
+    assert [store.fold(tile) for tile in range(len(store))] == [1, 2]
+    first, second = store.labels(0), store.labels(1)
+    assert (len(first.candidates) - 1, len(second.candidates) - 1) == (2, 1)
+    assert not first.ignore.any()
+    assert second.ignore[:, : 50 - 26].all()
+    assert not second.ignore[:, 50 - 26 :].any()

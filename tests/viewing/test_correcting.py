@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +12,7 @@ import shapely
 
 from histonuc.corrections import CorrectionLog, corrected_source
 from histonuc.viewing import proposing
+from histonuc.viewing.correcting import Corrector
 from histonuc.viewing.edits import Prediction
 from histonuc.viewing.opened import open_result
 from histonuc.viewing.serving import serve
@@ -377,3 +380,26 @@ def test_probabilities_come_back_after_what_was_taught_is_hidden(folder) -> None
 
 def test_a_wish_that_is_no_word_is_refused(page) -> None:
     assert "Expected do to be one of" in do(page, [], 400)["error"]
+
+
+def test_two_tabs_at_once_are_each_told_of_their_own(page, monkeypatch) -> None:
+    apply = Corrector.apply
+
+    def slowly(*args):
+        scene = apply(*args)
+        time.sleep(0.01)
+        return scene
+
+    monkeypatch.setattr(Corrector, "apply", slowly)
+
+    def add(place: int) -> None:
+        x, y = 60 + 100 * (place % 20), 60 + 100 * (place // 20)
+        ring = [[x, y], [x + 20, y], [x + 20, y + 20], [x, y + 20]]
+        reply = do(page, "add", ring=ring, clicked=False, **{"class": THREE[0]})
+        (made,) = reply["made"]
+        assert nucleus(page, made)["x"] == x + 10
+        boxes = np.array(reply["changed_boxes"] or [[0, 0, 9999, 9999]])
+        assert ((boxes[:, :2] <= (x + 10, y + 10)) & (boxes[:, 2:] > (x + 10, y + 10))).all(1).any()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, range(40)))

@@ -83,7 +83,8 @@ def make_tiles(
 
     Nuclei that are held out are in none of them: their places are not known in fields. Fields take
     turns in the folds in the order in which they were drawn, so that each keeps its own when others
-    come; squares of single classes are spread by their place.
+    come; squares of single classes are spread by their place. Where fields overlap the first one is
+    taught, and the place is not known in the others: else it would lie in several folds.
 
     Args:
         shown: the nuclei with their corrections.
@@ -93,31 +94,41 @@ def make_tiles(
         first_fold: of the first field, from 0 on.
     """
     fields = [field for field in shown.corrections.fields if field.complete]
-    for rank, field in enumerate(fields, first_fold):
-        fold = 1 + rank % num_folds
-        if (tile := _make_field(shown, space, field, size, fold)) is not None:
+    for rank, field in enumerate(fields):
+        fold = 1 + (first_fold + rank) % num_folds
+        if (tile := _make_field(shown, space, field, fields[:rank], size, fold)) is not None:
             yield tile
     yield from _make_class_tiles(shown, space, fields, size, num_folds)
 
 
 def _make_field(
-    shown: ShownNuclei, space: LabelSpace, field: Field, size: tuple[int, int], fold: int
+    shown: ShownNuclei,
+    space: LabelSpace,
+    field: Field,
+    earlier: Sequence[Field],
+    size: tuple[int, int],
+    fold: int,
 ) -> TruthTile | None:
-    """All nuclei with centroid in a field, with the rest of its box as not known."""
+    """All nuclei with centroid in a field and in no earlier one; None where nothing is known.
+
+    The rest of its box is not known.
+    """
     x0, y0 = np.maximum(np.floor(field.ring.min(0)), 0).astype(int).tolist()
     x1, y1 = np.minimum(np.ceil(field.ring.max(0)), size).astype(int).tolist()
     if x1 <= x0 or y1 <= y0:
         return None
     box = (x0, y0, x1 - x0, y1 - y0)
     near = _find_overlapping(shown.nuclei, box)
-    inside = _holds(field.ring, shown.nuclei.centroid[near])
+    inside = _holds(field.ring, shown.nuclei.centroid[near], earlier)
     inside &= ~np.isin(_numbers(shown)[near], list(shown.corrections.held_out))
     unknown = _draw(shown.nuclei.select(near[~inside]), box) > 0
     kernel = np.ones((2 * _RIM_PX + 1,) * 2, np.uint8)
     ignore = cv2.dilate(unknown.astype(np.uint8), kernel) > 0
     grid_x, grid_y = np.meshgrid(np.arange(box[2]) + x0 + 0.5, np.arange(box[3]) + y0 + 0.5)
     centres = np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)
-    ignore |= ~_holds(field.ring, centres).reshape(ignore.shape)
+    ignore |= ~_holds(field.ring, centres, earlier).reshape(ignore.shape)
+    if ignore.all():
+        return None
     taught = shown.nuclei.select(near[inside])
     instances, ids = make_consecutive(_draw(taught, box))
     return TruthTile(
@@ -177,11 +188,16 @@ def _find_overlapping(nuclei: Nuclei, box: tuple[int, int, int, int]) -> NDArray
     return np.flatnonzero(meets).astype(np.int64)
 
 
-def _holds(ring: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which points (n, 2) lie in a ring."""
+def _holds(
+    ring: NDArray[np.float64], points: NDArray[np.float64], without: Sequence[Field] = ()
+) -> NDArray[np.bool_]:
+    """Which points (n, 2) lie in a ring, and in none of some fields."""
     import shapely
 
     polygon = shapely.Polygon(ring)
+    if without:
+        others = shapely.union_all([shapely.Polygon(field.ring) for field in without])
+        polygon = shapely.difference(polygon, others)
     shapely.prepare(polygon)
     return np.asarray(shapely.contains_xy(polygon, points[:, 0], points[:, 1]))
 

@@ -27,13 +27,16 @@ def answer_correct(call: Call) -> Response:
     """Correct something."""
     opened, body = call.opened, call.json()
     corrector, facts = opened.correcting(), opened.facts
-    before = corrector.version
-    scene = corrector.apply(body, facts.size_px, facts.mpp or USUAL_MPP)
-    # Where another program wrote meanwhile as well, anything may have changed.
-    is_alone = corrector.version == before + 1
-    boxes = corrector.changed_boxes(opened.grids[0].side_px) if is_alone else None
-    made = [one.id for one in scene.corrections.made if one.key == corrector.operations[-1].key]
-    return JSONResponse(_describe(opened) | {"changed_boxes": boxes, "made": made})
+    with corrector.lock:  # another tab may correct as well
+        before = corrector.version
+        scene = corrector.apply(body, facts.size_px, facts.mpp or USUAL_MPP)
+        # Where another program wrote meanwhile as well, anything may have changed.
+        is_alone = corrector.version == before + 1
+        boxes = corrector.changed_boxes(opened.grids[0].side_px) if is_alone else None
+        key = corrector.operations[-1].key
+        found = _describe(opened)
+    made = [one.id for one in scene.corrections.made if one.key == key]
+    return JSONResponse(found | {"changed_boxes": boxes, "made": made})
 
 
 def answer_next(call: Call) -> Response:
@@ -46,8 +49,9 @@ def answer_next(call: Call) -> Response:
     found: dict[str, Any] = {"proposal": None if proposal is None else asdict(proposal)}
     found |= {"changed_boxes": [], "made": []}
     if proposal is not None and proposal.why == "random":
-        corrector.write(Operation(do="hold_out", nuclei=list_targets([proposal.id], scene)))
-        found["changed_boxes"] = corrector.changed_boxes(opened.grids[0].side_px)
+        with corrector.lock:
+            corrector.write(Operation(do="hold_out", nuclei=list_targets([proposal.id], scene)))
+            found["changed_boxes"] = corrector.changed_boxes(opened.grids[0].side_px)
     return JSONResponse(_describe(opened) | found)
 
 

@@ -64,6 +64,7 @@ class Corrector:
     Attributes:
         version: rises with whatever changes what is shown.
         author: who corrects.
+        lock: held while something is read that belongs together, or changed; reentrant.
     """
 
     def __init__(self, folder: Path, table: NucleusTable, state: State, author: Author) -> None:
@@ -71,7 +72,7 @@ class Corrector:
         self._folder, self._state, self._raw = folder, state, table
         self._log = CorrectionLog(folder)
         self._facts = read_table_facts(folder / TABLE_FILE)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._content = LogContent()
         self._is_readable = True
         self._targets = Targets(
@@ -132,7 +133,7 @@ class Corrector:
 
     def refresh(self) -> None:
         """Take in what other programs wrote since."""
-        with self._lock:
+        with self.lock:
             try:
                 content = self._log.read()
                 if not _are_same(content, self._content):
@@ -149,7 +150,7 @@ class Corrector:
         Raises:
             ShownError: the table is damaged.
         """
-        with self._lock:
+        with self.lock:
             if self._table is None:
                 self._table = self._raw
                 if self._corrections.references or self._edits() or self._prediction:
@@ -171,7 +172,7 @@ class Corrector:
             RequestError: it cannot be done, or is not as the protocol says.
             ShownError: nothing can be written here.
         """
-        with self._lock:
+        with self.lock:
             self.refresh()
             self.check_writable()
             scene = self.scene(size_px, mpp)
@@ -185,7 +186,7 @@ class Corrector:
             size_px: width and height of the slide.
             mpp: microns per pixel, the usual ones where unknown.
         """
-        with self._lock:
+        with self.lock:
             return Scene(
                 table=self.table(), corrections=self._corrections, size_px=size_px, mpp=mpp
             )
@@ -201,7 +202,7 @@ class Corrector:
         operation = replace(
             operation, by=self.author.by, table=facts.sha256, model=facts.model_sha256
         )
-        with self._lock:
+        with self.lock:
             try:
                 self._log.append(operation)
             except ValueError as error:
@@ -217,7 +218,7 @@ class Corrector:
         Args:
             prediction: for all nuclei of the table; None for what the table says.
         """
-        with self._lock:
+        with self.lock:
             self._prediction = prediction
             if self._table is not None:
                 self._lay_over()
