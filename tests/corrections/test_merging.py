@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
 from histonuc import cli
 from histonuc.corrections import CorrectionLog, read_corrections
-from histonuc.corrections.merging import merge_operations
+from histonuc.corrections.merging import find_conflicts, merge_operations
 
 from .drawn import maker, square, write_row
 
@@ -151,3 +152,28 @@ def test_more_classes_than_a_table_holds_are_refused_before_anything_is_written(
     assert cli.run(["corrections", "merge", str(bob), "--out", str(ann)]) == 2
     assert "a table holds 31" in capsys.readouterr().err
     assert (ann / "corrections.jsonl").read_bytes() == before
+
+
+def test_many_disagreements_on_one_nucleus_are_settled_at_once(folders):
+    make, operations = maker(folders[0]), ()
+    for number in range(40):  # each took three times as long as the one before
+        sides = [
+            replace(
+                make("classify", 1, **{"class": name}),
+                key=f"{name}{number}",
+                after=operations[-1].key if operations else "",
+                time=f"2026-{number:04d}",
+            )
+            for name in ("Mitosis", "Other")
+        ]
+        operations = merge_operations([(*operations, side) for side in sides]).operations
+    (conflict,) = find_conflicts(operations)
+    assert [one.key for one in conflict.operations] == ["Mitosis39", "Other39"]
+
+
+def test_a_nucleus_that_was_corrected_a_thousand_times(folders):
+    ann, bob = folders
+    correct(bob, "bob", ("delete", (3,), {}))  # so that the history is not one line
+    correct(ann, "ann", *(("classify", (1,), {"class": f"C{n % 9}"}) for n in range(1000)))
+    logs = [CorrectionLog(folder).read().operations for folder in folders]
+    assert find_conflicts(merge_operations(logs).operations) == ()

@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from histonuc.corrections import CorrectionLog, corrected_source
-from histonuc.viewing import proposing
+from histonuc.viewing import correcting, proposing
 from histonuc.viewing.correcting import Corrector
 from histonuc.viewing.edits import Prediction
 from histonuc.viewing.opened import open_result
@@ -403,3 +403,18 @@ def test_two_tabs_at_once_are_each_told_of_their_own(page, monkeypatch) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(add, range(40)))
+
+
+def test_nuclei_of_an_earlier_table_are_looked_for_once(folder, monkeypatch) -> None:
+    size = open_result(folder).facts.size_px
+    open_result(folder).corrector.apply({"do": "delete", "nuclei": [1]}, size, 0.25)
+    (mine,) = CorrectionLog(folder).read().operations
+    CorrectionLog(folder).append(replace(mine, key="", table="ab" * 32))
+    calls = []
+    find = correcting.find_targets
+    monkeypatch.setattr(correcting, "find_targets", lambda *args: calls.append(args) or find(*args))
+    corrector = open_result(folder).corrector
+    for number in (2, 3, 4):
+        corrector.apply({"do": "delete", "nuclei": [number]}, size, 0.25)
+    assert len(calls) == 1  # it reads the table
+    assert corrector.corrections.deleted == {1, 2, 3, 4}

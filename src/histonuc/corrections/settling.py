@@ -50,6 +50,10 @@ class Settled:
     conflict: tuple[Operation, ...] = ()
 
 
+_Memo = dict[frozenset[str], Settled]
+"""Keys of operations -> what they make of a nucleus."""
+
+
 def settle(operations: Sequence[Operation], history: History) -> Settled:
     """Put together what several operations say of one nucleus.
 
@@ -66,43 +70,77 @@ def settle(operations: Sequence[Operation], history: History) -> Settled:
         for operation in operations:
             state = state.then(operation)
         return Settled(state=state)
-    return _settle_branches(list(operations), history)
+    return _settle_branches(list(operations), history, {})
 
 
-def _settle_branches(operations: list[Operation], history: History) -> Settled:
-    heads = [
+def _settle_branches(operations: list[Operation], history: History, memo: _Memo) -> Settled:
+    """As `settle`, each set of operations once: both sides of a fork ask for what was before."""
+    keys = frozenset(one.key for one in operations)
+    if keys not in memo:
+        memo[keys] = _settle_heads(operations, history, memo)
+    return memo[keys]
+
+
+def _settle_heads(operations: list[Operation], history: History, memo: _Memo) -> Settled:
+    """What the last operations make of those before, one after the other as long as they know."""
+    later: list[Operation] = []
+    while len(heads := _find_heads(operations, history)) == 1 and heads[0].do != "choose":
+        later.append(heads[0])
+        operations = [one for one in operations if one is not heads[0]]
+    if not heads:
+        settled = Settled(state=State())
+    elif len(heads) == 1:
+        settled = _settle_choice(operations, heads[0], history, memo)
+    else:
+        settled = _settle_fork(operations, heads, history, memo)
+    if not later:
+        return settled
+    state = settled.state
+    for operation in reversed(later):
+        state = state.then(operation)
+    return Settled(state=state)
+
+
+def _find_heads(operations: list[Operation], history: History) -> list[Operation]:
+    """Those of some operations that none of the others knew of."""
+    return [
         one
         for rank, one in enumerate(operations)
         if not any(history.knew(later.key, one.key) for later in operations[rank + 1 :])
     ]
-    if not heads:
-        return Settled(state=State())
-    if len(heads) == 1:
-        return _settle_last(operations, heads[0], history)
+
+
+def _settle_fork(
+    operations: list[Operation], heads: list[Operation], history: History, memo: _Memo
+) -> Settled:
+    """The same where several operations did not know of each other."""
     branches = [
-        _settle_branches(
-            [one for one in operations if one is head or history.knew(head.key, one.key)], history
-        ).state
+        _settle_branches(_known_to(head, operations, history), history, memo).state
         for head in heads
     ]
     shared = [one for one in operations if all(history.knew(h.key, one.key) for h in heads)]
-    before = _settle_branches(shared, history)
+    before = _settle_branches(shared, history, memo)
     merged = _merge(before.state, branches)
     if merged is None:
         return Settled(state=before.state, conflict=tuple(heads))
     return Settled(state=merged)
 
 
-def _settle_last(operations: list[Operation], last: Operation, history: History) -> Settled:
-    """The same where one operation knew of all others."""
-    before = [one for one in operations if one is not last]
-    if last.do != "choose":
-        return Settled(state=_settle_branches(before, history).state.then(last))
-    chosen = next((one for one in before if one.key == last.operation), None)
-    if chosen is None:
-        return _settle_branches(before, history)
-    known = [one for one in before if one is chosen or history.knew(chosen.key, one.key)]
-    return _settle_branches(known, history)
+def _settle_choice(
+    operations: list[Operation], choice: Operation, history: History, memo: _Memo
+) -> Settled:
+    """The same where somebody who knew of all others chose one."""
+    before = [one for one in operations if one is not choice]
+    chosen = next((one for one in before if one.key == choice.operation), None)
+    known = before if chosen is None else _known_to(chosen, before, history)
+    return _settle_branches(known, history, memo)
+
+
+def _known_to(
+    operation: Operation, operations: list[Operation], history: History
+) -> list[Operation]:
+    """An operation and those that its writer knew of."""
+    return [one for one in operations if one is operation or history.knew(operation.key, one.key)]
 
 
 def _merge(before: State, branches: Sequence[State]) -> State | None:

@@ -78,6 +78,7 @@ class Corrector:
         self._targets = Targets(
             num_nuclei=table.num_nuclei, label_space=table.label_space, table=self._facts.sha256
         )
+        self._foreign: list[str] = []
         self._prediction: Prediction | None = None
         self._corrections = replay((), self._targets)
         self._table: NucleusTable | None = None
@@ -246,8 +247,10 @@ class Corrector:
     def _take(self, content: LogContent) -> None:
         """Apply what the file holds now."""
         known = {self._facts.sha256, ""}
-        if any(one.table not in known for one in content.operations):
+        foreign = [one.key for one in content.operations if one.table not in known]
+        if foreign != self._foreign:  # else those that were found are still the same ones
             self._targets = find_targets(self._folder / TABLE_FILE, content.operations, self._facts)
+            self._foreign = foreign
         self._corrections = replay(content.operations, self._targets, by=self.author.by or None)
         self._content = content
         if self._table is not None:
