@@ -147,3 +147,15 @@ def test_a_line_that_is_read_while_it_is_written_is_read_again(folder, end):
     content = reader.read()
     assert len(content.operations) == 3
     assert content.notes == ()
+
+
+@pytest.mark.parametrize("place", [5, "here", [1], [None, 1], {}, [1e300, 1]])
+def test_a_comment_nowhere_is_a_damaged_line(folder, place, capsys):
+    log = CorrectionLog(folder)
+    record = json.loads(log.path.read_text().splitlines()[3])
+    del record["crc"]
+    record |= {"key": "f" * 16, "place": place}
+    with log.path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+    assert cli.run(["corrections", "show", str(folder)]) == 0
+    assert "line 6 is damaged and not applied" in capsys.readouterr().out

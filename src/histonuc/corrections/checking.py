@@ -88,8 +88,8 @@ def check_operation(operation: Operation) -> Operation:
             check(fields[name])
         except (TypeError, ValueError) as error:
             raise ValueError(f"{do}: {name}: {error}") from None
-    if do == "comment" and len(operation.nuclei) != 1 and "place" not in fields:
-        raise ValueError("comment needs one nucleus or a place")
+    if do == "comment" and not operation.nuclei:
+        _check_place(fields.get("place"))
     return _tidy(operation)
 
 
@@ -154,7 +154,7 @@ def _check_rings(value: Any) -> None:
 
 def _check_place(value: Any) -> None:
     if not isinstance(value, list) or len(value) != 2:
-        raise ValueError(f"expected [x, y], got {_shown(value)}")
+        raise ValueError(f"comment needs one nucleus or a place [x, y], got {_shown(value)}")
     for number in value:
         _check_number(number)
 

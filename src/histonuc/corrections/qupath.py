@@ -18,6 +18,7 @@ from histonuc.corrections.shown import ShownNuclei
 from histonuc.exports.geojson_reader import iterate_features, outline_ring
 from histonuc.exports.measurements import AREA_PX, CENTROID_PX, probability_name
 from histonuc.exports.reading import SAME_AREA, to_class_name
+from histonuc.exports.rings import open_ring
 from histonuc.files import reading
 from histonuc.taxonomy import default_colour
 
@@ -132,20 +133,18 @@ def to_operations(changes: QuPathChanges, shown: ShownNuclei, common: Operation)
     def make(do: str, nuclei: Iterable[Target] = (), **fields: Any) -> Operation:
         return replace(common, do=do, nuclei=tuple(nuclei), fields=fields)
 
-    known = list(shown.classes)
-    named = dict.fromkeys([*known, *changes.classes, *(name for name, _, _ in changes.added)])
+    added_to = [*changes.classes, *(name for name, _, _ in changes.added)]
+    known, named = len(shown.classes), list(dict.fromkeys([*shown.classes, *added_to]))
     if len(named) > MAX_CLASSES:
         raise ValueError(
             f"the file and the result name {len(named)} classes, and a table holds {MAX_CLASSES}: "
             "say with --class-map which of them are one"
         )
     operations = []
-    for name in named:
-        if name not in known:
-            red, green, blue = default_colour(len(known))
-            colour = changes.colours.get(name, f"#{red:02x}{green:02x}{blue:02x}")
-            operations.append(make("define_class", name=name, colour=colour, digit=None))
-            known.append(name)
+    for number, name in enumerate(named[known:], known):
+        red, green, blue = default_colour(number)
+        colour = changes.colours.get(name, f"#{red:02x}{green:02x}{blue:02x}")
+        operations.append(make("define_class", name=name, colour=colour, digit=None))
     for target, ring in changes.redrawn:
         operations.append(make("redraw", [target], ring=flatten_ring(ring)))
     for name, targets in changes.classes.items():
@@ -290,8 +289,7 @@ def _is_same(ring: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
     """Whether two outlines are one but for rounding; either may be closed, or begin elsewhere."""
     import shapely
 
-    closed = len(ring) > 1 and bool((ring[0] == ring[-1]).all())
-    opened = ring[:-1] if closed else ring
+    opened = open_ring(ring)
     if opened.shape == other.shape and np.abs(opened - other).max() <= ROUNDING_PX:
         return True
     one, two = (shapely.make_valid(shapely.Polygon(points)) for points in (ring, other))
