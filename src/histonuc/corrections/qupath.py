@@ -145,12 +145,9 @@ def to_operations(changes: QuPathChanges, shown: ShownNuclei, common: Operation)
         red, green, blue = default_colour(number)
         colour = changes.colours.get(name, f"#{red:02x}{green:02x}{blue:02x}")
         operations.append(make("define_class", name=name, colour=colour, digit=None))
-    for target, ring in changes.redrawn:
-        operations.append(make("redraw", [target], ring=flatten_ring(ring)))
-    for name, targets in changes.classes.items():
-        operations.append(make("classify", targets, **{"class": name}))
-    if changes.deleted:
-        operations.append(make("delete", changes.deleted))
+    operations += [make("redraw", [t], ring=flatten_ring(r)) for t, r in changes.redrawn]
+    operations += [make("classify", t, **{"class": name}) for name, t in changes.classes.items()]
+    operations += [make("delete", changes.deleted)] if changes.deleted else []
     for name, ring, identifier in changes.added:
         added = {"class": name, "object": identifier}
         operations.append(make("add", (), ring=flatten_ring(ring), **added))
