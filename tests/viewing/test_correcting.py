@@ -307,7 +307,7 @@ def test_what_cannot_be_done_is_refused(client, made, wish) -> None:
 
 
 def test_only_the_page_may_write(client, made) -> None:
-    for route in ("corrections", "next", "teach"):
+    for route in ("corrections", "next", "teach", "tune"):
         assert client.ask(f"{SLIDE}/{route}", {"do": "undo"})[0] == 403
     status, _ = client.write(f"{SLIDE}/corrections", b"x" * ((1 << 20) + 1))
     assert status == 413

@@ -22,6 +22,7 @@ def view(
     idle_stop: float | None = None,
     by: str | None = None,
     read_only: bool = False,
+    tuned: Path | None = None,
 ) -> Outcome:
     """Look at every nucleus of a slide in the browser, and correct them. Ctrl-C ends it.
 
@@ -36,6 +37,7 @@ def view(
         idle_stop: Minutes without any request after which the viewer ends by itself.
         by: Name that corrections are kept under; that of the login when not given.
         read_only: Show only; nothing can be corrected.
+        tuned: Folder for networks fine-tuned in the page; beside each result when not given.
     """
     from histonuc.viewing.entries import find_entries
     from histonuc.viewing.serving import Place, Viewer, open_browser
@@ -55,6 +57,7 @@ def view(
         idle_stop_s=idle_stop_s,
         by=by,
         read_only=read_only,
+        tuned=tuned,
     )
     link = viewer.link(place)
     sys.stdout.write(f"{link}\nCtrl-C ends the viewer.\n")

@@ -67,6 +67,7 @@ def make_config(options: TuneOptions) -> TrainConfig:
         class_power=0.4,
         precision="bf16",
         minutes=options.minutes,
+        log_every=2,  # the page of the viewer shows how far it is
         validate_every=options.epochs,  # once: the held-out fields choose nothing
         threads=options.threads,
         seed=options.seed,

@@ -41,6 +41,7 @@ FACTS: dict[str, Handler] = {
     _SLIDE: handlers.answer_slide,
     f"{_SLIDE}/corrections": correct_handlers.answer_corrections,
     f"{_SLIDE}/teach": correct_handlers.answer_lesson,
+    f"{_SLIDE}/tune": correct_handlers.answer_tuning,
 }
 """Other routes by GET."""
 QUESTIONS: dict[str, Handler] = {
@@ -60,8 +61,9 @@ CORRECTIONS: dict[str, Handler] = {
     f"{_SLIDE}/corrections": correct_handlers.answer_correct,
     f"{_SLIDE}/next": correct_handlers.answer_next,
     f"{_SLIDE}/teach": correct_handlers.answer_teach,
+    f"{_SLIDE}/tune": correct_handlers.answer_tune,
 }
-"""Routes that write into the folder of a result, by POST."""
+"""Routes that write into the folder of a result, or beside it, by POST."""
 MAX_REGIONS_BODY = 16 << 20
 """Bytes of regions in one request."""
 _GROUPS = (

@@ -13,6 +13,7 @@ from histonuc.viewing.correct_describing import describe_corrections
 from histonuc.viewing.errors import RequestError
 from histonuc.viewing.opened import OpenResult
 from histonuc.viewing.squares import USUAL_MPP
+from histonuc.viewing.tuning import MINUTES
 from histonuc.viewing.wishes import list_targets
 
 
@@ -68,6 +69,24 @@ def answer_teach(call: Call) -> Response:
     teacher = opened.teaching()
     teacher.teach() if do == "teach" else teacher.hide()
     return JSONResponse(_describe_lesson(opened))
+
+
+def answer_tuning(call: Call) -> Response:
+    """How far the fine-tuning of the network is."""
+    return JSONResponse(call.library.tuner.describe(call.opened))
+
+
+def answer_tune(call: Call) -> Response:
+    """Fine-tune the network on the complete fields, or stop that."""
+    opened, tuner, body = call.opened, call.library.tuner, call.json()
+    opened.correcting().refresh()
+    do, minutes = body.get("do"), body.get("minutes", MINUTES)
+    if do not in ("start", "stop"):
+        raise RequestError("Expected do to be start or stop.")
+    if isinstance(minutes, bool) or not isinstance(minutes, int | float):
+        raise RequestError("Expected minutes to be a number.")
+    tuner.start(opened, minutes) if do == "start" else tuner.stop(opened)
+    return JSONResponse(tuner.describe(opened))
 
 
 def _describe_lesson(opened: OpenResult) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from histonuc.viewing.locating import Locator
 from histonuc.viewing.opened import OpenResult
 from histonuc.viewing.palette import describe_classes
 from histonuc.viewing.results import ResultRecord, read_record
+from histonuc.viewing.tuning import Tuner
 
 _NUCLEI_OPEN, _NUCLEI_A_RESULT = 20_000_000, 4_000_000
 """Results stay open while they have no more nuclei than this together; each counts as so many more,
@@ -29,12 +30,22 @@ class Library:
         entries: what can be looked at.
         locator: finds slides.
         author: who corrects; by default somebody without a name.
+        tuned: folder for networks that are fine-tuned; None for beside each result.
+
+    Attributes:
+        entries: what can be looked at.
+        tuner: of networks on what was corrected.
     """
 
     def __init__(
-        self, entries: Sequence[Entry], locator: Locator, author: Author | None = None
+        self,
+        entries: Sequence[Entry],
+        locator: Locator,
+        author: Author | None = None,
+        tuned: Path | None = None,
     ) -> None:
         self.entries = tuple(entries)
+        self.tuner = Tuner(tuned, locator.folder)
         self._locator, self._author = locator, author
         self._open: BoundedCache[int, OpenResult] = BoundedCache(
             _NUCLEI_OPEN, lambda one: one.num_nuclei + _NUCLEI_A_RESULT
@@ -82,5 +93,6 @@ class Library:
         }
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Let go of everything, and end what runs."""
+        self.tuner.close()
         self._open.clear()

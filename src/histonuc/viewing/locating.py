@@ -25,10 +25,13 @@ class Locator:
     Args:
         folder: where slides are looked for that are not where they were; None for nowhere.
         memory: file that places are remembered in; None for that in the user's cache.
+
+    Attributes:
+        folder: see above.
     """
 
     def __init__(self, folder: Path | None = None, memory: Path | None = None) -> None:
-        self._folder = folder
+        self.folder = folder
         self._memory = cache_folder() / "slides.json" if memory is None else memory
         self._by_size: dict[int | None, list[Path]] | None = None
         self._lock = threading.Lock()
@@ -65,7 +68,7 @@ class Locator:
         name = key.get("source") if isinstance(key, dict) else None
         if isinstance(name, str) and _exists(Path(name)):
             return True
-        return self._folder is not None or raw.get("content_sha256") in self._remembered()
+        return self.folder is not None or raw.get("content_sha256") in self._remembered()
 
     def _candidates(
         self, before: list[Any], key: Mapping[str, Any], wanted: str, result: Path
@@ -85,7 +88,7 @@ class Locator:
         """Slides in the folder, by size; None for folders, whose size says nothing."""
         if self._by_size is None:
             self._by_size = {}
-            for path in [] if self._folder is None else _slides_in(self._folder):
+            for path in [] if self.folder is None else _slides_in(self.folder):
                 size = None if path.is_dir() else path.stat().st_size
                 self._by_size.setdefault(size, []).append(path)
         return self._by_size

@@ -91,6 +91,7 @@ class OpenResult:
         corrector: of them; None where there are none.
         teacher: of a classifier on them; None where there are none.
         proposer: of nuclei to look at next.
+        slide_path: where the slide is; None where it is nowhere.
         picture: the slide; None where it cannot be shown.
         picture_word: ``shown``, ``missing`` or ``unreadable``.
         state: one word, see `results.State`.
@@ -111,7 +112,8 @@ class OpenResult:
             self.corrector = Corrector(folder, self.table, self.state, author or Author())
             self.teacher = Teacher(folder, self.corrector)
         self.proposer = Proposer()
-        self.picture, self.picture_word = self._open_picture(locator)
+        self.slide_path = self._find_slide(locator)
+        self.picture, self.picture_word = self._open_picture()
         self.facts = self._find_facts()
 
     @property
@@ -230,11 +232,14 @@ class OpenResult:
             self.state, self.message = "damaged", "The table of nuclei is damaged."
             return None
 
-    def _open_picture(self, locator: Locator) -> tuple[SlidePicture | None, str]:
+    def _find_slide(self, locator: Locator) -> Path | None:
+        if self.entry.slide is not None or self.entry.folder is None:
+            return self.entry.slide
+        return locator.find(self.record.raw, self.entry.folder)
+
+    def _open_picture(self) -> tuple[SlidePicture | None, str]:
         settings: Mapping[str, Any] = self.record.fact("settings", dict) or {}
-        path = self.entry.slide
-        if path is None and self.entry.folder is not None:
-            path = locator.find(self.record.raw, self.entry.folder)
+        path = self.slide_path
         if path is None:
             return None, "missing"
         scene = settings.get("scene")

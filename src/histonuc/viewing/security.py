@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 API = "/api/"
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
 """Any port: a tunnel may have another than the server."""
-_WRITES = re.compile(r"/api/slides/\d+/(corrections|next|teach)")
+_WRITES = re.compile(r"/api/slides/\d+/(corrections|next|teach|tune)")
 """What a POST to writes into the folder of a result."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "

@@ -72,6 +72,7 @@ class Viewer:
         idle_stop_s: ends `run` when nobody asked for so many seconds; None for never.
         by: name of the person who corrects; None for that of the login.
         read_only: nothing can be corrected.
+        tuned: folder for networks that are fine-tuned; None for beside each result.
 
     Raises:
         ValueError: the port is taken, or there is none of this number.
@@ -86,9 +87,10 @@ class Viewer:
         idle_stop_s: float | None = None,
         by: str | None = None,
         read_only: bool = False,
+        tuned: Path | None = None,
     ) -> None:
         self._entries, self._slides, self._idle_stop_s = tuple(entries), slides, idle_stop_s
-        self._by, self._read_only = by, read_only
+        self._by, self._read_only, self._tuned = by, read_only, tuned
         self.token = secrets.token_urlsafe(32)
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
@@ -120,7 +122,7 @@ class Viewer:
         from histonuc.viewing.locating import Locator
 
         author = Author(by=self._by or user_name(), read_only=self._read_only)
-        library = Library(self._entries, Locator(self._slides), author)
+        library = Library(self._entries, Locator(self._slides), author, self._tuned)
         config = uvicorn.Config(
             make_app(library, self.token, self._touch),
             log_config=None,
@@ -172,6 +174,7 @@ def serve(
     idle_stop_s: float | None = None,
     by: str | None = None,
     read_only: bool = False,
+    tuned: Path | None = None,
 ) -> Iterator[Viewer]:
     """A viewer that answers while the block runs, in a thread of its own: for notebooks.
 
@@ -181,6 +184,7 @@ def serve(
         idle_stop_s: see `Viewer`.
         by: see `Viewer`.
         read_only: see `Viewer`.
+        tuned: see `Viewer`.
 
     Raises:
         ValueError: nothing there.
@@ -191,6 +195,7 @@ def serve(
         idle_stop_s=idle_stop_s,
         by=by,
         read_only=read_only,
+        tuned=tuned,
     )
     thread = threading.Thread(target=viewer.run, name="histonuc-viewer", daemon=True)
     thread.start()

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.corrections import Corrections
-from histonuc.extras import is_installed
 from histonuc.inference.certainty import UNCERTAIN
 from histonuc.plain_text import readable
 from histonuc.viewing.columns import quantise
@@ -37,10 +36,6 @@ FILLED_UP = 50
 up the number."""
 _SURE = 0.8
 _DRAWN = 200_000
-_NEEDS_TORCH = (
-    "Fine-tuning needs PyTorch, which is not installed. This installs it: "
-    "pip install 'histonuc[train]'"
-)
 _Phase = Literal["off", "opening", "teaching", "shown", "failed"]
 
 
@@ -83,7 +78,6 @@ class Lesson:
             "by_class": dict(self.by_class or {}),
             "filled_up": list(self.filled_up),
             **{"interval": share, "interval_before": before},
-            "needs_torch": "" if is_installed("train") else _NEEDS_TORCH,
         }
 
 

@@ -5,6 +5,7 @@
 
 import { el } from "./dom.js";
 import { formatCount } from "./scale.js";
+import { createTunePanel } from "./tune_panel.js";
 
 /**
  * @typedef {object} Lesson
@@ -20,7 +21,6 @@ import { formatCount } from "./scale.js";
  * @property {[number, number]|null} interval 95 % interval of the share that is right
  * @property {number} seconds it took
  * @property {{keep: string[], network: string[]}} commands what to type to keep it, and to fine-tune the network
- * @property {string} needs_torch what fine-tuning needs; empty where it is there
  */
 
 const EACH = 10;
@@ -89,16 +89,15 @@ export function createTeachPanel({ store, api, corrections, report }) {
   }
 
   /** What else can be done, in the terminal. @param {Lesson} now how far it is */
-  function showCommands({ commands, needs_torch }) {
+  function showCommands({ commands }) {
     /** @param {string[]} lines */
     const block = (lines) => lines.map((text) => el("code", { class: "command", text }));
     more.replaceChildren(
-      el("summary", { text: "Keep it, or teach the network" }),
+      el("summary", { text: "Commands for the terminal" }),
       el("p", { class: "muted", text: "A classifier to keep, for this and other slides:" }),
       ...block(commands.keep),
-      el("p", { class: "muted", text: "Outlines, in minutes: the network is fine-tuned on fields that are complete." }),
+      el("p", { class: "muted", text: "The network fine-tuned on fields that are complete:" }),
       ...block(commands.network),
-      needs_torch ? el("p", { class: "warning", text: needs_torch }) : "",
     );
   }
 
@@ -158,6 +157,7 @@ export function createTeachPanel({ store, api, corrections, report }) {
     el("div", { class: "buttons" }, teach, hide),
     progress,
     state,
+    createTunePanel({ store, api, corrections, report }),
     more,
   );
 }

@@ -1,0 +1,182 @@
+"""Fine-tuning of the network on complete fields, from the page; nothing is replaced."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import threading
+from pathlib import Path
+from typing import Any
+
+from histonuc.extras import is_installed
+from histonuc.plain_text import readable
+from histonuc.viewing.errors import RequestError
+from histonuc.viewing.opened import OpenResult
+from histonuc.viewing.tune_run import LABELS, MODEL, TunePlan, TuneRun
+
+MINUTES, MOST_MINUTES = 10.0, 600.0
+"""Of a training where the page does not say, and at most."""
+_LEAST_FIELDS, _MOST_FOLDS = 2, 3
+_NEEDS_TORCH = (
+    "Fine-tuning needs PyTorch, which is not installed. This installs it: "
+    "pip install 'histonuc[train]'"
+)
+_NOTHING: dict[str, Any] = {
+    **{"phase": "off", "message": "", "step": 0, "num_steps": 0},
+    **{"share": None, "minutes_left": None, "num_held_out": 0, "scores": []},
+}
+
+
+class Tuner:
+    """The fine-tunings of one viewer; what still runs ends with it.
+
+    Args:
+        tuned: folder for what is trained; None for beside each result.
+        slides: folder in which slides are looked for that were moved; None for none.
+    """
+
+    def __init__(self, tuned: Path | None = None, slides: Path | None = None) -> None:
+        self._tuned, self._slides = tuned, slides
+        self._runs: dict[int, TuneRun] = {}
+        self._lock = threading.Lock()
+
+    def describe(self, opened: OpenResult) -> dict[str, Any]:
+        """What the page shows of one result: JSON-able.
+
+        Args:
+            opened: the result.
+
+        Raises:
+            ShownError: there are no nuclei that can be shown.
+        """
+        run = self._runs.get(opened.entry.number)
+        why_not = self._why_not(opened)
+        return {
+            **(_NOTHING if run is None else run.describe()),
+            "can_start": not why_not,
+            "why_not": why_not,
+            "num_fields": _count_fields(opened),
+            "commands": [] if run is None else _list_commands(run.plan, opened),
+        }
+
+    def start(self, opened: OpenResult, minutes: float = MINUTES) -> None:
+        """Begin; returns at once.
+
+        Args:
+            opened: the result whose complete fields teach.
+            minutes: of the training.
+
+        Raises:
+            RequestError: it cannot be begun yet, or minutes that are none; the message says why.
+            ShownError: this result, or this viewer, allows no writing.
+        """
+        if not 0 < minutes <= MOST_MINUTES:
+            raise RequestError(f"Expected minutes above 0, and at most {MOST_MINUTES:g}.")
+        with self._lock:
+            if _is_closed(opened):
+                opened.correcting().check_writable()
+            if why_not := self._why_not(opened):
+                raise RequestError(why_not)
+            assert opened.entry.folder is not None, "it has nuclei"
+            plan = TunePlan(
+                result=opened.entry.folder,
+                place=_make_place(self._parent(opened)),
+                num_folds=min(_count_fields(opened), _MOST_FOLDS),
+                model=_find_start(opened),
+                minutes=minutes,
+                slides=self._slides,
+            )
+            self._runs[opened.entry.number] = TuneRun(plan)
+
+    def stop(self, opened: OpenResult) -> None:
+        """End the fine-tuning of one result, and remove what it wrote; nothing where none runs.
+
+        Args:
+            opened: the result.
+        """
+        run = self._runs.get(opened.entry.number)
+        if run is not None:
+            run.stop()
+
+    def close(self) -> None:
+        """End what runs."""
+        with self._lock:
+            for run in self._runs.values():
+                run.stop()
+
+    def _parent(self, opened: OpenResult) -> Path:
+        """Folder of all fine-tunings of one result."""
+        assert opened.entry.folder is not None, "it has nuclei"
+        folder = opened.entry.folder.absolute()
+        return (self._tuned or folder.parent).absolute() / f"{folder.resolve().name}-tuned"
+
+    def _why_not(self, opened: OpenResult) -> str:
+        """Why nothing can be begun, in one sentence; empty where it can."""
+        if _is_closed(opened):
+            return opened.correcting().why_not
+        if not is_installed("train"):
+            return _NEEDS_TORCH
+        if opened.slide_path is None:
+            return "The slide of this result is not found, and the network learns from its pixels."
+        if missing := max(0, _LEAST_FIELDS - _count_fields(opened)):
+            fields = "one more field" if missing == 1 else "two fields"
+            return f"Mark {fields} complete: one is learned from, and one is held out to compare."
+        if not _can_be_made(self._parent(opened)):
+            return (
+                "The folder beside this result cannot be written to: start "
+                "`histonuc view` with --tuned FOLDER."
+            )
+        if any(run.is_running for run in self._runs.values()):
+            return "One network is fine-tuned at a time, and one is being fine-tuned."
+        return ""
+
+
+def _is_closed(opened: OpenResult) -> bool:
+    """Whether nothing may be made of a result, wherever that is written."""
+    return opened.correcting().author.read_only or opened.state in ("damaged", "unfinished")
+
+
+def _count_fields(opened: OpenResult) -> int:
+    return sum(field.complete for field in opened.correcting().corrections.fields)
+
+
+def _can_be_made(folder: Path) -> bool:
+    """Whether a folder, which may be there, can be written into."""
+    nearest = next(one for one in (folder, *folder.parents) if one.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK)
+
+
+def _make_place(parent: Path) -> Path:
+    """A new folder with the next number as its name.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    taken = [int(one.name) for one in parent.iterdir() if one.name.isdecimal()]
+    place = parent / str(max(taken, default=0) + 1)
+    place.mkdir()
+    return place
+
+
+def _find_start(opened: OpenResult) -> str:
+    """The model that found the nuclei where it can be trained, or else the default one."""
+    from histonuc.models.loading import find_checkpoint
+
+    model = (opened.record.fact("settings", dict) or {}).get("model")
+    if isinstance(model, str) and find_checkpoint(Path(model)) is not None:
+        return model
+    return "default"
+
+
+def _list_commands(plan: TunePlan, opened: OpenResult) -> list[str]:
+    """What to type to use the tuned model."""
+    file, slide = plan.place / "tuned.onnx", opened.slide_path or Path("SLIDE")
+    model, labels, onnx, source, out = (
+        shlex.quote(readable(str(path)))
+        for path in (plan.place / MODEL, plan.place / LABELS, file, slide, plan.place / "result")
+    )
+    return [
+        f"histonuc export-model {model} --out {onnx} --precision fp16 --data {labels}",
+        f"histonuc predict {source} --model {onnx} --out {out}",
+    ]
