@@ -13,6 +13,7 @@ from histonuc.cli import run
 from histonuc.data.dataset import InTurn
 from histonuc.data.store import Store
 from histonuc.data.writer import StoreWriter
+from histonuc.evaluation.comparison import compare
 from histonuc.models.loading import load_model
 from histonuc.models.model import ModelSpec
 from histonuc.models.trust import Trust
@@ -22,6 +23,7 @@ from histonuc.taxonomy import PANNUKE, LabelSpace
 from histonuc.training import tuning
 from histonuc.training.crops import open_crops
 from histonuc.training.teacher import Teacher, teacher_loss
+from histonuc.viewing import tune_run
 
 SPEC = ModelSpec(
     trunk="compact",
@@ -54,7 +56,7 @@ def test_the_decoder_learns_and_the_encoder_features_and_trust_stay(
 ) -> None:
     monkeypatch.setattr(tuning, "_CROPS_AN_EPOCH", 16)
     before = model.read_bytes()
-    out = tmp_path / "tuned"
+    out = tmp_path / tune_run.MODEL
     words = ["fine-tune", "--data", str(data), "--init", str(model), "--out", str(out)]
     assert run([*words, "--epochs", "1", "--threads", "1", "--replay", str(data)]) == 0
     assert model.read_bytes() == before
@@ -78,6 +80,18 @@ def test_the_decoder_learns_and_the_encoder_features_and_trust_stay(
     assert (out / "scores" / "before" / "scores.json").is_file()
     assert (out / "scores" / "after" / "scores.json").is_file()
     assert "the model that was started from is as it was" in capsys.readouterr().out
+
+    # The page of the viewer reads the same.
+    scores = [out / "scores" / name for name in ("before", "after")]
+    monkeypatch.setattr(tuning, "fine_tune", lambda options: (out, compare(scores)))
+    assert run([*words, "--json"]) == 0
+    (tmp_path / tune_run.COMPARISON).write_text(capsys.readouterr().out)
+    found = tune_run.read_scores(tmp_path)
+    assert found["num_held_out"] == 8
+    assert {"bPQ", "mPQ"} <= {row["name"] for row in found["scores"]}
+    monkeypatch.setattr(tune_run, "EPOCHS", 1)
+    progress = tune_run.read_progress(out / "metrics.jsonl")
+    assert (progress.step, progress.num_steps, progress.is_trained) == (4, 4, True)
 
 
 def test_one_fold_leaves_nothing_to_compare_on(data, model, tmp_path, capsys) -> None:

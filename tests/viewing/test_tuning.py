@@ -17,7 +17,10 @@ from histonuc.viewing.serving import serve
 from .conftest import Client
 
 TUNE = "/api/slides/0/tune"
-SCORES = {"overall": {"bpq": 0.5, "f1_images": None}, "intervals": {"bpq": [0.4, 0.6]}}
+SCORES = {
+    "overall": {"bpq": 0.5, "f1_images": None, "class_accuracy_centroid": 0.75},
+    "intervals": {"class_accuracy_centroid": [0.5, 0.9]},
+}
 PAIR = {
     "overall": {"bpq": {"first": 0.5, "second": 0.5, "low": -0.1, "high": 0.2}},
     "class_score": "pq",
@@ -99,8 +102,9 @@ def test_it_is_followed_and_compared_and_replaces_nothing(folder, tmp_path) -> N
         (tmp_path / "go").write_text("")
         told = wait(page, "done", "failed")
         assert (told["phase"], told["num_held_out"]) == ("done", 1)
-        bpq, pq = told["scores"]
+        bpq, accuracy, pq = told["scores"]
         assert (bpq["name"], bpq["before"], bpq["interval"]) == ("bPQ", 0.5, [-0.1, 0.2])
+        assert (accuracy["name"], accuracy["interval_after"]) == ("class accuracy", [0.5, 0.9])
         assert (pq["name"], pq["after"], pq["interval"]) == ("PQ, Connective", 0.6, None)
         place = tmp_path / "result-tuned" / "1"
         assert f"histonuc export-model {place}/model" in told["commands"][0]
@@ -192,39 +196,17 @@ def test_what_it_needs_is_said(folder, made, tmp_path, monkeypatch) -> None:
     assert [one.name for one in tmp_path.iterdir() if "tuned" in one.name] == []
 
 
-def test_the_commands_are_those_of_the_command_line(folder, tmp_path, monkeypatch, capsys) -> None:
-    torch = pytest.importorskip("torch")
-    from histonuc.models.model import ModelSpec
-    from histonuc.models.zoo import build_network, save_network
-    from histonuc.taxonomy import THREE
-    from histonuc.training import tuning as training
-
-    torch.manual_seed(0)
-    spec = ModelSpec(
-        trunk="compact",
-        representation="offset",
-        label_space=THREE,
-        mpp=0.25,
-        trunk_options={"widths": [16, 16, 16, 16, 8]},
-        representation_options={"blur_px": 1.5},
-        class_branch={"hidden": 0},
-        features={"4": 3, "8": 2},
-        learned_on="squares",
-    )
-    model = save_network(build_network(spec), tmp_path / "model.safetensors")
-    monkeypatch.setattr(training, "_CROPS_AN_EPOCH", 16)
-    monkeypatch.setattr(tune_run, "EPOCHS", 1)
-    place = tmp_path / "result-tuned" / "1"
-    place.mkdir(parents=True)
+def test_the_commands_are_those_of_the_command_line(folder, tmp_path, capsys) -> None:
+    pytest.importorskip("torch")
+    (place := tmp_path / "result-tuned" / "1").mkdir(parents=True)
     plan = tune_run.TunePlan(
-        result=folder, place=place, num_folds=3, model=str(model), minutes=2, slides=tmp_path
+        result=folder, place=place, num_folds=3, model="default", minutes=2, slides=tmp_path
     )
-    for words in plan.commands.values():
-        capsys.readouterr()
-        assert cli.run(words) == 0
-    (place / tune_run.COMPARISON).write_text(capsys.readouterr().out)
-    found = tune_run.read_scores(place)
-    assert found["num_held_out"] == 1
-    assert [row["name"] for row in found["scores"]][:1] == ["bPQ"]
-    progress = tune_run.read_progress(place / tune_run.MODEL / "metrics.jsonl")
-    assert (progress.step, progress.num_steps, progress.is_trained) == (2, 2, True)
+    prepare, tune = plan.commands.values()
+    assert cli.run(prepare) == 0
+    assert json.loads(capsys.readouterr().out)["out"] == str(place / tune_run.LABELS)
+    command, given, _ = cli.build_app().parse_args(tune[:-1])  # without --json
+    options = given.arguments["options"]
+    assert command.__name__ == "fine_tune"
+    assert (options.data, options.out) == (place / tune_run.LABELS, place / tune_run.MODEL)
+    assert (options.init, options.epochs, options.minutes) == ("default", tune_run.EPOCHS, 2.0)

@@ -158,7 +158,7 @@ class TuneRun:
             self._message, self._phase = _FAILED, "failed"
 
     def _call(self, words: list[str]) -> None:
-        """Run one command until it ends.
+        """Run one command until it ends; what the last one prints stays in `COMPARISON`.
 
         Raises:
             ValueError: it failed and said why.

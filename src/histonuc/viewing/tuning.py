@@ -51,12 +51,13 @@ class Tuner:
         """
         run = self._runs.get(opened.entry.number)
         why_not = self._why_not(opened)
+        told = _NOTHING if run is None else run.describe()
         return {
-            **(_NOTHING if run is None else run.describe()),
+            **told,
             "can_start": not why_not,
             "why_not": why_not,
             "num_fields": _count_fields(opened),
-            "commands": [] if run is None else _list_commands(run.plan, opened),
+            "commands": _list_commands(run.plan, opened) if run and told["phase"] == "done" else [],
         }
 
     def start(self, opened: OpenResult, minutes: float = MINUTES) -> None:

@@ -67,10 +67,12 @@ function showScores({ num_held_out, scores, commands }) {
       el("td", { text: difference(score) }),
     ),
   );
-  const few = scores.some((score) => score.interval) ? "" : " Too few for intervals: nothing can be said for sure.";
   const fields = num_held_out === 1 ? "1 held-out field" : `${num_held_out} held-out fields`;
+  const certainty = scores.some((score) => score.interval)
+    ? "95 % intervals in brackets."
+    : "too few for intervals, so nothing can be said for sure.";
   return [
-    el("p", { text: `On ${fields}, in brackets 95 % intervals.${few}` }),
+    el("p", { text: `On ${fields}: ${certainty}` }),
     el("table", { id: "tune-scores" }, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...rows)),
     el("p", { class: "muted", text: "Nothing was replaced. This uses the tuned model:" }),
     ...commands.map((text) => el("code", { class: "command", text })),
