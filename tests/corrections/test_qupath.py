@@ -87,7 +87,8 @@ def test_each_kind_of_change(folder, capsys):
     assert [one.complete for one in corrections.fields] == [True]
     assert {one.by for one in CorrectionLog(folder).read().operations} == {"ann"}
     log = (folder / "corrections.jsonl").read_bytes()
-    assert read(folder, features[:-3], "--class-map.Fibro", "Connective") == 0
+    assert read(folder, features, "--class-map.Fibro", "Connective") == 0
+    assert "nothing was changed" in capsys.readouterr().out
     assert (folder / "corrections.jsonl").read_bytes() == log  # the same file once more
 
 
@@ -152,6 +153,15 @@ def test_part_of_the_objects_and_objects_without_a_class(folder):
     corrections = found(folder)
     assert dict(corrections.classes) == {1: "Connective", 7: "Connective"}
     assert corrections.deleted == frozenset()
+
+
+def test_a_class_map_that_fits_nothing_is_told(folder, capsys):
+    features = export(folder)
+    features[0]["properties"]["classification"] = {"name": "Tumour"}
+    assert read(folder, features, "--class-map.Tumor", "Connective") == 0
+    told = capsys.readouterr().out
+    assert "new classes: Tumour" in told
+    assert "note: --class-map.Tumor: no object of the file has this class" in told
 
 
 def test_options_that_do_not_go_together(folder, capsys):

@@ -114,3 +114,9 @@ def test_nothing_to_audit_is_refused(predicted, tmp_path, capsys) -> None:
     line = ["audit", str(predicted[0] / "a"), "--out", str(tmp_path / "audit")]
     assert cli.run(line) == 2
     assert "has no labels" in capsys.readouterr().err
+    for place, message in (
+        (predicted[0], "it holds results, give one of them: a, b"),
+        (tmp_path, "neither a store nor a result at"),
+    ):
+        assert cli.run(["audit", str(place), "--out", str(tmp_path / "audit")]) == 2
+        assert message in capsys.readouterr().err

@@ -54,6 +54,7 @@ def test_sixty_clicks_colour_three_images(results, capsys) -> None:
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     line = ["classify", str(out), "--classifier", str(mine), "--out", str(out.parent / "new")]
     assert cli.run(line) == 0
+    assert "with them: histonuc summarise" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in before} == before
     _, sha256 = read_classifier(mine)
     for name, image in zip("abc", images, strict=True):
@@ -76,6 +77,28 @@ def test_sixty_clicks_colour_three_images(results, capsys) -> None:
         if found is not None:  # they stay on top
             assert len(found.corrections.classes) == 30
             assert not found.corrections.unmatched
+
+
+def test_corrections_of_the_new_result_stay_when_it_is_made_again(results, capsys) -> None:
+    out, _ = results
+    teach(out)
+    new = out.parent / "new"
+    line = ["classify", str(out), "--classifier", str(out.parent / "mine"), "--out", str(new)]
+    assert cli.run(line) == 0
+    Labeller(new / "a").do("delete", 100)
+    Labeller(new / "c").do("delete", 7)
+    Labeller(out / "a").do("delete", 101)
+    assert cli.run(line) == 0
+    assert read_corrections(new / "a").corrections.deleted == {100, 101}
+    assert len(read_corrections(new / "a").corrections.classes) == 30
+    assert read_corrections(new / "c").corrections.deleted == {7}
+    assert read_corrections(out / "a").corrections.deleted == {101}
+    (new / "a" / "corrections.jsonl").write_text("no corrections\n")
+    table = (new / "a" / TABLE_FILE).read_bytes()
+    capsys.readouterr()
+    assert cli.run([line[0], str(out / "a"), *line[2:]]) == 2
+    assert "holds no corrections that can be read" in capsys.readouterr().err
+    assert (new / "a" / TABLE_FILE).read_bytes() == table
 
 
 def test_predict_with_a_classifier_is_predict_then_classify(

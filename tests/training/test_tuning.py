@@ -23,7 +23,12 @@ from histonuc.taxonomy import PANNUKE, LabelSpace
 from histonuc.training import tuning
 from histonuc.training.crops import open_crops
 from histonuc.training.teacher import Teacher, teacher_loss
+from histonuc.training.tune_options import TuneOptions
+from histonuc.training.tuning import make_config
 from histonuc.viewing import tune_run
+
+from ..data.pointed_store import mark, outlined_record, point_record
+from ..data.small_store import write
 
 SPEC = ModelSpec(
     trunk="compact",
@@ -98,6 +103,22 @@ def test_one_fold_leaves_nothing_to_compare_on(data, model, tmp_path, capsys) ->
     words = ["fine-tune", "--data", str(data), "--init", str(model), "--out", str(tmp_path / "a")]
     assert run([*words, "--val-folds", "1", "2"]) == 2
     assert "one to learn from and one that is held out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("outlined", "val_folds", "is_told"), [((1, 2), (2,), False), ((1,), (3,), True)]
+)
+def test_a_fold_with_outlines_is_held_out(
+    model, tmp_path, caplog, outlined, val_folds, is_told
+) -> None:
+    source = "corrections"
+    records = [outlined_record(fold=fold, source=source) for fold in outlined]
+    records += [point_record(mark(), fold=fold, source=source) for fold in (1, 2, 3)]
+    data = write(tmp_path / "store", *records).path
+    config = make_config(TuneOptions(data=data, out=tmp_path / "run", init=str(model)))
+    assert config.val_folds == val_folds
+    assert sorted(config.folds + config.val_folds) == [1, 2, 3]
+    assert ("no nuclei are outlined in the folds that are held out" in caplog.text) == is_told
 
 
 def test_new_classes_keep_the_head_for_nucleus_and_geometry(model) -> None:

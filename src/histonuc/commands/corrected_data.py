@@ -52,7 +52,11 @@ def read_qupath(
     if operations:
         log.append(*operations)
     new = [str(one.fields["name"]) for one in operations if one.do == "define_class"]
+    unused = sorted(set(class_map) - changes.names - {""})
     lines = _describe(changes, new)
+    lines += [
+        f"  note: --class-map.{name}: no object of the file has this class" for name in unused
+    ]
     if operations:
         lines.append(f"wrote {log.path}")
     return Outcome(
@@ -63,6 +67,7 @@ def read_qupath(
             "new_classes": new,
             "num_gone": changes.num_gone,
             "left_out": changes.left_out,
+            "unused_class_map": unused,
         },
     )
 

@@ -157,7 +157,7 @@ def prepare_corrections(
         by: With --geojson: your name; that of your login when not given.
         frame: With --geojson: what its positions are measured from, as for `histonuc export`.
         class_map: With --geojson: class of the result for a class in the file:
-            --class-map.Tumor Neoplastic.
+            --class-map.Tumor "Epithelial or neoplastic".
         unclassified: With --geojson: class of new objects that have none.
         part: With --geojson: the file holds some of the objects only: those not in it stay.
         slides: With --out: folder in which slides are looked for that are not where they were.

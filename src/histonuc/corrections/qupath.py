@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from histonuc.corrections.checking import check_class_name
 from histonuc.corrections.classes import MAX_CLASSES
 from histonuc.corrections.operations import Operation, Target, flatten_ring, tidy_ring
+from histonuc.corrections.shapes import measure_area
 from histonuc.corrections.shown import ShownNuclei
 from histonuc.exports.geojson_reader import iterate_features, outline_ring
 from histonuc.exports.measurements import AREA_PX, CENTROID_PX, probability_name
@@ -43,11 +44,12 @@ class QuPathChanges:
         redrawn: nuclei with another outline.
         deleted: nuclei that are not in the file.
         added: name of the class, outline and identifier in QuPath of new nuclei.
-        fields: borders of annotations whose class begins with "Complete".
+        fields: borders of new annotations whose class begins with "Complete".
         colours: colour of each class in the file, "#rrggbb".
         num_objects: number of objects in the file.
         num_gone: number of them that are of nuclei which were deleted since.
         num_unclassified: number of new objects without a class.
+        names: names of classes in the file, as they are there.
         left_out: reason -> number of objects that are no nuclei.
     """
 
@@ -60,6 +62,7 @@ class QuPathChanges:
     num_objects: int = 0
     num_gone: int = 0
     num_unclassified: int = 0
+    names: set[str] = field(default_factory=set)
     left_out: dict[str, int] = field(default_factory=dict)
 
     def leave_out(self, reason: str) -> None:
@@ -168,6 +171,7 @@ class _Reader:
         """Note what an object changes; the number of its nucleus where it has one."""
         properties = feature.get("properties") or {}
         name = to_class_name(properties.get("classification"))
+        self.changes.names.add(name)
         name = self.class_map.get(name, name)
         if name:
             check_class_name(name)
@@ -201,12 +205,14 @@ class _Reader:
         self, name: str, ring: NDArray[np.float64], identifier: str, *, is_drawn: bool
     ) -> None:
         if is_drawn and name.lower().startswith(_COMPLETE) and len(ring):
-            self.changes.fields.append(tidy_ring(ring))
+            known = [flatten_ring(f.ring) for f in self.shown.corrections.fields if f.complete]
+            if flatten_ring(ring := tidy_ring(ring)) not in known:
+                self.changes.fields.append(ring)
         elif name.lower().startswith(_IGNORED):
             self.changes.leave_out("of a class that is ignored")
         elif not len(ring):
             self.changes.leave_out("without an outline")
-        elif is_drawn and _area(ring) > _LARGE * self.shown.largest_area:
+        elif is_drawn and measure_area(ring) > _LARGE * self.shown.largest_area:
             self.changes.leave_out("much larger than a nucleus")
         elif not name:
             self.changes.num_unclassified += 1
@@ -291,9 +297,3 @@ def _is_same(ring: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
         return True
     one, two = (shapely.make_valid(shapely.Polygon(points)) for points in (ring, other))
     return bool(one.symmetric_difference(two).area <= SAME_AREA * two.area)
-
-
-def _area(ring: NDArray[np.float64]) -> float:
-    import shapely
-
-    return float(shapely.Polygon(ring).area) if len(ring) > 2 else 0.0

@@ -57,3 +57,10 @@ def measure_shape(ring: NDArray[np.float64], mpp: float) -> Mapping[str, float]:
         polygon.area / polygon.convex_hull.area,
     )
     return {name: float(value) for name, value in zip(SHAPES, values, strict=True)}
+
+
+def measure_area(ring: NDArray[np.float64]) -> float:
+    """Area of an outline in square pixels; 0 for fewer than three points."""
+    import shapely
+
+    return float(shapely.Polygon(ring).area) if len(ring) > 2 else 0.0

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.store import Store
+from histonuc.exports import TABLE_FILE
 from histonuc.files import write_text
 from histonuc.models.loading import load_model
 from histonuc.taxonomy import LabelSpace
@@ -157,6 +158,10 @@ def audit(
     """
     if (path / "store.json").is_file():
         return _find_suspects(_read_store(path, model, sources), num)
+    if not (path / TABLE_FILE).is_file():
+        inside = sorted(table.parent.name for table in path.glob(f"*/{TABLE_FILE}"))
+        hint = f"; it holds results, give one of them: {', '.join(inside[:5])}" if inside else ""
+        raise ValueError(f"neither a store nor a result at {path}{hint}")
     with SlideCrops.open(path) as crops:
         return _find_suspects(_read_result(path, crops), num)
 

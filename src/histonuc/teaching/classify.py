@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from histonuc.corrections import CORRECTIONS_FILE
+from histonuc.corrections import CORRECTIONS_FILE, CorrectionLog
 from histonuc.corrections.merging import merge_logs
 from histonuc.exports import TABLE_FILE
 from histonuc.exports.cohort import write_cohort
@@ -74,6 +74,8 @@ class ClassifySummary:
             ]
             lines += [f"  note: {note}" for note in item.warnings]
             lines += [f"  {item.class_note}"] if item.class_note else []
+        if any((Path(item.folder) / CORRECTIONS_FILE).is_file() for item in self.items):
+            lines.append(f"without the corrections; with them: histonuc summarise {self.out}")
         return lines + failure_lines(self.failed)
 
 
@@ -122,9 +124,11 @@ def classify_result(
         The new record, written as well.
 
     Raises:
-        ValueError: no finished result, or one that the classifier does not go with.
+        ValueError: no finished result, or one that the classifier does not go with; or corrections
+            in `target` that cannot be read.
     """
     result = read_summary(folder)
+    CorrectionLog(target).read()  # before anything is written
     options, source = read_options(result), open_source(folder / TABLE_FILE)
     nuclei = _Classified(folder, classifier, source, options)
     facts = cast(SlideFacts, source.facts) | SlideFacts(classifier=name, classifier_sha256=sha256)

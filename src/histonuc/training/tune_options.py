@@ -23,7 +23,8 @@ class TuneOptions:
     folds: tuple[int, ...] = ()
     """Folds to learn from; all but those held out when not given."""
     val_folds: tuple[int, ...] = ()
-    """Folds held out, to compare before and after; the last one when not given."""
+    """Folds held out, to compare before and after; when not given the last one with outlines, or
+    the last one where fewer than two folds have some."""
     replay: str = ""
     """Second store with the same classes, against forgetting: every other crop is of it."""
     whole: bool = False

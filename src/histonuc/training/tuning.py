@@ -7,8 +7,10 @@ the labels of a few fields would else be all that it knows.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+from histonuc.corrections.training_store import SOURCE
 from histonuc.data.store import Store
 from histonuc.evaluation import TileSelection, score_model
 from histonuc.evaluation.compare_records import Comparison
@@ -22,6 +24,8 @@ from histonuc.training.tune_options import TuneOptions
 _CROPS_AN_EPOCH = 160
 _MAX_RATE, _WEIGHT_DECAY, _AVERAGE = 5e-4, 0.02, 0.98
 _SCORES = "scores"
+
+log = logging.getLogger(__name__)
 
 
 def make_config(options: TuneOptions) -> TrainConfig:
@@ -104,11 +108,23 @@ def _split(store: Store, options: TuneOptions) -> tuple[tuple[int, ...], tuple[i
         ValueError: there is one fold only.
     """
     known = [fold for fold in store.folds if fold > 0]
-    val_folds = options.val_folds or tuple(known[-1:])
+    outlined = [fold for fold in known if _has_outlines(store, fold)]
+    val_folds = options.val_folds or tuple((outlined if len(outlined) > 1 else known)[-1:])
     folds = options.folds or tuple(fold for fold in known if fold not in val_folds)
     if not folds:
         raise ValueError(
             f"{options.data} has one fold: expected at least two, one to learn from and one that "
             "is held out to compare before and after; prepare it with --num-folds 2"
         )
+    held_out = store.select(val_folds, labels=None).tolist()
+    if not set(outlined) & set(val_folds) and SOURCE in map(store.source, held_out):
+        log.warning(
+            "no nuclei are outlined in the folds that are held out: every nucleus there that has "
+            "no label counts as wrong, before and after. Mark two fields complete or more"
+        )
     return folds, val_folds
+
+
+def _has_outlines(store: Store, fold: int) -> bool:
+    tiles = store.select([fold], labels=None)
+    return any(store.has_outlines(tile) for tile in tiles.tolist())
