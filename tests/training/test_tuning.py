@@ -161,10 +161,14 @@ def test_the_teacher_speaks_only_where_labels_are_silent(model) -> None:
     maps = torch.rand(1, 5, 4, 4)
     where = torch.zeros(1, 4, 4, dtype=torch.bool)
     where[:, :2] = True
-    loss, terms = teacher_loss(representation, logits, maps, where)
+    known = torch.zeros_like(where)
+    known[:, 0] = True  # a person gave these the class, and nothing else
+    loss, terms = teacher_loss(representation, logits, maps, where, known)
     loss.backward()
     assert {"teacher_bce", "teacher_geometry", "teacher_class"} == set(terms)
-    assert (logits.grad[:, :, :2] != 0).any(1).all()
+    assert (logits.grad[:, :3, :2] != 0).any(1).all()
+    assert (logits.grad[:, 3:, 0] == 0).all()
+    assert (logits.grad[:, 3:, 1] != 0).all()
     assert (logits.grad[:, :, 2:] == 0).all()
 
 

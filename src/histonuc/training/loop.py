@@ -206,7 +206,8 @@ def _loss(run: Run, batch: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]
         seed = _step_seed(run.config.seed, run.progress.step, run.fabric.global_rank)
         maps = run.teacher.maps(batch["image"], seed)
         where = targets["ignore"] if run.config.teacher_where == "unknown" else None
-        distance, more = teacher_loss(representation, logits, maps, where)
+        known = targets["candidates"] != 0 if where is not None else None
+        distance, more = teacher_loss(representation, logits, maps, where, known)
         loss, terms = loss + run.config.teacher_weight * distance, {**terms, **more}
     return loss, terms
 

@@ -69,7 +69,11 @@ class Teacher:
 
 
 def teacher_loss(
-    representation: Representation, logits: Tensor, maps: Tensor, where: Tensor | None = None
+    representation: Representation,
+    logits: Tensor,
+    maps: Tensor,
+    where: Tensor | None = None,
+    known: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """How far a network's maps are from its teacher's.
 
@@ -83,20 +87,22 @@ def teacher_loss(
         logits: its float (B, K, H, W).
         maps: the teacher's float32 (B, 1 + G, H, W), or with class probabilities (B, K, H, W).
         where: bool (B, H, W), the pixels at which the teacher is followed; None for all.
+        known: bool (B, H, W), pixels whose class the labels say: there it is not followed in its
+            classes. None for no such pixel.
 
     Returns:
         The scalar, and its detached terms by name.
     """
     functional = torch.nn.functional
-    known = logits.shape[1] - representation.num_classes
-    nucleus, geometry, classes = maps[:, 0], maps[:, 1:known], maps[:, known:]
+    first = logits.shape[1] - representation.num_classes
+    nucleus, geometry, classes = maps[:, 0], maps[:, 1:first], maps[:, first:]
     followed = torch.ones_like(nucleus) if where is None else where.to(nucleus.dtype)
     bce = functional.binary_cross_entropy_with_logits(
         logits[:, 0].float(), nucleus, reduction="none"
     )
     weight = nucleus * followed
     total = weight.sum().clamp(min=1.0)
-    given = representation.activate(logits)[:, 1:known]
+    given = representation.activate(logits)[:, 1:first]
     spread = weight.unsqueeze(1)
     unit = ((geometry.abs() * spread).sum() / (total * geometry.shape[1])).clamp(min=1e-3)
     wrong = functional.smooth_l1_loss(given / unit, geometry / unit, reduction="none", beta=0.25)
@@ -106,7 +112,8 @@ def teacher_loss(
     }
     loss = terms["teacher_bce"] + 2 * terms["teacher_geometry"]
     if classes.shape[1]:
-        missed = -(classes * logits[:, known:].float().log_softmax(1)).sum(1)
-        terms["teacher_class"] = (missed * weight).sum() / total
+        missed = -(classes * logits[:, first:].float().log_softmax(1)).sum(1)
+        untold = weight if known is None else weight * ~known
+        terms["teacher_class"] = (missed * untold).sum() / untold.sum().clamp(min=1.0)
         loss = loss + terms["teacher_class"]
     return loss, {name: value.detach() for name, value in terms.items()}

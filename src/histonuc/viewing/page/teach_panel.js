@@ -94,7 +94,10 @@ export function createTeachPanel({ store, api, corrections, report }) {
     const block = (lines) => lines.map((text) => el("code", { class: "command", text }));
     more.replaceChildren(
       el("summary", { text: "Commands for the terminal" }),
-      el("p", { class: "muted", text: "A classifier to keep, for this and other slides:" }),
+      el("p", {
+        class: "muted",
+        text: "A classifier to keep, for this and other slides. It learns from labels alone: label some nuclei of each class first.",
+      }),
       ...block(commands.keep),
       el("p", { class: "muted", text: "The network fine-tuned on fields that are complete:" }),
       ...block(commands.network),
