@@ -66,6 +66,8 @@ def test_csv_and_parquet_say_the_same(out) -> None:
         for name, value in truth.items():
             if value is None:
                 assert row[name] == ""
+            elif isinstance(value, bool):
+                assert row[name] == str(value).lower()
             elif isinstance(value, str):
                 assert row[name] == value
             else:

@@ -23,14 +23,14 @@ SMALL = ["--mpp", "0.25", "--tile-px", "160"]
 def test_ctrl_c_says_how_to_go_on_and_the_next_run_how_much_was_done(tmp_path, make_blobs, capsys):
     # A slide of many small tiles, interrupted when the first part of it is on disk.
     image, out = tmp_path / "blobs.png", tmp_path / "out"
-    Image.fromarray(np.tile(make_blobs((300, 200), 60), (16, 4, 1))).save(image)
+    Image.fromarray(np.tile(make_blobs((300, 200), 60), (40, 4, 1))).save(image)
     words = ["predict", str(image), "--out", str(out), *SMALL]
     process = subprocess.Popen(
         [sys.executable, "-m", "histonuc", *words], stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 120
     while not list(out.glob("blobs/parts/part-*.npz")) and time.monotonic() < until:
-        time.sleep(0.02)
+        time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
