@@ -37,7 +37,7 @@ _HANDLES = 2
 """Readers of one file: each serves one thread at a time."""
 _GROUPS_AT_ONCE = 16
 """Row groups that are decoded together while the index is made."""
-_RINGS_BYTES = 48 << 20
+_RINGS_BYTES = 32 << 20
 """Memory for decoded outlines."""
 _VALUES_BYTES = 84 << 20
 """Memory for columns of all nuclei: two of ten million."""
