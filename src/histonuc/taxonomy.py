@@ -23,6 +23,8 @@ _PALETTE = (
     (128, 100, 60),
 )
 
+UNCERTAIN = "Uncertain"
+"""The class of nuclei whose class is not known well enough to be said."""
 OKABE_ITO = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that people with any colour vision can tell apart (Okabe & Ito 2008)."""
 

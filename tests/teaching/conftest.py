@@ -13,8 +13,6 @@ from histonuc.taxonomy import LABEL_SPACES
 
 from .labelling import draw
 
-pytest.importorskip("sklearn", reason="scikit-learn is not installed yet: it is a new dependency")
-
 
 @pytest.fixture(scope="session")
 def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
+from histonuc.cli import run
 from histonuc.data.classes import open_classes
 from histonuc.models.model import ModelSpec
 from histonuc.models.zoo import build_network, load_network, save_network, start_from
@@ -81,6 +84,26 @@ def test_train_starts_from_a_run(settings) -> None:
     after = load_network(tuned / "checkpoints/last")
     for x, y in zip(before.parameters(), after.parameters(), strict=True):
         torch.testing.assert_close(x, y, atol=1e-5, rtol=1e-4)
+
+
+def test_a_run_goes_on_also_where_its_start_is_gone(settings) -> None:
+    first = train(settings("first"))
+    begun = settings("tuned", init=str(first))
+    train(begun)
+    shutil.rmtree(first)
+    longer = replace(begun, epochs=2, resume=True)
+    assert (train(longer) / "checkpoints" / "last").is_dir()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["predict", "{}/x.png", "--out", "{}", "--model"], ["export-model", "--out", "{}/x.onnx"]],
+)
+def test_a_model_that_left_the_package_names_where_it_is(words, tmp_path, capsys) -> None:
+    Image.new("RGB", (300, 300)).save(tmp_path / "x.png")
+    line = [word.replace("{}", str(tmp_path)) for word in words]
+    assert run([*line, "compact-offset-4"]) == 2
+    assert "commit 834474f of the repository has its files" in capsys.readouterr().err
 
 
 def test_an_unknown_model_is_one_clear_error(settings, tmp_path: Path) -> None:

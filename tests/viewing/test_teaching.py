@@ -40,7 +40,6 @@ def wait(page):
 
 
 def test_what_was_labelled_colours_the_slide(folder, made) -> None:
-    pytest.importorskip("sklearn")
     small = np.flatnonzero(made.nuclei.area_px < np.quantile(made.nuclei.area_px, 0.2)) + 1
     with serve([folder], by="ada") as viewer:
         page = Client(viewer)

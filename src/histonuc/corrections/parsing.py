@@ -88,22 +88,6 @@ class LogParser:
         self._operations.append(operation)
 
 
-def parse_log(content: bytes, path: Path) -> LogContent:
-    """Read the bytes of a whole log.
-
-    Args:
-        content: of the file.
-        path: for messages.
-
-    Raises:
-        ValueError: no line at all is an operation.
-    """
-    parser = LogParser(path)
-    whole, rest = split_whole(content)
-    parser.feed(whole)
-    return parser.content(rest)
-
-
 def split_whole(content: bytes) -> tuple[bytes, bytes]:
     """The whole lines, and what follows them; a last line that lacks its end only is whole."""
     end = content.rfind(b"\n") + 1

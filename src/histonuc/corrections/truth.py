@@ -14,12 +14,10 @@ from histonuc.corrections.classes import CORRECTED_SPACE
 from histonuc.corrections.records import Field
 from histonuc.corrections.shown import ShownNuclei
 from histonuc.nuclei import Nuclei, PointLabels, make_consecutive
-from histonuc.taxonomy import LabelSpace
+from histonuc.taxonomy import UNCERTAIN, LabelSpace
 
 TILE_PX = 256
 """Side of the tiles that hold nuclei of known class and nothing else that is known."""
-UNCERTAIN = "Uncertain"
-"""A class that says that the class is not known."""
 _RIM_PX = 2
 """So far around a nucleus that is not taught nothing is known either."""
 

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from histonuc.exports.summary import TrustResult
 from histonuc.nuclei import CLASS_TRUST, Nuclei
-from histonuc.taxonomy import LabelSpace
+from histonuc.taxonomy import UNCERTAIN, LabelSpace
 
 if TYPE_CHECKING:
     from histonuc.inference.options import PredictOptions
     from histonuc.models.model import Model
 
-UNCERTAIN = "Uncertain"
 UNCERTAIN_COLOUR = (150, 150, 150)
 _BELOW_ONE = np.nextafter(np.float32(1), np.float32(0))
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.compiled import compiled
+from histonuc.corrections.shapes import SHAPES
 from histonuc.models.model import Model
 from histonuc.nuclei import CLASS_TRUST, Nuclei
 
@@ -19,13 +20,7 @@ Quantification of histochemical staining by color deconvolution, 2001."""
 ENTROPY_BINS, ENTROPY_RANGE = 16, 2.0
 """Bins of the haematoxylin densities 0 to `ENTROPY_RANGE` whose entropy is the texture."""
 FEATURES = (
-    "perimeter_um",
-    "major_axis_um",
-    "minor_axis_um",
-    "orientation_deg",
-    "eccentricity",
-    "circularity",
-    "solidity",
+    *SHAPES,
     "red_od",
     "green_od",
     "blue_od",

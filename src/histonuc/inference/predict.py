@@ -13,7 +13,7 @@ from typing import Any
 from histonuc.exports.cohort import write_cohort
 from histonuc.exports.summary import SUMMARY_FILE, SlideResult
 from histonuc.files import failure_lines, file_sha256, log_failure, seal, write_json
-from histonuc.inference.certainty import UNCERTAIN, choose_certainty
+from histonuc.inference.certainty import choose_certainty
 from histonuc.inference.cluster import connect
 from histonuc.inference.corrected import CorrectedResult, correct_result
 from histonuc.inference.drawn_reader import find_regions
@@ -31,6 +31,7 @@ from histonuc.models.loading import load_model
 from histonuc.models.model import Model
 from histonuc.plain_text import readable
 from histonuc.slides import open_slide
+from histonuc.taxonomy import UNCERTAIN
 
 log = logging.getLogger(__name__)
 

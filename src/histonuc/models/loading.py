@@ -86,12 +86,6 @@ def load_model(
     checkpoint = find_checkpoint(Path(name))
     if checkpoint is not None:
         return TorchModel(checkpoint, device, name, precision)
-    if model in RETIRED:
-        raise ValueError(
-            f"--model {model} has left the package: {DEFAULT_MODEL} took its place; commit "
-            f"{RETIRED[model]} of the repository has its files in src/histonuc/weights, and "
-            "a file's path is a model, too"
-        )
     raise ValueError(
         f"--model {model}: no such model; shipped are {sorted(shipped) or 'none'}, or give a run "
         "folder, a checkpoint folder, a .safetensors or an .onnx file"
@@ -99,7 +93,11 @@ def load_model(
 
 
 def find_checkpoint(path: Path) -> Path | None:
-    """The checkpoint folder or file of a run, or of a shipped model's name; None without one."""
+    """The checkpoint folder or file of a run, or of a shipped model's name; None without one.
+
+    Raises:
+        ValueError: a model that has left the package.
+    """
     name = DEFAULT_MODEL if str(path) == "default" else str(path)
     shipped = shipped_files().get(name)
     if shipped is not None and shipped.with_suffix(".safetensors").is_file():
@@ -109,6 +107,12 @@ def find_checkpoint(path: Path) -> Path | None:
     for folder in (path / "checkpoints" / "best", path):
         if (folder / "model.safetensors").is_file():
             return folder
+    if shipped is None and name in RETIRED:
+        raise ValueError(
+            f"{name} has left the package: {DEFAULT_MODEL} took its place; commit {RETIRED[name]} "
+            "of the repository has its files in src/histonuc/weights, and a file's path is a "
+            "model, too"
+        )
     return None
 
 

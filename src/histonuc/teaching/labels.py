@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from histonuc.corrections import Corrections, read_corrections
 from histonuc.exports import TABLE_FILE
 from histonuc.files import reading
-from histonuc.inference.certainty import UNCERTAIN
-from histonuc.taxonomy import LabelSpace
+from histonuc.taxonomy import UNCERTAIN, LabelSpace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,22 +68,29 @@ def collect_labels(folder: Path, corrections: Corrections) -> ResultLabels:
         folder: of the result; its table tells what lies in complete fields.
         corrections: of that table.
     """
-    held_out, num = corrections.held_out, corrections.num_nuclei
-    given = dict(corrections.classes)
-    made = {number for number in given if number > num}
-    taught = {
-        number: name
-        for number, name in _read_fields(folder, corrections).items()
-        if number not in corrections.deleted
-    }
-    taught |= {number: name for number, name in given.items() if number <= num}
-    judged = {number: given[number] for number in sorted(held_out) if number in given}
+    given = corrections.classes
+    judged = {n: given[n] for n in sorted(corrections.held_out) if n in given}
     return ResultLabels(
-        taught={n: name for n, name in taught.items() if n not in held_out and name != UNCERTAIN},
+        taught=choose_taught(corrections, _read_fields(folder, corrections)),
         held_out={n: name for n, name in judged.items() if name != UNCERTAIN},
         label_space=corrections.label_space,
-        num_without_features=len(made),
+        num_without_features=sum(number > corrections.num_nuclei for number in given),
     )
+
+
+def choose_taught(corrections: Corrections, in_fields: Mapping[int, str]) -> dict[int, str]:
+    """The class of each nucleus that teaches, by its number.
+
+    Those are the nuclei of the table that a person gave a class, and those of complete fields, but
+    for those that are deleted, held out, or of an uncertain class.
+
+    Args:
+        corrections: of the table.
+        in_fields: predicted class of the nuclei in complete fields, by number.
+    """
+    num, gone = corrections.num_nuclei, corrections.held_out | corrections.deleted
+    labels = {**in_fields, **corrections.classes}
+    return {n: c for n, c in labels.items() if n <= num and n not in gone and c != UNCERTAIN}
 
 
 def _read_fields(folder: Path, corrections: Corrections) -> Mapping[int, str]:

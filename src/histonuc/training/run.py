@@ -199,7 +199,7 @@ def _model(config: TrainConfig, store: Store, origins: Mapping[str, str]) -> Net
         ),
         pretrained=config.pretrained and not config.init and not can_resume(config),
     )
-    if config.init:
+    if config.init and (config.features or not can_resume(config)):
         _take_over(config, model)
     if config.freeze:
         model.freeze_encoder()

@@ -97,7 +97,7 @@ def make_app(library: Library, token: str, touch: Callable[[], None] = lambda: N
         touch()
         await app(scope, receive, send)
 
-    return Guard(touching, token)
+    return Guard(touching, token, CORRECTIONS)
 
 
 def _page_file(name: str) -> Endpoint:

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.nuclei import CLASS_TRUST
+from histonuc.teaching.live import HELD_OUT_SHARE
 from histonuc.viewing.index import DELETED
 from histonuc.viewing.kernels import FIXED
 from histonuc.viewing.wishes import Scene
 
-HELD_OUT_SHARE = 0.3
-"""Of the proposals, so many are drawn at random from all nuclei and never taught."""
 _SAMPLE = 200_000
 _MOST_READ = 2_000_000
 """Nuclei of a table whose trust is read: of larger ones that would take long."""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
+from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = "/api/"
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?")
 """Any port: a tunnel may have another than the server."""
-_WRITES = re.compile(r"/api/slides/\d+/(corrections|next|teach|tune)")
-"""What a POST to writes into the folder of a result."""
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -36,10 +35,13 @@ class Guard:
     Args:
         app: what answers the others.
         token: of the link.
+        writing: routes, as Starlette writes them, a POST to which writes something: they need
+            ``Origin``, which a browser always sends with one.
     """
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    def __init__(self, app: ASGIApp, token: str, writing: Iterable[str]) -> None:
         self._app, self._token = app, token.encode()
+        self._writing = [compile_path(route)[0] for route in writing]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -73,8 +75,8 @@ class Guard:
             return _error(403, "Other pages may not ask here.")
         if scope["method"] not in (("GET", "POST") if is_api else ("GET",)):
             return _error(405, "Only GET and POST are answered.")
-        is_writing = scope["method"] == "POST" and _WRITES.fullmatch(scope["path"]) is not None
-        if is_writing and len(headers.get("origin", [])) != 1:
+        is_writing = any(route.match(scope["path"]) for route in self._writing)
+        if scope["method"] == "POST" and is_writing and len(headers.get("origin", [])) != 1:
             return _error(403, "Only the page of the viewer may correct.")
         return self._check_token(headers) if is_api else None
 

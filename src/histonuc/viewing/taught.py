@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.corrections import Corrections
-from histonuc.inference.certainty import UNCERTAIN
 from histonuc.plain_text import readable
+from histonuc.taxonomy import UNCERTAIN
+from histonuc.teaching.labels import choose_taught
 from histonuc.viewing.columns import quantise
 from histonuc.viewing.correcting import Corrector
 from histonuc.viewing.edits import Prediction
@@ -198,10 +199,7 @@ class Teacher:
 def find_labels(
     table: NucleusTable, corrections: Corrections, predicted: Prediction
 ) -> dict[int, str]:
-    """The class of each nucleus of the table that teaches, by its number.
-
-    Those are the nuclei that a person gave a class, and all in complete fields, but for those that
-    are held out or of an uncertain class.
+    """The class of each nucleus of the table that teaches, by its number: see `choose_taught`.
 
     Args:
         table: the nuclei as corrected.
@@ -211,7 +209,7 @@ def find_labels(
     import shapely
 
     classes, index = table.label_space.classes, table.index()
-    labels = {n: name for n, name in corrections.classes.items() if n <= table.num_nuclei}
+    in_fields: dict[int, str] = {}
     for field in corrections.fields:
         if not field.complete:
             continue
@@ -224,11 +222,8 @@ def find_labels(
             rows = index.rows_in(group, box)
             inside = shapely.contains_xy(area, index.x[rows] / FIXED, index.y[rows] / FIXED)
             for row in rows[inside & (rows < table.num_nuclei)].tolist():
-                labels.setdefault(row + 1, classes[predicted.kind[row]])
-    gone = corrections.held_out | corrections.deleted
-    return {
-        number: name for number, name in labels.items() if number not in gone and name != UNCERTAIN
-    }
+                in_fields[row + 1] = classes[predicted.kind[row]]
+    return choose_taught(corrections, in_fields)
 
 
 def fill_up(

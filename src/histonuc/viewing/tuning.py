@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,9 @@ def _find_start(opened: OpenResult) -> str:
     from histonuc.models.loading import find_checkpoint
 
     model = (opened.record.fact("settings", dict) or {}).get("model")
-    if isinstance(model, str) and find_checkpoint(Path(model)) is not None:
-        return model
+    with suppress(ValueError):  # it has left the package
+        if isinstance(model, str) and find_checkpoint(Path(model)) is not None:
+            return model
     return "default"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.corrections import Corrections, Operation, Target
+from histonuc.corrections.classes import MAX_CLASSES
 from histonuc.viewing.errors import RequestError
 from histonuc.viewing.index import DELETED
 from histonuc.viewing.kernels import FIXED
@@ -20,7 +21,6 @@ MAX_NUCLEI = 20_000
 """Of one operation: each is written down with its outline."""
 _MAX_POINTS = 5_000
 _MAX_TEXT = 2_000
-_MAX_CLASSES = 31
 _FARTHEST_PX = 2.0**21
 _LARGEST_FIELD_PX = 1 << 14
 
@@ -126,8 +126,8 @@ def _join(wish: Mapping[str, Any], scene: Scene) -> Operation:
 def _define_class(wish: Mapping[str, Any], scene: Scene) -> Operation:
     name = " ".join(_text(wish, "name", 80).split())
     classes = scene.table.label_space.classes
-    if name not in classes and len(classes) >= _MAX_CLASSES:
-        raise RequestError(f"A result holds at most {_MAX_CLASSES} classes.")
+    if name not in classes and len(classes) >= MAX_CLASSES:
+        raise RequestError(f"A result holds at most {MAX_CLASSES} classes.")
     fields = {"name": name, "colour": wish.get("colour"), "digit": wish.get("digit")}
     return Operation(do="define_class", fields=fields)
 
