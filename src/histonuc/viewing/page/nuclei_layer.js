@@ -33,7 +33,7 @@ export function createNucleiLayer({ api, store, densities, report }) {
   let drawnFrame = ""; // what the canvas shows: the same frame is never drawn twice, for example while tiles fade in
   /** @type {{plan: Plan|null, squares: Square[], state: import("./state.js").State}} */
   let drawn = { plan: null, squares: [], state: store.get() };
-  const surface = createCanvas(() => [...squares.all()].forEach((square) => (square.buffers = null)), refresh);
+  const surface = createCanvas(lose, refresh);
   const drawing = createDrawing(surface);
   const squares = createSquares({
     api,
@@ -63,6 +63,12 @@ export function createNucleiLayer({ api, store, densities, report }) {
     }
     if (all) redraw();
     else later ??= setTimeout(redraw, BETWEEN_MS);
+  }
+
+  /** Everything on the graphics card is gone, and with it the picture. */
+  function lose() {
+    for (const square of squares.all()) square.buffers = null;
+    surface.canvas.dataset.complete = "false";
   }
 
   function refresh() {
