@@ -111,7 +111,11 @@ def read_table(path: Path, sha256: str) -> pa.Table:
     import pyarrow.parquet as pq
 
     with reading(path, "table of a store"):
-        content = path.read_bytes()
+        # Arrow's memory, not Python's: a thread of Arrow may let go of it after the table was
+        # returned, and one that wants the interpreter while the program ends aborts it.
+        # https://github.com/apache/arrow/issues/33975
+        with pa.OSFile(str(path)) as file:
+            content = file.read_buffer()
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ValueError(
                 "it is not as it was written (its checksum differs): prepare the store again"
