@@ -63,6 +63,25 @@ def test_minutes_include_the_validation_at_the_end(settings, clock: Clock) -> No
     assert rows(run, "epoch")[-1]["step"] > last["step"]
 
 
+def test_the_rate_falls_to_its_end_by_the_minutes(settings, clock: Clock) -> None:
+    """39 steps of 10 s are left of 15 minutes, of a schedule of 20,000 steps."""
+    slow = {"epochs": 5000, "minutes": 15.0, "validate_every": 5000}
+    schedule = {"first_cycle_epochs": 5000.0, "warmup_epochs": 500.0, "max_lr": 1e-3}
+    rates = {}
+    for by_minutes in (False, True):
+        run = train(settings(str(by_minutes), **slow, **schedule, rate_by_minutes=by_minutes))
+        rates[by_minutes] = [row["lr"] for row in rows(run, "step")]
+    assert max(rates[False]) < 5e-5, "without it the rate is still rising"
+    assert max(rates[True]) > 4e-4
+    assert rates[True][-1] < 2e-5
+    assert len(rates[True]) == len(rates[False]) == 39
+
+
+def test_a_rate_by_minutes_needs_minutes(settings) -> None:
+    with pytest.raises(ValueError, match="--rate-by-minutes needs --minutes"):
+        settings(rate_by_minutes=True)
+
+
 def test_minutes_too_few_for_a_validation_are_refused_at_once(settings, clock: Clock) -> None:
     config = settings(minutes=4.0)
     with pytest.raises(

@@ -17,8 +17,9 @@ from histonuc import cli, extras
 from histonuc.models.zoo import load_network
 from histonuc.training import bar as bar_module
 from histonuc.training import loop, validation
+from histonuc.training.averaging import update_average
 from histonuc.training.checkpoint import load_state
-from histonuc.training.loop import _step_seed, _update_average, train
+from histonuc.training.loop import _step_seed, train
 
 
 def rows(run: Path, event: str) -> list[dict]:
@@ -46,10 +47,34 @@ def test_the_average_forgets_its_start() -> None:
     average, model = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
     torch.nn.init.constant_(average.weight, 0.0)
     torch.nn.init.constant_(model.weight, 1.0)
-    _update_average(average, model, 0.99, step=0)
+    update_average(average, model, 0.99, step=0)
     assert average.weight.item() == pytest.approx(1 - 1 / 10)  # decay (1 + 0) / (10 + 0)
-    _update_average(average, model, 0.5, step=1000)
+    update_average(average, model, 0.5, step=1000)
     assert average.weight.item() == pytest.approx(0.5 * 0.9 + 0.5 * 1)
+
+
+def test_a_share_of_the_start_is_in_what_is_saved(settings) -> None:
+    start = train(settings("start", epochs=1))
+    run = train(
+        settings("run", epochs=2, seed=1, validate_every=2, init=str(start), init_share=0.25)
+    )
+    begun = load_network(start / "checkpoints" / "best").state_dict()
+    trained = load_state(run / "checkpoints" / "last").model
+    for folder in ("last", "best"):
+        saved = load_network(run / "checkpoints" / folder).state_dict()
+        for name, value in saved.items():
+            wanted = 0.25 * begun[name] + 0.75 * trained[name]
+            torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(begun["head.weight"], trained["head.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"init_share": 1.0, "init": "a"}, "below 1"), ({"init_share": 0.5}, "give the model")],
+)
+def test_shares_that_make_no_sense_are_refused(settings, changes, message) -> None:
+    with pytest.raises(ValueError, match=f"--init-share.*{message}"):
+        settings(**changes)
 
 
 def test_dropout_differs_between_steps_processes_and_seeds() -> None:

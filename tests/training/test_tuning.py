@@ -72,6 +72,9 @@ def test_the_decoder_learns_and_the_encoder_features_and_trust_stay(
         if not torch.equal(value, new.state_dict()[name])
     }
     assert changed == {"trunk", "head", "class_branch"}
+    for name, value in old.state_dict().items():
+        if "running_" in name:  # statistics of batch norm
+            assert torch.equal(value, new.state_dict()[name])
     assert new.trust is not None
     assert new.trust.to_text() == old.trust.to_text()  # type: ignore[union-attr]
     assert (new.spec.learned_on, new.spec.trust_threshold) == ("squares", 0.07)

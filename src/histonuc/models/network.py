@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from histonuc.field_checks import refuse_unknown
 from histonuc.models.class_branch import ClassBranch
@@ -54,6 +55,7 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.trust: Trust | None = None
+        self._keeps_statistics = False
         self.representation = spec.build_representation()
         self.trunk = trunk
         self.class_branch = _build_class_branch(spec, self.representation, trunk)
@@ -127,6 +129,20 @@ class Network(nn.Module):
     def freeze_encoder(self) -> None:
         """Train only what is not pretrained; see the trunk's ``freezable``."""
         self.trunk.freeze_encoder()
+
+    def freeze_statistics(self) -> None:
+        """Keep the statistics of batch norm as they are, also in training."""
+        self._keeps_statistics = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """As in torch, but batch norm stays at evaluation where its statistics are frozen."""
+        super().train(mode)
+        if self._keeps_statistics:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
 
     def set_representation_options(self, options: Mapping[str, Any]) -> None:
         """Change options of the representation, such as its decoder's; weights stay.

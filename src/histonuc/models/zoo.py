@@ -166,25 +166,13 @@ def start_from(network: Network, other: Network) -> None:
         ValueError: another kind of trunk, or no tensor that fits.
     """
     spec, given = network.spec, other.spec
-    same_heads = (spec.representation, spec.label_space.classes) == (
-        given.representation,
-        given.label_space.classes,
-    )
-    ours, theirs = network.state_dict(), other.state_dict()
-    kept = ["trunk.", "projections."]
-    if network.class_branch is not None and other.class_branch is not None:
-        kept += ["head."] if spec.representation == given.representation else []
-    wanted = [name for name in ours if same_heads or name.startswith(tuple(kept))]
-    fitting = {
-        name: theirs[name]
-        for name in wanted
-        if name in theirs and theirs[name].shape == ours[name].shape
-    }
+    fitting = find_fitting(network, other)
     if spec.trunk != given.trunk or not fitting:
         raise ValueError(
             f"--init: the model given has trunk {given.trunk} {dict(given.trunk_options)}, "
             f"expected {spec.trunk} {dict(spec.trunk_options)}"
         )
+    wanted = _list_shared(network, other)
     if len(fitting) < len(wanted):
         logger.warning(
             "--init: %d of %d tensors have another shape there and start anew",
@@ -192,8 +180,35 @@ def start_from(network: Network, other: Network) -> None:
             len(wanted),
         )
     network.load_state_dict(fitting, strict=False)
-    if same_heads and spec.mpp == given.mpp:
+    if _have_same_heads(network, other) and spec.mpp == given.mpp:
         _warn_of_options(network, other)
+
+
+def find_fitting(network: Network, other: Network) -> dict[str, Tensor]:
+    """Weights of another model that `start_from` copies, by name."""
+    ours, theirs = network.state_dict(), other.state_dict()
+    return {
+        name: theirs[name]
+        for name in _list_shared(network, other)
+        if name in theirs and theirs[name].shape == ours[name].shape
+    }
+
+
+def _have_same_heads(network: Network, other: Network) -> bool:
+    spec, given = network.spec, other.spec
+    same_classes = spec.label_space.classes == given.label_space.classes
+    return same_classes and spec.representation == given.representation
+
+
+def _list_shared(network: Network, other: Network) -> list[str]:
+    """Names of the network's weights that mean the same in another model."""
+    if _have_same_heads(network, other):
+        return list(network.state_dict())
+    shared = ["trunk.", "projections."]
+    have_branches = network.class_branch is not None and other.class_branch is not None
+    if have_branches and network.spec.representation == other.spec.representation:
+        shared.append("head.")
+    return [name for name in network.state_dict() if name.startswith(tuple(shared))]
 
 
 def _warn_of_options(network: Network, other: Network) -> None:

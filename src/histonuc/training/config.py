@@ -60,6 +60,10 @@ class TrainConfig:
     """Second store of the same classes, against forgetting: every other crop is of its folds."""
     freeze: bool = False
     """Freeze the pretrained encoder (the seed's freeze-all-but-layer4 for deeplabv3_resnet101)."""
+    init_share: float = 0.0
+    """Share of --init's weights in those that are saved, against forgetting; 0.5 is usual."""
+    freeze_statistics: bool = False
+    """Leave the statistics of batch norm as they are in --init: those of few images are poor."""
 
     folds: tuple[int, ...] = (1,)
     """Folds to train on."""
@@ -88,6 +92,8 @@ class TrainConfig:
     """Epochs to train."""
     minutes: float = 0.0
     """Time for everything, the validation at the end included; 0 for no limit."""
+    rate_by_minutes: bool = False
+    """Let the learning rate fall to its end by --minutes where these end before the epochs."""
     batch_size: int = 8
     """Crops a step and process."""
     accumulate: int = 1
@@ -200,8 +206,14 @@ class TrainConfig:
             raise ValueError(f"--folds and --val-folds share {both}: a fold is for one of them")
         if not self.folds or not self.val_folds:
             raise ValueError("--folds and --val-folds need at least one fold each")
+        if not 0 <= self.init_share < 1:
+            raise ValueError(f"--init-share: expected 0 or more and below 1, got {self.init_share}")
+        if self.init_share and not self.init:
+            raise ValueError("--init-share is that of --init: give the model to start from")
         if self.features and not self.init:
             raise ValueError("--features are those of --init: give the model that has them")
+        if self.rate_by_minutes and not self.minutes:
+            raise ValueError("--rate-by-minutes needs --minutes, by which the rate is to fall")
         if self.precision == "16" and self.accelerator == "cpu":
             raise ValueError("--precision 16 needs a GPU; on a processor use bf16 or 32")
 

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch import Tensor, nn
+from torch import Tensor
 
+from histonuc.training.averaging import update_average
 from histonuc.training.bar import Bar
 from histonuc.training.config import TrainConfig
 from histonuc.training.crops import load_batches
@@ -108,7 +109,7 @@ def _fit(run: Run, bar: Bar) -> None:
         )
         while progress.batch < run.steps_per_epoch and not run.over_time:
             tick = time.monotonic()
-            lr = run.schedule.at(progress.step)
+            lr = run.learning_rate(progress.step)
             for group in run.optimizer.param_groups:
                 group["lr"] = lr
             torch.manual_seed(_step_seed(config.seed, progress.step, fabric.global_rank))
@@ -122,7 +123,7 @@ def _fit(run: Run, bar: Bar) -> None:
             run.optimizer.step()
             run.optimizer.zero_grad(set_to_none=True)
             if run.average is not None:
-                _update_average(run.average, run.bare, config.ema_decay, progress.step)
+                update_average(run.average, run.bare, config.ema_decay, progress.step)
             progress.step += 1
             progress.batch += 1
             crops = config.batch_size * config.accumulate * fabric.world_size
@@ -263,14 +264,3 @@ def _log_step(run: Run, lr: float, images_per_s: float, norm: float) -> None:
         },
     )
     window.clear()
-
-
-@torch.no_grad()
-def _update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Exponential moving average; a young one forgets faster, or it would remember the start."""
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value.to(mean.dtype), weight)
-        else:
-            mean.copy_(value)

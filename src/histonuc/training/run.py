@@ -11,25 +11,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from histonuc.data.dataset import InTurn, TileDataset
 from histonuc.data.store import Store
-from histonuc.models.loading import find_checkpoint
 from histonuc.models.model import ModelSpec
 from histonuc.models.network import Network
-from histonuc.models.zoo import build_network, load_network, save_network, start_from
+from histonuc.models.zoo import save_network
 from histonuc.schedules import CosineRestarts
+from histonuc.training.averaging import make_average, mix_with_start
 from histonuc.training.checkpoint import Progress, TrainState, load_state, save_state
 from histonuc.training.config import TrainConfig
 from histonuc.training.crops import open_crops
 from histonuc.training.folder import (
-    can_resume,
     discarding_unsaved,
     explain_storage,
     open_run,
     read_origins,
 )
 from histonuc.training.loss import Loss, find_loss
+from histonuc.training.starting import make_network, read_start
 from histonuc.training.teacher import Teacher
 from histonuc.training.tracking import Tracker, check_trackers
 
@@ -48,6 +49,7 @@ class Run:
         model: the network as Fabric wraps it.
         bare: the same network without the wrapping.
         average: the moving average of its weights; None where there is none.
+        start: weights by name that it started from, where they are part of what is saved.
         loss: what is minimised.
         teacher: model that the network learns from beside the labels; None without one.
         optimizer: as Fabric wraps it.
@@ -68,6 +70,7 @@ class Run:
     model: Any
     bare: Network
     average: Network | None
+    start: Mapping[str, Tensor]
     loss: Loss
     teacher: Teacher | None
     optimizer: Any
@@ -83,8 +86,11 @@ class Run:
 
     @property
     def judged(self) -> Network:
-        """The weights that are validated and saved: the average where there is one."""
-        return self.average if self.average is not None else self.bare
+        """The weights that are validated and saved: the average, mixed with the start's."""
+        network = self.average if self.average is not None else self.bare
+        if not self.start:
+            return network
+        return mix_with_start(network, self.start, self.config.init_share)
 
     @property
     def seconds(self) -> float:
@@ -97,11 +103,31 @@ class Run:
 
         The first process decides for all.
         """
-        if self.config.minutes <= 0:
-            return False
-        closing = self.stepping + self.saving + self.progress.validation_seconds
-        over = self.seconds + closing > 60 * self.config.minutes
+        over = self._used_time > 1
         return bool(self.fabric.broadcast(over)) if self.fabric.world_size > 1 else over
+
+    def learning_rate(self, step: int) -> float:
+        """Rate of a step that is taken now, counted from 0.
+
+        With ``rate_by_minutes`` it is that of the later of two steps: this one, and the one at
+        the share of the schedule that the time used is of the minutes (budgeted training, Li et
+        al. 2020, arXiv 1905.04753). The first process decides for all.
+        """
+        if self.config.rate_by_minutes:
+            num_steps = self.config.epochs * self.steps_per_epoch
+            used = self._used_time
+            if self.fabric.world_size > 1:
+                used = self.fabric.broadcast(used)
+            step = max(step, min(int(used * num_steps), num_steps - 1))
+        return self.schedule.at(step)
+
+    @property
+    def _used_time(self) -> float:
+        """Share of the minutes that is used, what ending the run will take included."""
+        if self.config.minutes <= 0:
+            return 0.0
+        closing = self.stepping + self.saving + self.progress.validation_seconds
+        return (self.seconds + closing) / (60 * self.config.minutes)
 
 
 def set_up(fabric: Fabric, config: TrainConfig) -> Run:
@@ -114,7 +140,7 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
     origins = read_origins(config)
     loss = find_loss(config.loss, origins.get("loss", ""))
     torch.manual_seed(config.seed)
-    model = _model(config, store, origins)
+    model = make_network(config, store, origins)
     representation, world_size = model.representation, fabric.world_size
     dataset, steps_per_epoch = open_crops(config, store, representation, world_size)
     state = _open_on_first(fabric, config)
@@ -122,7 +148,7 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
         if state is not None:
             model.load_state_dict(state.model)
         model.to(memory_format=torch.channels_last)
-        average = _average(config, model, state)
+        average = make_average(model, state) if config.ema_decay else None
         wrapped, optimizer = fabric.setup(model, _optimizer(config, model))
         wrapped.mark_forward_method("forward_train")
         if average is not None:
@@ -147,6 +173,7 @@ def set_up(fabric: Fabric, config: TrainConfig) -> Run:
         model=wrapped,
         bare=model,
         average=average,
+        start=read_start(config, model),
         loss=loss,
         teacher=_teacher(config, model.spec, fabric.device),
         optimizer=optimizer,
@@ -182,56 +209,6 @@ def _save(run: Run, folder: Path) -> None:
         folder,
     )
     save_network(run.judged, folder)
-
-
-def _model(config: TrainConfig, store: Store, origins: Mapping[str, str]) -> Network:
-    model = build_network(
-        ModelSpec(
-            trunk=config.trunk,
-            representation=config.representation,
-            label_space=store.label_space,
-            mpp=config.mpp,
-            trunk_options=config.trunk_options,
-            representation_options=config.representation_options,
-            class_branch=config.class_branch,
-            features=config.features,
-            origins=origins,
-        ),
-        pretrained=config.pretrained and not config.init and not can_resume(config),
-    )
-    if config.init and (config.features or not can_resume(config)):
-        _take_over(config, model)
-    if config.freeze:
-        model.freeze_encoder()
-    model.projections.requires_grad_(False)  # no loss reads them
-    return model
-
-
-def _take_over(config: TrainConfig, model: Network) -> None:
-    """The weights of `--init`, where the run begins; with a frozen encoder its trust, too.
-
-    Trust and features are the encoder's alone: as long as it stays, they stay true.
-
-    Raises:
-        ValueError: no such model, or one that does not fit.
-    """
-    other = load_network(find_checkpoint(Path(config.init)) or Path(config.init))
-    if not can_resume(config):
-        start_from(model, other)
-    if config.features and dict(config.features) != dict(other.spec.features):
-        raise ValueError(
-            f"--features {dict(config.features)}: expected those of --init {config.init}, "
-            f"{dict(other.spec.features)}: features are not trained"
-        )
-    if config.freeze and config.features:
-        model.trust = other.trust
-        model.spec = replace(
-            model.spec,
-            learned_on=other.spec.learned_on,
-            trust_threshold=other.spec.trust_threshold,
-            min_class_trust=other.spec.min_class_trust,
-            min_class_probability=other.spec.min_class_probability,
-        )
 
 
 def _teacher(config: TrainConfig, spec: ModelSpec, device: torch.device) -> Teacher | None:
@@ -276,14 +253,3 @@ def _schedule(config: TrainConfig, steps_per_epoch: int) -> CosineRestarts:
         warmup_steps=min(round(config.warmup_epochs * steps_per_epoch), first - 1),
         gamma=config.gamma,
     )
-
-
-def _average(config: TrainConfig, model: Network, state: TrainState | None) -> Network | None:
-    """The model whose weights will be the moving average, if one is wanted."""
-    if not config.ema_decay:
-        return None
-    average = build_network(model.spec)
-    average.load_state_dict(model.state_dict() if state is None else state.ema)
-    average.trust = model.trust
-    average.to(memory_format=torch.channels_last)
-    return average.eval().requires_grad_(False)

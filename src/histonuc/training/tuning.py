@@ -1,8 +1,9 @@
 """Fine-tuning in minutes: the decoder and the heads of a trained model learn a lab's own labels.
 
-The encoder stays as it is, so that features, trust and taught classifiers stay true. Where the
-labels say nothing the network follows the model that it started from, so that it forgets little:
-the labels of a few fields would else be all that it knows.
+The encoder stays as it is, so that features, trust and taught classifiers stay true. The labels of
+a few fields would else be all that the network knows, so three things keep it from forgetting:
+where the labels say nothing it follows the model that it started from, the statistics of its batch
+norm stay, and the weights that are saved lie half-way between the trained ones and the start's.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from histonuc.training.tune_options import TuneOptions
 
 _CROPS_AN_EPOCH = 160
 _MAX_RATE, _WEIGHT_DECAY, _AVERAGE = 5e-4, 0.02, 0.98
+_START_SHARE = 0.5
 _SCORES = "scores"
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,9 @@ def make_config(options: TuneOptions) -> TrainConfig:
         features={} if options.whole else dict(spec.features),
         mpp=spec.mpp,
         init=options.init,
+        init_share=_START_SHARE,
         freeze=not options.whole,
+        freeze_statistics=True,
         teacher=options.init,
         teacher_where="unknown",
         folds=folds,
@@ -71,6 +75,7 @@ def make_config(options: TuneOptions) -> TrainConfig:
         class_power=0.4,
         precision="bf16",
         minutes=options.minutes,
+        rate_by_minutes=options.minutes > 0,
         log_every=2,  # the page of the viewer shows how far it is
         validate_every=options.epochs,  # once: the held-out fields choose nothing
         threads=options.threads,

@@ -46,7 +46,7 @@ def validate(run: Run) -> None:
         progress.step,
         {
             "epoch": epoch,
-            "lr": run.schedule.at(max(progress.step - 1, 0)),
+            "lr": run.learning_rate(max(progress.step - 1, 0)),
             "val": summary,
             "class_ece": number(calibration.class_ece),
             "temperature": spec.representation_options.get("temperature"),
