@@ -203,8 +203,14 @@ def main() -> None:
     parser.add_argument(
         "--features",
         type=json.loads,
-        default={"4": 24, "8": 16, "16": 48, "32": 40},
+        default={"4": 24, "8": 12, "16": 24, "32": 24},
         help="channels by stride that the network gives",
+    )
+    parser.add_argument(
+        "--deviations",
+        type=json.loads,
+        default={"4": 16, "8": 8, "16": 12, "32": 8},
+        help="of how many of them an embedding has the standard deviation, too",
     )
     parser.add_argument("--trust-strides", nargs="+", default=["4"], help="that trust reads")
     parser.add_argument("--learned-on", default="", help="what the nuclei are of, such as colon")
@@ -247,6 +253,7 @@ def main() -> None:
     threshold = find_threshold(trust, pooled, others, args.min_nuclei)
     other.spec = replace(
         other.spec,
+        deviations=args.deviations,
         learned_on=args.learned_on,
         trust_threshold=round(threshold, 3),
         min_class_probability=args.min_class_probability,

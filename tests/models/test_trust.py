@@ -80,6 +80,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         mpp=0.25,
         trunk_options={"widths": [8, 8, 8, 8, 8]},
         features={"4": 2, "8": 3},
+        deviations={"8": 2},
     )
     network = build_network(spec).eval()
     rng = np.random.default_rng(0)
@@ -102,16 +103,39 @@ def test_torch_and_the_exported_file_give_the_same_embeddings(files: tuple[Path,
         labels[16 * y + 2 : 16 * y + 12, 16 * x + 3 : 16 * x + 13] = number + 1
 
     def embed(model: TorchModel | ExportedModel) -> np.ndarray:
-        return to_embedding(model.outputs(image).pool_features(labels, 48, 0)).astype(float)
+        return to_embedding(model.outputs(image).embed(model.spec, labels, 48, 0)).astype(float)
 
     expected = embed(TorchModel(files[0], "cpu"))
     spread = expected.std(0)
-    assert expected.shape == (48, 5)
+    assert expected.shape == (48, 7)
     assert (spread > 0).all()
     for precision in ("fp32", "auto"):  # auto is bf16 where the processor has it
         exported = ExportedModel(files[1], precision=precision)
         difference = np.abs(embed(exported) - expected).max(0)
         assert (difference / spread).max() < TO_SPREAD[exported.precision]
+
+
+def test_embeddings_are_means_and_deviations_over_the_pixels(files: tuple[Path, Path]) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (1, 64, 64, 3)).astype(np.uint8)
+    labels = np.zeros((64, 64), np.int32)
+    labels[5:30, 3:22], labels[33:60, 30:63], labels[8, 40] = 1, 2, 3
+    model = TorchModel(files[0], "cpu")
+    outputs = model.outputs(image)
+    found = outputs.embed(model.spec, labels, 3, 0)
+    fine, coarse = (cells[0].spread(64, 64) for cells in outputs.features)
+    for number, row in enumerate(found, 1):
+        inside = labels == number
+        pixels = [channel[inside] for channel in (*fine, *coarse)]
+        wanted = [p.mean() for p in pixels] + [p.std() for p in pixels[2:4]]
+        np.testing.assert_allclose(row, wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(found[:, :5], outputs.pool_features(labels, 3, 0))
+
+
+@pytest.mark.parametrize("deviations", [{"4": 3}, {"16": 1}, {"8": 0}, {"8": 1.5}])
+def test_deviations_are_those_of_features(files: tuple[Path, Path], deviations) -> None:
+    record = {**TorchModel(files[0], "cpu").spec.to_dict(), "deviations": deviations}
+    with pytest.raises(ValueError, match="deviations"):
+        ModelSpec.from_dict(record)
 
 
 def test_every_kind_of_file_carries_it(files: tuple[Path, Path]) -> None:

@@ -32,6 +32,7 @@ def test_classes_are_learned_and_outlines_stay(data, tmp_path, monkeypatch) -> N
     after = tmp_path / "after.safetensors"
     arguments = [str(before), "--data", str(data), "--out", str(after), "--sources", "test"]
     arguments += ["--folds", "1", "--val-folds", "2", "--features", '{"4": 5, "8": 6}']
+    arguments += ["--deviations", '{"8": 3}']
     arguments += ["--trust-strides", "4", "--learned-on", "squares"]
     arguments += ["--min-nuclei", "1", "--min-class-probability", "0.6"]
     monkeypatch.setattr(sys, "argv", [str(TOOL), *arguments])
@@ -44,6 +45,7 @@ def test_classes_are_learned_and_outlines_stay(data, tmp_path, monkeypatch) -> N
     assert 0 < new.spec.trust_threshold < 0.5  # what one image in twenty has less of
     assert new.trust is not None
     assert new.trust.num_features == 11
+    assert new.spec.embedding_size == 14
     store = Store.open(data)
     trust, unlike = [], []
     for tile in map(int, store.select([2])):

@@ -252,11 +252,15 @@ def _decode(model: Model, outputs: Outputs, index: int, item: _TileImage, plan: 
     """The nuclei of one tile's window in level-0 pixels, measured."""
     instances, embedding = outputs.decode(model.representation, index), None
     if model.trust is not None or plan.embedding_size:
-        pooled = outputs.pool_features(instances.labels, len(instances.score), index)
+        shape = instances.labels, len(instances.score), index
         if plan.embedding_size:
+            pooled = outputs.embed(model.spec, *shape)
             embedding = to_embedding(pooled)
+        else:
+            pooled = outputs.pool_features(*shape)
         if model.trust is not None:
-            instances = replace(instances, class_trust=model.trust.judge(pooled))
+            means = pooled[:, : model.trust.num_features]
+            instances = replace(instances, class_trust=model.trust.judge(means))
     nuclei = Nuclei.from_instances(instances, model.spec.label_space)
     features = measure_features(instances.labels, item.image, nuclei, model.spec.mpp)
     # A window of whole pixels rarely is a whole number of input pixels: the two axes' scales

@@ -98,7 +98,7 @@ def plan_slide(
         regions=regions,
         without_ink=options.ink,
     )
-    size = sum(model.spec.features.values()) if options.embeddings else 0
+    size = model.spec.embedding_size if options.embeddings else 0
     return replace(plan, certainty=choose_certainty(options, model), embedding_size=size)
 
 

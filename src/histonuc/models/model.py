@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histonuc.files import is_text, one_line
-from histonuc.models.trust import Trust, pool_features
+from histonuc.models.trust import Trust, pool_deviations, pool_features
 from histonuc.nuclei import Instances
 from histonuc.parts import find_part
 from histonuc.representations import REPRESENTATIONS, Representation, build_representation
@@ -59,6 +59,8 @@ class ModelSpec:
             the classes come out of the same head as the other maps.
         features: channels of the features that the network also gives, projected from its
             encoder's, by their stride in pixels: ``{"8": 24, "16": 48}``; empty for none.
+        deviations: of the first so many of these channels, by stride, the embedding of a nucleus
+            has the standard deviation over the nucleus, too.
         learned_on: what tissue its classes were learned on, as "colon"; empty where not told.
         trust_threshold: the classes of an image are extrapolated where the median of its nuclei's
             trust lies below this.
@@ -80,6 +82,7 @@ class ModelSpec:
     representation_options: Mapping[str, Any] = field(default_factory=dict)
     class_branch: Mapping[str, Any] = field(default_factory=dict)
     features: Mapping[str, int] = field(default_factory=dict)
+    deviations: Mapping[str, int] = field(default_factory=dict)
     learned_on: str = ""
     trust_threshold: float = DEFAULT_TRUST_THRESHOLD
     min_class_probability: float = 0.0
@@ -103,13 +106,28 @@ class ModelSpec:
         _check_options("trunk", self.trunk_options, MAX_TRUNK_NUMBER)
         _check_options("class_branch", self.class_branch, MAX_TRUNK_NUMBER)
         _check_options("features", self.features, MAX_TRUNK_NUMBER)
+        _check_options("deviations", self.deviations, MAX_TRUNK_NUMBER)
         _check_options("representation", self.representation_options, MAX_NUMBER)
+        if any(
+            not isinstance(count, int) or not 0 < count <= self.features.get(stride, 0)
+            for stride, count in self.deviations.items()
+        ):
+            raise ValueError(
+                f"a model's deviations {dict(self.deviations)}: expected numbers above 0 and at "
+                f"most those of its features {dict(self.features)}"
+            )
+
+    @property
+    def embedding_size(self) -> int:
+        """Numbers that the embedding of a nucleus has; 0 for a model without features."""
+        return sum(self.features.values()) + sum(self.deviations.values())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict for JSON and YAML; `from_dict` reads it back."""
         given = {
             "class_branch": self.class_branch,
             "features": self.features,
+            "deviations": self.deviations,
             "origins": self.origins,
         }
         return {
@@ -148,6 +166,7 @@ class ModelSpec:
                 representation_options=dict(record.get("representation_options", {})),
                 class_branch=dict(record.get("class_branch", {})),
                 features=dict(record.get("features", {})),
+                deviations=dict(record.get("deviations", {})),
                 learned_on=str(record.get("learned_on", "")),
                 **{name: float(record.get(name, usual)) for name, usual in _SHARES.items()},
                 origins=dict(record.get("origins", {})),
@@ -245,8 +264,29 @@ class Outputs:
         return representation.decode(self.maps[index], self.classes[index])
 
     def pool_features(self, labels: NDArray[np.int32], num: int, index: int) -> NDArray[np.float32]:
-        """Features (num, D) of the nuclei of one image, see `histonuc.models.trust`."""
+        """Mean features (num, D) of the nuclei of one image, which `Trust` judges."""
         return pool_features([cells[index] for cells in self.features], labels, num)
+
+    def embed(
+        self, spec: ModelSpec, labels: NDArray[np.int32], num: int, index: int
+    ) -> NDArray[np.float32]:
+        """Embeddings (num, D + D') of the nuclei of one image.
+
+        They are the mean features over each nucleus, and behind them the standard deviations of
+        the ones that the model's ``deviations`` name.
+        """
+        import numpy as np
+
+        means = self.pool_features(labels, num, index)
+        if not spec.deviations:
+            return means
+        parts, first = [means], 0
+        for cells, (stride, size) in zip(self.features, spec.features.items(), strict=True):
+            if count := spec.deviations.get(stride, 0):
+                mean = means[:, first : first + count]
+                parts.append(pool_deviations(cells[index], mean, labels))
+            first += size
+        return np.concatenate(parts, axis=1)
 
 
 class Model(Protocol):

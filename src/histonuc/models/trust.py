@@ -143,3 +143,21 @@ def pool_features(
     """
     pooled = [cells.pool(labels, num) for cells in features]
     return np.concatenate(pooled, axis=1).astype(np.float32)
+
+
+def pool_deviations(
+    cells: Cells, means: NDArray[np.float32], labels: NDArray[np.int32]
+) -> NDArray[np.float32]:
+    """Standard deviations of a grid's first features over the pixels of each nucleus.
+
+    Args:
+        cells: features of one image (D, h, w).
+        means: of the first k of them, float32 (num, k).
+        labels: int32 (H, W), ids 0..num.
+
+    Returns:
+        float32 (num, k).
+    """
+    num, count = means.shape
+    squares = Cells(values=cells.values[:count] ** 2, stride=cells.stride).pool(labels, num)
+    return np.sqrt(np.maximum(squares - means.astype(np.float64) ** 2, 0)).astype(np.float32)

@@ -73,7 +73,7 @@ def make_embeddings(folder: Path) -> None:
         "model_sha256": model.sha256,
         "version": result.version,
     }
-    size = sum(model.spec.features.values())
+    size = model.spec.embedding_size
     with open_slide(source, scene=options.scene, icc=options.icc) as slide:
         scale = resolve_scale(slide, source.name, options.mpp, model)
         plan = plan_slide(slide, source, scale.mpp_xy, options, model)
@@ -137,7 +137,7 @@ def _pool_tile(slide: Slide, tile: Tile, nuclei: Nuclei, model: Model) -> NDArra
     scale = np.array(window.size) / tile.input_px
     placed = replace(nuclei, points=(nuclei.points - (window.x0, window.y0)) / scale)
     labels = placed.to_labels(*image.shape[:2])
-    return to_embedding(model.outputs(image[None]).pool_features(labels, len(nuclei), 0))
+    return to_embedding(model.outputs(image[None]).embed(model.spec, labels, len(nuclei), 0))
 
 
 def _inside(centroid: NDArray[np.float64], box: Box) -> NDArray[np.bool_]:

@@ -95,7 +95,7 @@ def _describe_tile(
     measured = np.stack([found[name] for name in MEASURED], axis=1)
     embeddings = None
     if model.spec.features:
-        pooled = model.outputs(image[None]).pool_features(labels, num, 0)
+        pooled = model.outputs(image[None]).embed(model.spec, labels, num, 0)
         embeddings = Embeddings(
             values=to_embedding(pooled), model=model.name, model_sha256=model.sha256
         )

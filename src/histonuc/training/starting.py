@@ -68,6 +68,8 @@ def _take_over(config: TrainConfig, model: Network) -> None:
             f"--features {dict(config.features)}: expected those of --init {config.init}, "
             f"{dict(other.spec.features)}: features are not trained"
         )
+    if config.features:
+        model.spec = replace(model.spec, deviations=other.spec.deviations)
     if config.freeze and config.features:
         model.trust = other.trust
         model.spec = replace(
