@@ -89,6 +89,7 @@ def write_store(
     *,
     slides: Path | None,
     num_folds: int,
+    num_unlabelled: int,
     overwrite: bool,
 ) -> Outcome:
     """Make a store of what people corrected.
@@ -98,6 +99,7 @@ def write_store(
         out: store to write.
         slides: folder of slides that are not where they were.
         num_folds: folds to split into.
+        num_unlabelled: tiles without labels, at most.
         overwrite: replace an existing store.
 
     Raises:
@@ -115,6 +117,7 @@ def write_store(
             out,
             open_slide=partial(_open_pixels, Locator(slides), opened),
             num_folds=num_folds,
+            num_unlabelled=num_unlabelled,
             overwrite=overwrite,
         )
     return Outcome(lines=report.lines(), data=report.to_dict())

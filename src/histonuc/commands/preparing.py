@@ -141,13 +141,15 @@ def prepare_corrections(
     part: bool = False,
     slides: Path | None = None,
     num_folds: int = 3,
+    unlabelled: int = 20,
     overwrite: bool = False,
 ) -> Outcome:
     """Read corrections made in QuPath (--geojson), or make a store of corrections (--out).
 
     With --geojson, what was changed in QuPath since the export is added to the corrections of the
     result. With --out, complete fields become tiles with outlines, and other nuclei that have a
-    class by hand become labels of their class alone.
+    class by hand become labels of their class alone. Tiles of other tissue, without labels, keep a
+    network that is fine-tuned from forgetting.
 
     Args:
         results: Folder of one result of `histonuc predict`; with --out also several, or a folder of
@@ -162,6 +164,7 @@ def prepare_corrections(
         part: With --geojson: the file holds some of the objects only: those not in it stay.
         slides: With --out: folder in which slides are looked for that are not where they were.
         num_folds: With --out: folds to split into.
+        unlabelled: With --out: tiles without labels, at most, of all slides together; 0 for none.
         overwrite: With --out: replace an existing store.
     """
     from histonuc.commands import corrected_data
@@ -177,7 +180,12 @@ def prepare_corrections(
         )
     assert out is not None, "one of them is given"
     return corrected_data.write_store(
-        results, out, slides=slides, num_folds=num_folds, overwrite=overwrite
+        results,
+        out,
+        slides=slides,
+        num_folds=num_folds,
+        num_unlabelled=unlabelled,
+        overwrite=overwrite,
     )
 
 

@@ -23,6 +23,7 @@ def view(
     by: str | None = None,
     read_only: bool = False,
     tuned: Path | None = None,
+    replay: Path | None = None,
 ) -> Outcome:
     """Look at every nucleus of a slide in the browser, and correct them. Ctrl-C ends it.
 
@@ -38,6 +39,8 @@ def view(
         by: Name that corrections are kept under; that of the login when not given.
         read_only: Show only; nothing can be corrected.
         tuned: Folder for networks fine-tuned in the page; beside each result when not given.
+        replay: Store of other labels that networks may be fine-tuned on as well in the page,
+            against forgetting.
     """
     from histonuc.viewing.entries import find_entries
     from histonuc.viewing.serving import Place, Viewer, open_browser
@@ -58,6 +61,7 @@ def view(
         by=by,
         read_only=read_only,
         tuned=tuned,
+        replay=replay,
     )
     link = viewer.link(place)
     sys.stdout.write(f"{link}\nCtrl-C ends the viewer.\n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain, islice, repeat, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 
 from histonuc.corrections.shown import ShownNuclei, read_shown
 from histonuc.corrections.truth import TruthTile, list_classes, make_tiles
+from histonuc.corrections.unlabelled import Box, draw_unlabelled
 from histonuc.data.point_outlines import FOLDER, write_outlines
 from histonuc.data.preparation import PrepareReport, Table
 from histonuc.data.store import StoreWriter, TileRecord
@@ -46,18 +49,21 @@ def write_store(
     *,
     open_slide: OpenSlide,
     num_folds: int = 3,
+    num_unlabelled: int = 20,
     overwrite: bool = False,
 ) -> PrepareReport:
     """Write tiles of complete fields with outlines, and of single nuclei with their classes.
 
     Nothing is taught as background that nobody said is: outside of complete fields nothing is
-    known but the classes that people gave.
+    known but the classes that people gave. Tiles of other tissue, in which nothing is known at all,
+    are for the model that a training starts from: it speaks where labels do not.
 
     Args:
         folders: of results with corrections.
         out: store to write.
         open_slide: reads the pixels.
-        num_folds: how many folds there are to be; tiles keep theirs when others come.
+        num_folds: how many folds there are to be; tiles with labels keep theirs when others come.
+        num_unlabelled: how many tiles without labels there are to be at most, in all.
         overwrite: replace a store that is there.
 
     Raises:
@@ -65,17 +71,18 @@ def write_store(
     """
     if num_folds < 1:
         raise ValueError(f"--num-folds {num_folds}: expected 1 or more")
+    if num_unlabelled < 0:
+        raise ValueError(f"--unlabelled {num_unlabelled}: expected 0 or more")
     results = [_read(folder) for folder in folders]
     space = list_classes([result.shown.nuclei.label_space for result in results])
-    counts: dict[str, list[int]] = {}
+    counts: dict[str, list[int]] = {result.slide: [0] * 5 for result in results}
     marked: list[tuple[int, TruthTile]] = []
+    opened = cache(open_slide)
     with StoreWriter(out, space, source=SOURCE, overwrite=overwrite) as writer:
         for rank, result in enumerate(results):
-            count = counts.setdefault(result.slide, [0, 0, 0, 0])
-            pixels: ReadPixels | None = None
+            count = counts[result.slide]
             for tile in make_tiles(result.shown, space, result.size, num_folds, rank):
-                pixels = pixels or open_slide(result.folder)
-                number = writer.add(_to_record(tile, result, pixels(*tile.box)))
+                number = writer.add(_to_record(tile, result, opened(result.folder)(*tile.box)))
                 if tile.points is not None:
                     marked.append((number, tile))
                 kind = 0 if tile.points is None else 2
@@ -85,6 +92,10 @@ def write_store(
             raise ValueError(
                 "the corrections teach nothing yet: mark a field complete, or give nuclei a class"
             )
+        for rank, (result, box) in enumerate(islice(_draw_in_turn(results), num_unlabelled)):
+            image = opened(result.folder)(*box)
+            writer.add(_make_unlabelled(box, result, image, fold=1 + rank % num_folds))
+            counts[result.slide][4] += 1
     if marked:
         _write_outlines(out, marked, results[0])
     return _report(out, counts, space)
@@ -115,11 +126,45 @@ def _to_record(tile: TruthTile, result: _Result, image: NDArray[np.uint8]) -> Ti
         points=tile.points,
         ignore=None if tile.points is not None else tile.ignore,
         fold=tile.fold,
-        name=f"{result.folder.resolve().name}-{x}-{y}",
-        source=SOURCE,
-        patient=result.slide,
-        mpp=result.mpp,
+        **_name(result, x, y),
     )
+
+
+def _draw_in_turn(results: Sequence[_Result]) -> Iterator[tuple[_Result, Box]]:
+    """Squares without labels, one of each result in turn as long as it has any."""
+    drawn = (
+        zip(repeat(result), draw_unlabelled(result.shown, result.size, result.mpp), strict=False)
+        for result in results
+    )
+    return filter(None, chain.from_iterable(zip_longest(*drawn)))
+
+
+def _make_unlabelled(
+    box: Box, result: _Result, image: NDArray[np.uint8], *, fold: int
+) -> TileRecord:
+    """A tile in which nothing is known."""
+    nothing = np.zeros(0, np.int64)
+    return TileRecord(
+        image=image,
+        instances=np.zeros(image.shape[:2], np.int32),
+        types=nothing,
+        candidates=nothing,
+        original_ids=nothing,
+        channels=nothing,
+        ignore=np.ones(image.shape[:2], bool),
+        fold=fold,
+        **_name(result, *box[:2]),
+    )
+
+
+def _name(result: _Result, x: int, y: int) -> dict[str, Any]:
+    """Where a tile with this top left corner is from."""
+    return {
+        "name": f"{result.folder.resolve().name}-{x}-{y}",
+        "source": SOURCE,
+        "patient": result.slide,
+        "mpp": result.mpp,
+    }
 
 
 def _write_outlines(out: Path, marked: Sequence[tuple[int, TruthTile]], result: _Result) -> None:
@@ -143,7 +188,10 @@ def _write_outlines(out: Path, marked: Sequence[tuple[int, TruthTile]], result: 
 
 
 def _report(out: Path, counts: Mapping[str, Sequence[int]], space: LabelSpace) -> PrepareReport:
-    columns = ("complete fields", "nuclei in them", "other tiles", "classes of nuclei in them")
+    columns = (
+        *("complete fields", "nuclei in them", "other tiles", "classes of nuclei in them"),
+        "tiles without labels",
+    )
     rows = [(slide, tuple(count)) for slide, count in counts.items()]
     return PrepareReport(
         out=str(out),

@@ -130,25 +130,25 @@ class TileDataset(Dataset[dict[str, Any]]):
 
 
 class InTurn(Dataset[dict[str, Any]]):
-    """Crops of two stores, one of each in turn.
+    """Crops of several kinds, one of each in turn.
 
     Args:
-        first, second: the crops, as many of each an epoch.
+        parts: the crops of each, as many of each an epoch.
     """
 
-    def __init__(self, first: TileDataset, second: TileDataset) -> None:
-        if len(first) != len(second):
-            raise ValueError(f"expected as many crops of each, got {len(first)} and {len(second)}")
-        self.parts = first, second
+    def __init__(self, *parts: TileDataset) -> None:
+        if len(set(map(len, parts))) != 1:
+            raise ValueError(f"expected as many crops of each, got {[*map(len, parts)]}")
+        self.parts = parts
 
     def __len__(self) -> int:
-        return 2 * len(self.parts[0])
+        return len(self.parts) * len(self.parts[0])
 
     def __getitem__(self, key: int) -> dict[str, Any]:
         """As of `TileDataset`."""
         epoch, position = divmod(int(key), len(self))
-        part = self.parts[position % 2]
-        return part[epoch * len(part) + position // 2]
+        part = self.parts[position % len(self.parts)]
+        return part[epoch * len(part) + position // len(self.parts)]
 
 
 class BatchKeys(Sampler[list[int]]):

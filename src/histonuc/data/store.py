@@ -4,7 +4,8 @@
     DATA/fold1/256x256/images.npy       uint8 (N, H, W, 3)
     DATA/fold1/256x256/instances.npy    uint16 (N, H, W), 0 = background, 1..n; int32 in a shard
                                         `256x256-int32` where a tile has over 65,535 nuclei; none
-                                        in a shard `256x256-points` of tiles without outlines
+                                        in a shard `256x256-points` of tiles without outlines, nor
+                                        in `512x512-unlabelled` of tiles in which nothing is known
     DATA/fold1/256x256-ignore/ignore.npy  uint8 (N, H, W), 1 where it is not known what is there
     DATA/tiles.parquet                  one row a tile, with checksums of its image and its map
     DATA/nuclei.parquet                 one row a visible nucleus, sorted by tile and instance
@@ -32,7 +33,7 @@ from numpy.typing import NDArray
 
 from histonuc.data.flatten import find_covered, paint_official_mask
 from histonuc.data.point_outlines import PointOutlines
-from histonuc.data.selection import LabelKind, select_tiles
+from histonuc.data.selection import NO_LABELS, LabelKind, select_tiles, select_unlabelled
 from histonuc.data.shards import ShardReader
 from histonuc.data.tables import FORMAT, find_rows, read_table, single_class, to_arrays
 from histonuc.data.writer import StoreWriter, TileRecord
@@ -114,17 +115,24 @@ class Store:
         *,
         labels: LabelKind | None = "outlines",
     ) -> NDArray[np.int64]:
-        """Numbers of the tiles of some folds and data sets, ascending.
+        """Numbers of the tiles with labels of some folds and data sets, ascending.
 
         Args:
             folds: their numbers; None takes all from 1 on, and not 0.
             sources: names of the data sets; None takes all.
-            labels: what the tiles must have; others are left out, and it is said. None takes all.
+            labels: what the tiles must have; others are left out, and it is said. None takes
+                outlines and points.
 
         Raises:
             ValueError: a fold or data set that is not there, or no tile is left.
         """
         return select_tiles(self._tile_columns, folds, sources, labels, origin=self.path)
+
+    def select_unlabelled(
+        self, folds: Sequence[int] | None = None, sources: Sequence[str] | None = None
+    ) -> NDArray[np.int64]:
+        """As `select`, the tiles in which nothing is known; there may be none."""
+        return select_unlabelled(self._tile_columns, folds, sources, origin=self.path)
 
     def image(self, tile: int) -> NDArray[np.uint8]:
         """RGB image (H, W, 3), a read-only view of the memory map."""
@@ -135,24 +143,31 @@ class Store:
         return int(self._tile_columns["height"][tile]), int(self._tile_columns["width"][tile])
 
     def has_outlines(self, tile: int) -> bool:
-        """Whether the nuclei of a tile are outlined; otherwise points mark some of them."""
+        """Whether the nuclei of a tile are outlined; else points mark some, or nothing does."""
         return str(self._tile_columns["labels"][tile]) == "outlines"
+
+    def has_labels(self, tile: int) -> bool:
+        """Whether something is known of a tile."""
+        return str(self._tile_columns["labels"][tile]) != NO_LABELS
 
     def instances(self, tile: int) -> NDArray[np.int32]:
         """Instance map int32 (H, W), a copy.
 
         Raises:
-            ValueError: the tile has points and no outlines: nothing is known of its pixels.
+            ValueError: the tile has no outlines: nothing is known of its pixels.
         """
         if not self.has_outlines(tile):
+            has = "points and no outlines" if self.has_labels(tile) else "no labels"
             raise ValueError(
-                f"tile {tile} of {self.path} ({self.source(tile)} {self.name(tile)}) has points "
-                "and no outlines: its pixels are neither nucleus nor background"
+                f"tile {tile} of {self.path} ({self.source(tile)} {self.name(tile)}) has "
+                f"{has}: its pixels are neither nucleus nor background"
             )
         return self._read("instances", tile, "instances_crc32").astype(np.int32)
 
     def ignore(self, tile: int) -> NDArray[np.bool_]:
         """Mask (H, W), True where neither nuclei nor background are known; a copy."""
+        if not self.has_labels(tile):
+            return np.ones(self.size(tile), bool)
         if "-ignore" not in str(self._tile_columns["shard"][tile]):
             return np.zeros(self.size(tile), bool)
         return self._read("ignore", tile, "ignore_crc32").astype(bool)
@@ -188,13 +203,19 @@ class Store:
     def labels(self, tile: int) -> TileLabels:
         """Truth as `encode` takes it; of points the classes of what a model outlined there.
 
+        Where nothing is known there are no nuclei, and `ignore` is True everywhere.
+
         Raises:
             ValueError: the tile has points, and no model outlined what they mark.
         """
         if self.point_outlines is not None and tile in self.point_outlines:
             return self.point_outlines.labels(tile, self.points(tile))
-        instances, candidates = self.instances(tile), self.candidates(tile)
-        return TileLabels(instances=instances, candidates=candidates, ignore=self.ignore(tile))
+        if self.has_labels(tile):
+            instances = self.instances(tile)
+        else:
+            instances = np.zeros(self.size(tile), np.int32)
+        candidates, ignore = self.candidates(tile), self.ignore(tile)
+        return TileLabels(instances=instances, candidates=candidates, ignore=ignore)
 
     def tissue(self, tile: int) -> str:
         """Tissue, official spelling where it is one of the nineteen."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc._version import __version__
+from histonuc.data.selection import NO_LABELS
 from histonuc.data.shards import ShardWriter
 from histonuc.data.tables import (
     FORMAT,
@@ -52,7 +53,7 @@ class TileRecord:
         points: marks of the nuclei of a tile without outlines; its `instances` hold none then and
             are not written. None for a tile with outlines.
         ignore: bool (H, W), True where it is not known what is there: neither nuclei nor background
-            are taught. None where all is known.
+            are taught. None where all is known; a tile where it is True everywhere has no labels.
         fold: 1, 2, ..., or 0 for what no training may take.
         name: name of the tile in its source.
         tissue: official spelling where it is one of the nineteen.
@@ -77,6 +78,13 @@ class TileRecord:
     source: str = ""
     patient: str = ""
     mpp: float = float("nan")
+
+    @property
+    def labels(self) -> str:
+        """What is known of the tile: a value of the column of this name."""
+        if self.points is not None:
+            return "points"
+        return NO_LABELS if self.ignore is not None and self.ignore.all() else "outlines"
 
 
 class StoreWriter:
@@ -139,25 +147,25 @@ class StoreWriter:
     def add(self, record: TileRecord) -> int:
         """Append one tile and return its number."""
         height, width = record.instances.shape
-        num, outlined = len(record.types), record.points is None
+        num, labels = len(record.types), record.labels
         assert record.image.shape == (height, width, 3), record.image.shape
         assert record.image.dtype == np.uint8, record.image.dtype
-        assert outlined or num == 0, "a tile with points has no outlines"
+        assert labels == "outlines" or num == 0, "only a tile with outlines has nuclei"
         arrays = {"images": record.image}
-        if outlined:
+        if labels == "outlines":
             arrays["instances"] = record.instances.astype(np.int32 if num >= 1 << 16 else np.uint16)
-        if record.ignore is not None and record.ignore.any():
+        if labels != NO_LABELS and record.ignore is not None and record.ignore.any():
             arrays["ignore"] = record.ignore.astype(np.uint8)
-        key = f"fold{record.fold}/{height}x{width}" + _variant(arrays)
+        key = f"fold{record.fold}/{height}x{width}" + _variant(arrays, labels)
         if key not in self._shards:
             self._shards[key] = ShardWriter(self._temporary / key, arrays)
         tile = len(self._tiles["tile"])
         row, checksums = self._shards[key].append(arrays)
         place = (tile, record.fold, key, row, height, width)
         origin = (record.name, record.tissue, record.source, record.patient, record.mpp)
-        labels = (num, record.background, "outlines" if outlined else "points")
+        known = (num, record.background, labels)
         sums = (checksums.get(name, 0) for name in ("images", "instances", "ignore"))
-        values = (*place, *origin, *labels, *sums)
+        values = (*place, *origin, *known, *sums)
         for name, value in zip(self._tiles, values, strict=True):
             self._tiles[name].append(value)
         self._add_nuclei(tile, record)
@@ -243,9 +251,11 @@ def _join_columns(
     return {name: np.concatenate(parts) if parts else () for name, parts in columns.items()}
 
 
-def _variant(arrays: Mapping[str, NDArray[Any]]) -> str:
+def _variant(arrays: Mapping[str, NDArray[Any]], labels: str) -> str:
     """What the name of a shard says behind the size of its tiles."""
     further = "-ignore" if "ignore" in arrays else ""
+    if labels == NO_LABELS:
+        return "-unlabelled"
     if "instances" not in arrays:
         return f"-points{further}"
     return f"-int32{further}" if arrays["instances"].dtype == np.int32 else further

@@ -80,7 +80,7 @@ def _store(path: Path) -> Description:
     from histonuc.data.store import Store
 
     store = Store.open(path)
-    tiles, points = store.tiles, {}
+    tiles, points, num_unlabelled = store.tiles, {}, len(store.select_unlabelled())
     if "points" in tiles["labels"].to_pylist():
         outlines = store.point_outlines
         points = {
@@ -93,6 +93,7 @@ def _store(path: Path) -> Description:
             "classes": ", ".join(store.label_space.classes),
             "folds": store.folds,
             "tiles": tiles.num_rows,
+            **({"tiles_without_labels": num_unlabelled} if num_unlabelled else {}),
             "nuclei": sum(tiles["num_nuclei"].to_pylist()),
             **points,
             "sources": sorted(set(tiles["source"].to_pylist())),

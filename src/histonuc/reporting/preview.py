@@ -69,7 +69,13 @@ def preview_data(path: Path) -> DataPreview:
     """
     store = Store.open(path)
     tiles = np.arange(len(store))
-    tissues = np.array([tissue or "unknown" for tissue in store.tiles["tissue"].to_pylist()])
+    bare = set(store.select_unlabelled().tolist())
+    tissues = np.array(
+        [
+            "without labels" if tile in bare else tissue or "unknown"
+            for tile, tissue in enumerate(store.tiles["tissue"].to_pylist())
+        ]
+    )
     folds = np.array(store.tiles["fold"].to_pylist())
     nuclei = np.array(store.tiles["num_nuclei"].to_pylist())
     by_class = np.zeros((len(tiles), 1 + len(store.label_space)), np.int64)

@@ -57,7 +57,7 @@ class TrainConfig:
     teacher_where: Literal["everywhere", "unknown"] = "everywhere"
     """Follow the teacher everywhere, or where labels say nothing, and there its classes, too."""
     replay: str = ""
-    """Second store of the same classes, against forgetting: every other crop is of its folds."""
+    """Second store of the same classes, against forgetting: as many crops again are of it."""
     freeze: bool = False
     """Freeze the pretrained encoder (the seed's freeze-all-but-layer4 for deeplabv3_resnet101)."""
     init_share: float = 0.0

@@ -30,8 +30,14 @@ def open_crops(
     Raises:
         ValueError: folds, data sets or weights that the store does not have, or too few crops.
     """
-    own = _draw_from(store, config, representation)
-    dataset = _with_replay(own, config, store, representation) if config.replay else own
+    parts = [_draw_from(store, config, representation)]
+    rest = replace(config, samples_per_epoch=len(parts[0]), sources=(), source_weights={})
+    unlabelled = find_unlabelled_tiles(config, store)
+    if len(unlabelled):
+        parts.append(_make_crops(store, unlabelled, rest, representation))
+    if config.replay:
+        parts.append(_draw_from(_open_replay(config, store), rest, representation))
+    dataset = InTurn(*parts) if len(parts) > 1 else parts[0]
     # Complain about the validation tiles now, not after the first epoch.
     validated = find_validation_tiles(config, store)
     left_out = len(store.select(config.val_folds, config.sources or None, labels=None))
@@ -59,9 +65,15 @@ def open_crops(
 
 
 def _draw_from(store: Store, config: TrainConfig, representation: Representation) -> TileDataset:
-    """Crops of the training folds of a store."""
+    """Crops of the training folds of a store, where they have labels."""
     tiles = find_training_tiles(config, store)
     _check_source_weights(config, {store.source(int(tile)) for tile in tiles})
+    return _make_crops(store, tiles, config, representation)
+
+
+def _make_crops(
+    store: Store, tiles: NDArray[np.int64], config: TrainConfig, representation: Representation
+) -> TileDataset:
     return TileDataset(
         store,
         tiles,
@@ -78,10 +90,8 @@ def _draw_from(store: Store, config: TrainConfig, representation: Representation
     )
 
 
-def _with_replay(
-    dataset: TileDataset, config: TrainConfig, store: Store, representation: Representation
-) -> InTurn:
-    """The crops, and in turn with them as many of the training folds of the replayed store.
+def _open_replay(config: TrainConfig, store: Store) -> Store:
+    """The replayed store.
 
     Raises:
         ValueError: no such store, or one of other classes.
@@ -93,8 +103,7 @@ def _with_replay(
             f"expected those of {config.data}: {', '.join(store.label_space.classes)}; prepare "
             "it with the same --label-space"
         )
-    both = replace(config, samples_per_epoch=len(dataset), sources=(), source_weights={})
-    return InTurn(dataset, _draw_from(replayed, both, representation))
+    return replayed
 
 
 def find_training_tiles(config: TrainConfig, store: Store) -> NDArray[np.int64]:
@@ -118,6 +127,25 @@ def find_training_tiles(config: TrainConfig, store: Store) -> NDArray[np.int64]:
     if len(pointed) == len(chosen):
         log.warning("no tile has outlines: nothing holds those of the model as they are")
     return chosen
+
+
+def find_unlabelled_tiles(config: TrainConfig, store: Store) -> NDArray[np.int64]:
+    """Tiles in which nothing is known, of the training folds, where a teacher speaks there.
+
+    Without a teacher there are none: they teach nothing.
+
+    Raises:
+        ValueError: folds or data sets that the store does not have.
+    """
+    tiles = store.select_unlabelled(config.folds, config.sources or None)
+    if len(tiles) and not (config.teacher and config.teacher_weight):
+        log.info(
+            "%d tiles without labels: left out, as nothing but --teacher knows them", len(tiles)
+        )
+        return tiles[:0]
+    if len(tiles):
+        log.info("%d tiles have no labels: the teacher alone is learned from there", len(tiles))
+    return tiles
 
 
 def find_validation_tiles(config: TrainConfig, store: Store) -> NDArray[np.int64]:

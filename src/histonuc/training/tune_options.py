@@ -26,7 +26,7 @@ class TuneOptions:
     """Folds held out, to compare before and after; when not given the last one with outlines, or
     the last one where fewer than two folds have some."""
     replay: str = ""
-    """Second store with the same classes, against forgetting: every other crop is of it."""
+    """Second store with the same classes, against forgetting: as many crops again are of it."""
     whole: bool = False
     """Train the encoder, too; features, trust and taught classifiers do not hold any more."""
     threads: int = 0

@@ -110,16 +110,17 @@ def _split(store: Store, options: TuneOptions) -> tuple[tuple[int, ...], tuple[i
     """Folds to learn from and folds to compare on.
 
     Raises:
-        ValueError: there is one fold only.
+        ValueError: there are labels in one fold only.
     """
-    known = [fold for fold in store.folds if fold > 0]
-    outlined = [fold for fold in known if _has_outlines(store, fold)]
+    labelled = store.select(labels=None).tolist()
+    known = sorted({store.fold(tile) for tile in labelled})
+    outlined = sorted({store.fold(tile) for tile in labelled if store.has_outlines(tile)})
     val_folds = options.val_folds or tuple((outlined if len(outlined) > 1 else known)[-1:])
-    folds = options.folds or tuple(fold for fold in known if fold not in val_folds)
-    if not folds:
+    folds = options.folds or tuple(fold for fold in store.folds if fold not in val_folds)
+    if not set(known) & set(folds):
         raise ValueError(
-            f"{options.data} has one fold: expected at least two, one to learn from and one that "
-            "is held out to compare before and after; prepare it with --num-folds 2"
+            f"{options.data} has labels in one fold: expected at least two, one to learn from and "
+            "one that is held out to compare before and after; prepare it with --num-folds 2"
         )
     held_out = store.select(val_folds, labels=None).tolist()
     if not set(outlined) & set(val_folds) and SOURCE in map(store.source, held_out):
@@ -128,8 +129,3 @@ def _split(store: Store, options: TuneOptions) -> tuple[tuple[int, ...], tuple[i
             "no label counts as wrong, before and after. Mark two fields complete or more"
         )
     return folds, val_folds
-
-
-def _has_outlines(store: Store, fold: int) -> bool:
-    tiles = store.select([fold], labels=None)
-    return any(store.has_outlines(tile) for tile in tiles.tolist())

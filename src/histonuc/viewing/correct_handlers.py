@@ -81,11 +81,17 @@ def answer_tune(call: Call) -> Response:
     opened, tuner, body = call.opened, call.library.tuner, call.json()
     opened.correcting().refresh()
     do, minutes = body.get("do"), body.get("minutes", MINUTES)
+    with_replay = body.get("replay", False)
     if do not in ("start", "stop"):
         raise RequestError("Expected do to be start or stop.")
     if isinstance(minutes, bool) or not isinstance(minutes, int | float):
         raise RequestError("Expected minutes to be a number.")
-    tuner.start(opened, minutes) if do == "start" else tuner.stop(opened)
+    if not isinstance(with_replay, bool):
+        raise RequestError("Expected replay to be true or false.")
+    if do == "start":
+        tuner.start(opened, minutes, with_replay=with_replay)
+    else:
+        tuner.stop(opened)
     return JSONResponse(tuner.describe(opened))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from histonuc._version import __version__
+from histonuc.data.store import Store
 from histonuc.plain_text import readable
 from histonuc.viewing.caches import BoundedCache
 from histonuc.viewing.correcting import Author
@@ -31,6 +32,7 @@ class Library:
         locator: finds slides.
         author: who corrects; by default somebody without a name.
         tuned: folder for networks that are fine-tuned; None for beside each result.
+        replay: store that networks may be fine-tuned on as well; None for none.
 
     Attributes:
         entries: what can be looked at.
@@ -43,9 +45,10 @@ class Library:
         locator: Locator,
         author: Author | None = None,
         tuned: Path | None = None,
+        replay: Store | None = None,
     ) -> None:
         self.entries = tuple(entries)
-        self.tuner = Tuner(tuned, locator.folder)
+        self.tuner = Tuner(tuned, locator.folder, replay)
         self._locator, self._author = locator, author
         self._open: BoundedCache[int, OpenResult] = BoundedCache(
             _NUCLEI_OPEN, lambda one: one.num_nuclei + _NUCLEI_A_RESULT

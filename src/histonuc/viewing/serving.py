@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from histonuc.data.store import Store
 from histonuc.viewing.entries import Entry, find_entries
 
 if TYPE_CHECKING:
@@ -73,9 +74,10 @@ class Viewer:
         by: name of the person who corrects; None for that of the login.
         read_only: nothing can be corrected.
         tuned: folder for networks that are fine-tuned; None for beside each result.
+        replay: store that networks may be fine-tuned on as well; None for none.
 
     Raises:
-        ValueError: the port is taken, or there is none of this number.
+        ValueError: the port is taken, or there is none of this number; or `replay` is no store.
     """
 
     def __init__(
@@ -88,9 +90,11 @@ class Viewer:
         by: str | None = None,
         read_only: bool = False,
         tuned: Path | None = None,
+        replay: Path | None = None,
     ) -> None:
         self._entries, self._slides, self._idle_stop_s = tuple(entries), slides, idle_stop_s
         self._by, self._read_only, self._tuned = by, read_only, tuned
+        self._replay = None if replay is None else Store.open(replay.absolute())
         self.token = secrets.token_urlsafe(32)
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
@@ -122,7 +126,7 @@ class Viewer:
         from histonuc.viewing.locating import Locator
 
         author = Author(by=self._by or user_name(), read_only=self._read_only)
-        library = Library(self._entries, Locator(self._slides), author, self._tuned)
+        library = Library(self._entries, Locator(self._slides), author, self._tuned, self._replay)
         config = uvicorn.Config(
             make_app(library, self.token, self._touch),
             log_config=None,
@@ -175,6 +179,7 @@ def serve(
     by: str | None = None,
     read_only: bool = False,
     tuned: Path | None = None,
+    replay: Path | None = None,
 ) -> Iterator[Viewer]:
     """A viewer that answers while the block runs, in a thread of its own: for notebooks.
 
@@ -185,6 +190,7 @@ def serve(
         by: see `Viewer`.
         read_only: see `Viewer`.
         tuned: see `Viewer`.
+        replay: see `Viewer`.
 
     Raises:
         ValueError: nothing there.
@@ -196,6 +202,7 @@ def serve(
         by=by,
         read_only=read_only,
         tuned=tuned,
+        replay=replay,
     )
     thread = threading.Thread(target=viewer.run, name="histonuc-viewer", daemon=True)
     thread.start()

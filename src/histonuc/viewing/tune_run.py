@@ -42,6 +42,7 @@ class TunePlan:
         model: that is started from.
         minutes: of the training.
         slides: folder in which slides are looked for that were moved; None for none.
+        replay: store that is learned from as well; None for none.
     """
 
     result: Path
@@ -50,18 +51,21 @@ class TunePlan:
     model: str
     minutes: float
     slides: Path | None = None
+    replay: Path | None = None
 
     @property
     def commands(self) -> dict[Phase, list[str]]:
         """The words behind ``histonuc`` of each command, by what it does."""
         labels, model = str(self.place / LABELS), str(self.place / MODEL)
         slides = [] if self.slides is None else ["--slides", str(self.slides.absolute())]
+        replay = [] if self.replay is None else ["--replay", str(self.replay.absolute())]
         prepare = ["prepare", "corrections", str(self.result.absolute()), "--out", labels]
         tune = ["fine-tune", "--data", labels, "--out", model, "--init", self.model]
         return {
             "preparing": [*prepare, "--num-folds", str(self.num_folds), *slides, "--json"],
             "training": [
-                *(*tune, "--epochs", str(EPOCHS), "--minutes", f"{self.minutes:g}", "--json")
+                *(*tune, "--epochs", str(EPOCHS), "--minutes", f"{self.minutes:g}"),
+                *(*replay, "--json"),
             ],
         }
 
@@ -185,8 +189,9 @@ class TuneRun:
 
     def _hide_paths(self, text: str) -> str:
         """A message without the folders of this machine."""
-        for path, words in ((self.plan.place, "the run"), (self.plan.result, "the result")):
-            text = text.replace(str(path.absolute()), words)
+        hidden = {"the run": self.plan.place, "the result": self.plan.result}
+        for words, path in (hidden | {"the other store": self.plan.replay}).items():
+            text = text if path is None else text.replace(str(path.absolute()), words)
         return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from histonuc.corrections.truth import list_classes
+from histonuc.data.store import Store
 from histonuc.extras import is_installed
 from histonuc.plain_text import readable
 from histonuc.viewing.errors import RequestError
@@ -34,10 +36,17 @@ class Tuner:
     Args:
         tuned: folder for what is trained; None for beside each result.
         slides: folder in which slides are looked for that were moved; None for none.
+        replay: store that may be learned from as well; None for none. The page says whether, and
+            never which: it names no path of this machine.
     """
 
-    def __init__(self, tuned: Path | None = None, slides: Path | None = None) -> None:
-        self._tuned, self._slides = tuned, slides
+    def __init__(
+        self,
+        tuned: Path | None = None,
+        slides: Path | None = None,
+        replay: Store | None = None,
+    ) -> None:
+        self._tuned, self._slides, self._replay = tuned, slides, replay
         self._runs: dict[int, TuneRun] = {}
         self._lock = threading.Lock()
 
@@ -51,22 +60,26 @@ class Tuner:
             ShownError: there are no nuclei that can be shown.
         """
         run = self._runs.get(opened.entry.number)
-        why_not = self._why_not(opened)
+        why_not, replay = self._why_not(opened), self._find_replay(opened)
         told = _NOTHING if run is None else run.describe()
         return {
             **told,
             "can_start": not why_not,
             "why_not": why_not,
             "num_fields": _count_fields(opened),
+            "replay": "" if replay is None else readable(replay.path.name),
             "commands": _list_commands(run.plan, opened) if run and told["phase"] == "done" else [],
         }
 
-    def start(self, opened: OpenResult, minutes: float = MINUTES) -> None:
+    def start(
+        self, opened: OpenResult, minutes: float = MINUTES, *, with_replay: bool = False
+    ) -> None:
         """Begin; returns at once.
 
         Args:
             opened: the result whose complete fields teach.
             minutes: of the training.
+            with_replay: learn from the viewer's store of other labels, too.
 
         Raises:
             RequestError: it cannot be begun yet, or minutes that are none; the message says why.
@@ -79,6 +92,12 @@ class Tuner:
                 opened.correcting().check_writable()
             if why_not := self._why_not(opened):
                 raise RequestError(why_not)
+            store = self._find_replay(opened) if with_replay else None
+            if with_replay and store is None:
+                raise RequestError(
+                    "There is no store with this result's classes to learn from as well: start "
+                    "`histonuc view` with --replay STORE."
+                )
             assert opened.entry.folder is not None, "it has nuclei"
             plan = TunePlan(
                 result=opened.entry.folder,
@@ -87,6 +106,7 @@ class Tuner:
                 model=_find_start(opened),
                 minutes=minutes,
                 slides=self._slides,
+                replay=None if store is None else store.path,
             )
             self._runs[opened.entry.number] = TuneRun(plan)
 
@@ -111,6 +131,13 @@ class Tuner:
         assert opened.entry.folder is not None, "it has nuclei"
         folder = opened.entry.folder.absolute()
         return (self._tuned or folder.parent).absolute() / f"{folder.resolve().name}-tuned"
+
+    def _find_replay(self, opened: OpenResult) -> Store | None:
+        """The store that may be learned from as well, if it has the classes of a result."""
+        if self._replay is None or _is_closed(opened):
+            return None
+        taught = list_classes([opened.correcting().corrections.label_space])
+        return self._replay if self._replay.label_space.classes == taught.classes else None
 
     def _why_not(self, opened: OpenResult) -> str:
         """Why nothing can be begun, in one sentence; empty where it can."""

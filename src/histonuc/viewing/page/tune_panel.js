@@ -25,6 +25,7 @@ import { el } from "./dom.js";
  * @property {number|null} minutes_left until the training ends
  * @property {number} num_held_out fields that had no part in the training
  * @property {Score[]} scores before and after on those
+ * @property {string} replay name of a store that may be learned from as well; empty for none
  * @property {string[]} commands what to type to use the tuned model
  * @property {boolean} can_start whether it can be begun now
  * @property {string} why_not why it cannot
@@ -90,6 +91,9 @@ function showScores({ num_held_out, scores, commands }) {
 export function createTunePanel({ store, api, corrections, report }) {
   let following = false;
   const minutes = el("input", { type: "number", id: "tune-minutes", min: 1, max: 600, value: 10 });
+  const replay = el("input", { type: "checkbox", id: "tune-replay", checked: true });
+  const replayed = el("span");
+  const offer = el("label", { hidden: true }, replay, replayed);
   const start = el("button", { type: "button", text: "Fine-tune", disabled: true, onclick: () => void ask("start") });
   const stop = el("button", { type: "button", text: "Stop", onclick: () => void ask("stop") });
   const progress = el("progress", { "aria-label": "Fine-tuning" });
@@ -100,6 +104,8 @@ export function createTunePanel({ store, api, corrections, report }) {
   function show(now) {
     const working = WORKING.includes(now.phase);
     start.disabled = !now.can_start;
+    offer.hidden = now.replay === "";
+    replayed.textContent = ` Also learn from ${now.replay}, against forgetting`;
     stop.hidden = progress.hidden = !working;
     if (now.share === null) progress.removeAttribute("value");
     else progress.value = now.share;
@@ -139,7 +145,9 @@ export function createTunePanel({ store, api, corrections, report }) {
     const { slide } = store.get();
     if (!slide) return;
     try {
-      show(await api.json(`slides/${slide.number}/tune`, { do: what, minutes: minutes.valueAsNumber || 10 }));
+      const also = !offer.hidden && replay.checked;
+      const wish = { do: what, minutes: minutes.valueAsNumber || 10, replay: also };
+      show(await api.json(`slides/${slide.number}/tune`, wish));
     } catch (error) {
       report(/** @type {Error} */ (error));
     }
@@ -159,6 +167,7 @@ export function createTunePanel({ store, api, corrections, report }) {
       text: "Outlines and classes, in minutes: the network learns from fields that are complete. Some are held out, to compare before and after.",
     }),
     el("div", { class: "row" }, el("label", { for: "tune-minutes", text: "Minutes" }), minutes),
+    offer,
     el("div", { class: "buttons" }, start, stop),
     whyNot,
     progress,
