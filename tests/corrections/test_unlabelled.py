@@ -107,7 +107,7 @@ def test_nothing_scores_them_and_they_are_counted_apart(out, capsys) -> None:
     assert '"tiles without labels": 3' in report
     assert cli.run(["info", str(store.path)]) == 0
     told = capsys.readouterr().out.split()
-    assert told[told.index("tiles_without_labels") + 1] == "6"
+    assert told[told.index("unlabelled") + 1] == "6"
 
 
 def test_without_anything_to_teach_there_is_no_store(out, capsys) -> None:

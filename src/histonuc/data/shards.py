@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_SHARD = re.compile(r"fold\d+/\d+x\d+(-int32|-points)?(-ignore)?")
+_SHARD = re.compile(r"fold\d+/\d+x\d+(-int32|-points|-unlabelled)?(-ignore)?")
 
 
 class ShardWriter:

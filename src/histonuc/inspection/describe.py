@@ -93,7 +93,7 @@ def _store(path: Path) -> Description:
             "classes": ", ".join(store.label_space.classes),
             "folds": store.folds,
             "tiles": tiles.num_rows,
-            **({"tiles_without_labels": num_unlabelled} if num_unlabelled else {}),
+            **({"unlabelled": num_unlabelled} if num_unlabelled else {}),
             "nuclei": sum(tiles["num_nuclei"].to_pylist()),
             **points,
             "sources": sorted(set(tiles["source"].to_pylist())),
