@@ -1,11 +1,13 @@
 """How features of the network are best pooled per nucleus, where few labelled nuclei teach.
 
-The shipped features are averaged over the nucleus's outline. Here they are pooled in other ways,
-and a classifier learns from few labels, as in the study ``embedding`` of `tools/study_classes.py`:
-macro F1 of three classes on CoNSeP's images of fold 3, half of which teach while the others are
-scored, in turn.
+A classifier learns from features of the network that were pooled in one way or another, as in the
+study ``embedding`` of `tools/study_classes.py`: macro F1 of three classes on a data set's images of
+fold 3, half of which teach while the others are scored, in turn.
 
-    python tools/study_pooling.py MODEL --data STORE
+    python tools/study_pooling.py MODEL --data STORE --source consep7
+
+The model gives at least 24, 16, 48 and 40 features at strides 4, 8, 16 and 32: `fit_classes.py`
+makes it with ``--features '{"4": 24, "8": 16, "16": 48, "32": 40}'``.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ from histonuc.models.trust import pool_features
 from histonuc.models.zoo import load_network
 from histonuc.representations.cells import Cells
 
-Pool = Callable[[list[Cells], NDArray[np.int32], int, float], NDArray[np.float32]]
+Rows = NDArray[np.float32]
+Pool = Callable[[list[Cells], NDArray[np.int32], int, float], Rows]
 """Of grids of features, labels int32 (H, W), their number and microns per pixel: (num, D)."""
 
 
-def over_outline(cells: list[Cells], labels: NDArray[np.int32], num: int, _mpp: float):
+def over_outline(cells: list[Cells], labels: NDArray[np.int32], num: int, _mpp: float) -> Rows:
+    """Means over the outline."""
     return pool_features(cells, labels, num)
 
 
@@ -47,7 +51,7 @@ def over_surroundings(um: float) -> Pool:
 def over_disc(um: float) -> Pool:
     """Means over a disc of this radius about the centroid, where no other disc lies."""
 
-    def pool(cells: list[Cells], labels: NDArray[np.int32], num: int, mpp: float):
+    def pool(cells: list[Cells], labels: NDArray[np.int32], num: int, mpp: float) -> Rows:
         points = np.zeros_like(labels)
         for region in regionprops(labels):
             y, x = map(int, region.centroid)
@@ -57,7 +61,7 @@ def over_disc(um: float) -> Pool:
     return pool
 
 
-def with_deviations(cells: list[Cells], labels: NDArray[np.int32], num: int, _mpp: float):
+def with_deviations(cells: list[Cells], labels: NDArray[np.int32], num: int, _mpp: float) -> Rows:
     """Means and standard deviations over the outline."""
     mean = pool_features(cells, labels, num)
     squares = [Cells(values=one.values**2, stride=one.stride) for one in cells]
@@ -65,24 +69,23 @@ def with_deviations(cells: list[Cells], labels: NDArray[np.int32], num: int, _mp
     return np.concatenate([mean, np.sqrt(np.maximum(variance, 0))], axis=1)
 
 
-def first_of_each(mean: Mapping[int, int], deviation: Mapping[int, int]) -> Pool:
-    """Means of the first so many numbers of each stride, and standard deviations of others."""
+def of_each(mean: Mapping[int, int], deviation: Mapping[int, int]) -> Pool:
+    """Means of the first so many numbers of each stride, and standard deviations of the others."""
 
-    def pool(cells: list[Cells], labels: NDArray[np.int32], num: int, mpp: float):
+    def pool(cells: list[Cells], labels: NDArray[np.int32], num: int, _mpp: float) -> Rows:
         by_stride = {one.stride: one for one in cells}
-        parts = [
-            with_deviations(
-                [Cells(values=by_stride[stride].values[:most], stride=stride)], labels, num, mpp
-            )[:, half * most :][:, :most]
-            for half, wanted in enumerate((mean, deviation))
-            for stride, most in wanted.items()
-        ]
+        parts = []
+        for place, wanted in enumerate((mean, deviation)):
+            for stride, count in wanted.items():
+                first = Cells(values=by_stride[stride].values[:count], stride=stride)
+                both = with_deviations([first], labels, num, _mpp)
+                parts.append(both[:, place * count : (place + 1) * count])
         return np.concatenate(parts, axis=1)
 
     return pool
 
 
-def both(first: Pool, second: Pool) -> Pool:
+def beside(first: Pool, second: Pool) -> Pool:
     """One after the other."""
     return lambda *given: np.concatenate([first(*given), second(*given)], axis=1)
 
@@ -92,25 +95,30 @@ POOLS: dict[str, Pool] = {
     "mean over the outline and 1 µm around": over_surroundings(1),
     "mean over the outline and 3 µm around": over_surroundings(3),
     "mean over a disc of 2.25 µm": over_disc(2.25),
-    "mean and standard deviation over the outline (256 numbers)": with_deviations,
-    "a 72 + 56": first_of_each({4: 24, 8: 8, 16: 24, 32: 16}, {4: 16, 8: 16, 16: 16, 32: 8}),
-    "b 64 + 64": first_of_each({4: 24, 8: 8, 16: 16, 32: 16}, {4: 24, 8: 16, 16: 16, 32: 8}),
-    "c 84 + 44": first_of_each({4: 24, 8: 12, 16: 24, 32: 24}, {4: 16, 8: 8, 16: 12, 32: 8}),
-    "d 88 + 40": first_of_each({4: 24, 8: 8, 16: 32, 32: 24}, {4: 24, 8: 16}),
-    "e 72 + 56": first_of_each({4: 24, 8: 8, 16: 24, 32: 16}, {16: 32, 32: 24}),
-    "f 80 + 48": first_of_each({4: 24, 8: 8, 16: 24, 32: 24}, {8: 16, 16: 32}),
-    "k 80 + 48": first_of_each({4: 24, 8: 12, 16: 24, 32: 20}, {4: 16, 8: 12, 16: 12, 32: 8}),
-    "l 92 + 36": first_of_each({4: 24, 8: 12, 16: 32, 32: 24}, {4: 12, 8: 8, 16: 8, 32: 8}),
-    "m 80 + 48": first_of_each({4: 24, 8: 8, 16: 24, 32: 24}, {4: 16, 8: 8, 16: 8, 32: 16}),
-    "n 100 + 28": first_of_each({4: 24, 8: 12, 16: 32, 32: 32}, {4: 8, 8: 8, 16: 8, 32: 4}),
-    "mean over the outline, and with 3 µm around (256 numbers)": both(
+    "mean over the outline, and with 3 µm around (256 numbers)": beside(
         over_outline, over_surroundings(3)
+    ),
+    "mean and standard deviation (256 numbers)": with_deviations,
+    "mean of 84 and standard deviation of 44": of_each(
+        {4: 24, 8: 12, 16: 24, 32: 24}, {4: 16, 8: 8, 16: 12, 32: 8}
+    ),
+    "mean of 64 and standard deviation of 64": of_each(
+        {4: 24, 8: 8, 16: 16, 32: 16}, {4: 24, 8: 16, 16: 16, 32: 8}
+    ),
+    "mean of 88 and standard deviation of 40, of strides 4 and 8": of_each(
+        {4: 24, 8: 8, 16: 32, 32: 24}, {4: 24, 8: 16}
+    ),
+    "mean of 72 and standard deviation of 56, of strides 16 and 32": of_each(
+        {4: 24, 8: 8, 16: 24, 32: 16}, {16: 32, 32: 24}
+    ),
+    "mean of 100 and standard deviation of 28": of_each(
+        {4: 24, 8: 12, 16: 32, 32: 32}, {4: 8, 8: 8, 16: 8, 32: 4}
     ),
 }
 
 
 @torch.no_grad()
-def collect(network: Network, store: Store, tile: int) -> tuple[list[NDArray[np.float32]], ...]:
+def collect(network: Network, store: Store, tile: int) -> tuple[list[Rows], NDArray[np.uint32]]:
     """Features of a tile's nuclei, pooled in each way, and their candidate sets."""
     image = at_mpp(store, tile, network.spec.mpp)
     truth = store.labels(tile)
@@ -127,7 +135,7 @@ def collect(network: Network, store: Store, tile: int) -> tuple[list[NDArray[np.
     ]
     mpp = network.spec.mpp
     pooled = [pool(cells, labels, num, mpp)[present] for pool in POOLS.values()]
-    return pooled, [truth.candidates[1:][present]]
+    return pooled, truth.candidates[1:][present]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -135,14 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="run, checkpoint or shipped model with features")
     parser.add_argument("--data", type=Path, required=True, help="store of study_classes.py")
-    parser.add_argument("--source", default="consep7")
+    parser.add_argument("--source", default="consep7", help="data set that teaches and is scored")
     args = parser.parse_args(arguments)
-    network, store = load_network(find_checkpoint(Path(args.model)) or Path(args.model)), None
-    network.eval()
+    network = load_network(find_checkpoint(Path(args.model)) or Path(args.model)).eval()
     store = Store.open(args.data)
     tiles = [int(tile) for tile in store.select([3], [args.source], labels=None)]
     found = [collect(network, store, tile) for tile in tiles]
-    candidates = [one[1][0] for one in found]
+    candidates = [one[1] for one in found]
     number = np.repeat(tiles, [len(one) for one in candidates])
     truth = merge_truth(np.concatenate(candidates))
     rows = []
