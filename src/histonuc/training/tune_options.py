@@ -27,6 +27,9 @@ class TuneOptions:
     the last one where fewer than two folds have some."""
     replay: str = ""
     """Second store with the same classes, against forgetting: as many crops again are of it."""
+    init_share: float = 0.25
+    """Share of the start's weights in those that are saved: with more the model forgets less of
+    other tissue, and learns less of this."""
     whole: bool = False
     """Train the encoder, too; features, trust and taught classifiers do not hold any more."""
     threads: int = 0

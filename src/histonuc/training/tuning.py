@@ -3,7 +3,7 @@
 The encoder stays as it is, so that features, trust and taught classifiers stay true. The labels of
 a few fields would else be all that the network knows, so three things keep it from forgetting:
 where the labels say nothing it follows the model that it started from, the statistics of its batch
-norm stay, and the weights that are saved lie half-way between the trained ones and the start's.
+norm stay, and the start's weights have a share in those that are saved.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from histonuc.training.tune_options import TuneOptions
 
 _CROPS_AN_EPOCH = 160
 _MAX_RATE, _WEIGHT_DECAY, _AVERAGE = 5e-4, 0.02, 0.98
-_START_SHARE = 0.5
 _SCORES = "scores"
 
 log = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ def make_config(options: TuneOptions) -> TrainConfig:
         features={} if options.whole else dict(spec.features),
         mpp=spec.mpp,
         init=options.init,
-        init_share=_START_SHARE,
+        init_share=options.init_share,
         freeze=not options.whole,
         freeze_statistics=True,
         teacher=options.init,
