@@ -17,7 +17,7 @@ class TuneOptions:
     init: str = "default"
     """Model to start from: a run folder, a checkpoint or a shipped model's name."""
     epochs: int = 10
-    """Epochs of 160 crops."""
+    """Epochs of 120 crops with labels, and as many without where the store has such tiles."""
     minutes: float = 0.0
     """Time for the training; 0 for no limit."""
     folds: tuple[int, ...] = ()

@@ -22,7 +22,7 @@ from histonuc.training.config import TrainConfig
 from histonuc.training.loop import train
 from histonuc.training.tune_options import TuneOptions
 
-_CROPS_AN_EPOCH = 160
+_CROPS_AN_EPOCH = 120
 _MAX_RATE, _WEIGHT_DECAY, _AVERAGE = 5e-4, 0.02, 0.98
 _SCORES = "scores"
 
