@@ -82,15 +82,18 @@ def test_workers_keep_the_order_hand_on_errors_and_stop_early():
 def test_several_threads_read_and_the_result_is_the_same(model, image, tmp_path, monkeypatch):
     predict([image], tmp_path / "few", PredictOptions(mpp=0.25, tile_px=192), model=model)
     monkeypatch.setattr(pipeline, "num_cores", lambda: 9)
-    read, readers = Pyramid.read, set()
+    read, readers, all_read = Pyramid.read, set(), threading.Event()
 
     def slow_read(self, *window):
-        readers.add(threading.get_ident())
-        time.sleep(0.01)
+        if threading.current_thread().name.startswith("histonuc-worker"):
+            readers.add(threading.get_ident())
+            if len(readers) == 3:
+                all_read.set()
+            all_read.wait(60)
         return read(self, *window)
 
     monkeypatch.setattr(Pyramid, "read", slow_read)
     predict([image], tmp_path / "many", PredictOptions(mpp=0.25, tile_px=192), model=model)
-    assert len(readers) >= 3
+    assert all_read.is_set()
     few, many = (tmp_path / name / "blobs" / "nuclei.parquet" for name in ("few", "many"))
     assert few.read_bytes() == many.read_bytes()

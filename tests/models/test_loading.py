@@ -162,13 +162,13 @@ threads = [
 for thread in threads:
     thread.start()
 for thread in threads:
-    thread.join(10)
+    thread.join(100)
 os._exit(any(thread.is_alive() for thread in threads))
 """
 
 
 def test_threads_that_infer_for_the_first_time_at_once_do_not_wait_for_each_other_for_ever():
-    done = subprocess.run([sys.executable, "-c", THREADS_AT_ONCE], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", THREADS_AT_ONCE], timeout=240, check=False)
     assert done.returncode == 0
 
 

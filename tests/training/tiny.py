@@ -6,6 +6,12 @@ only be asked of a network without it.
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
@@ -36,9 +42,19 @@ class Steady(Tiny):
         self.body[2] = nn.Identity()
 
 
+def end_after(num_lines: int, file: Path) -> None:
+    """End this process, as a power cut does, at some moment after a file has so many lines."""
+    while not file.is_file() or len(file.read_text().splitlines()) < num_lines:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
     from histonuc.cli import main
 
+    if when := os.environ.get("KILLED_AFTER"):  # "LINES FILE"
+        lines, path = when.split(" ", 1)
+        threading.Thread(target=end_after, args=(int(lines), Path(path)), daemon=True).start()
     TRUNKS |= {"tiny": Tiny, "steady": Steady}
     torch.set_num_threads(1)
     main()

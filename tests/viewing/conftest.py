@@ -44,7 +44,7 @@ class Client:
         headers = {"Authorization": f"Bearer {self.viewer.token}"}
         request = Request(f"http://127.0.0.1:{self.viewer.port}{path}", data, headers)
         try:
-            with urlopen(request, timeout=30) as reply:
+            with urlopen(request, timeout=200) as reply:
                 return reply.status, reply.read(), dict(reply.headers)
         except HTTPError as error:
             with error:
@@ -65,7 +65,7 @@ class Client:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         request = Request(f"http://127.0.0.1:{self.viewer.port}{path}", data, headers)
         try:
-            with urlopen(request, timeout=30) as reply:
+            with urlopen(request, timeout=200) as reply:
                 return reply.status, json.loads(reply.read())
         except HTTPError as error:
             with error:

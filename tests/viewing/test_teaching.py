@@ -30,7 +30,7 @@ def ask(page, path, **body):
 
 def wait(page):
     """Until teaching is done."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + 200
     while time.monotonic() < end:
         lesson = page.json(f"{SLIDE}/teach")
         if lesson["phase"] not in ("opening", "teaching"):
