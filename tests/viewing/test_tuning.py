@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from histonuc import cli
+from histonuc.data.store import StoreWriter
+from histonuc.taxonomy import THREE
 from histonuc.viewing import tune_run, tuning
 from histonuc.viewing.opened import open_result
 from histonuc.viewing.serving import serve
@@ -35,6 +37,7 @@ if sys.argv[1] == "prepare":
 out = Path(sys.argv[sys.argv.index("--out") + 1])
 out.mkdir()
 (out.parent / "pid").write_text(str(os.getpid()))
+(out.parent / "words").write_text(" ".join(sys.argv))
 (out / "metrics.jsonl").write_text(
     '{{"event": "step", "step": 4, "epoch": 0.5, "seconds": 6.0}}\\n{{"event": "st'
 )
@@ -128,6 +131,31 @@ def test_stop_ends_it_and_keeps_nothing(folder, tmp_path) -> None:
         assert not place.exists()
 
 
+def test_a_second_store_is_learned_from_where_it_was_named_and_fits(folder, tmp_path) -> None:
+    store = tmp_path / "colon"
+    with StoreWriter(store, THREE, source="test"):
+        pass
+    with serve([folder], replay=store) as viewer:
+        page = Client(viewer)
+        assert page.json(TUNE)["replay"] == "colon"
+        assert page.write(TUNE, {"do": "start", "replay": True})[0] == 200
+        wait(page, "training")
+        words = (tmp_path / "result-tuned" / "1" / "words").read_text()
+        assert f" --replay {store} " in words
+        page.write(TUNE, {"do": "stop"})
+        assert page.write(TUNE, {"do": "start"})[0] == 200
+        wait(page, "training")
+        assert "--replay" not in (tmp_path / "result-tuned" / "1" / "words").read_text()
+        page.write(TUNE, {"do": "stop"})
+        opened = open_result(folder)
+        wish = {"do": "define_class", "name": "Mitosis", "colour": "#010203", "digit": 7}
+        opened.correcting().apply(wish, opened.facts.size_px, 0.25)
+        page.json("/api/slides/0/corrections")
+        assert page.json(TUNE)["replay"] == ""  # its classes are others now
+        assert page.write(TUNE, {"do": "start", "replay": True})[0] == 400
+    assert cli.run(["view", str(folder), "--no-browser", "--replay", str(folder)]) == 2
+
+
 def test_it_ends_with_the_viewer(folder, tmp_path) -> None:
     with serve([folder]) as viewer:
         page = Client(viewer)
@@ -164,6 +192,8 @@ def test_why_it_failed_is_said_without_paths(folder, tmp_path) -> None:
         ({"do": "start", "minutes": float("nan")}, "minutes above 0"),
         ({"do": "start", "minutes": True}, "to be a number"),
         ({"do": "begin"}, "start or stop"),
+        ({"do": "start", "replay": "/etc"}, "replay to be true or false"),
+        ({"do": "start", "replay": True}, "no store with this result's classes"),
     ],
 )
 def test_what_is_no_wish_is_refused(body, reason, folder, tmp_path) -> None:

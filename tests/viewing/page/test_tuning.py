@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from histonuc.data.store import StoreWriter
+from histonuc.taxonomy import THREE
 from histonuc.viewing import tune_run, tuning
 from histonuc.viewing.serving import serve
 
@@ -19,7 +21,9 @@ def tab(browser, tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "is_installed", lambda extra: True)
     folder = write_exact(tmp_path)
     mark_field(folder, 150, 150)
-    with serve([folder], by="ada") as viewer:
+    with StoreWriter(tmp_path / "colon", THREE, source="test"):
+        pass
+    with serve([folder], by="ada", replay=tmp_path / "colon") as viewer:
         screen = open_screen(browser, viewer)
         screen.open(at="1445,830,20")
         screen.tab("Correct")
@@ -43,9 +47,12 @@ def test_fine_tune_is_followed_stopped_and_compared(tab, tmp_path) -> None:
     page.get_by_role("button", name="Stop", exact=True).click()
     page.locator("#tuning", has_text="Stopped. Nothing was kept.").wait_for()
     (tmp_path / "go").write_text("")
+    assert page.get_by_label("Also learn from colon, against forgetting").is_checked()
     start.click()
     scores = page.locator("#tune-scores")
     scores.wait_for()
     row = scores.get_by_role("row").filter(has_text="bPQ")
     assert row.inner_text().split("\t") == ["bPQ", "0.500", "0.500", "+0.000 (−0.100 to +0.200)"]
     page.locator(".command", has_text="histonuc predict").wait_for()
+    words = next(tmp_path.rglob("words")).read_text()
+    assert f"--replay {tmp_path / 'colon'} --json" in words
