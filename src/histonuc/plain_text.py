@@ -33,6 +33,22 @@ def _escape(letter: str) -> str:
     return letter
 
 
+def counted(number: int, what: str) -> str:
+    """A number and what it counts, a noun and words before it, in the singular or the plural.
+
+    >>> counted(1, "labelled nucleus"), counted(1200, "labelled nucleus"), counted(0, "class")
+    ('1 labelled nucleus', '1,200 labelled nuclei', '0 classes')
+    """
+    return f"{number:,} {what if number == 1 else _make_plural(what)}"
+
+
+def _make_plural(what: str) -> str:
+    for ending, plural in (("us", "i"), ("ss", "sses"), ("x", "xes")):
+        if what.endswith(ending):
+            return what.removesuffix(ending) + plural
+    return f"{what}s"
+
+
 def never_fail(stream: TextIO) -> None:
     """Let a stream write what its encoding lacks in other letters: ``mm2`` in place of ``mm²``."""
     codecs.register_error(_HANDLER, _spell)

@@ -177,3 +177,25 @@ def test_a_nucleus_that_was_corrected_a_thousand_times(folders):
     correct(ann, "ann", *(("classify", (1,), {"class": f"C{n % 9}"}) for n in range(1000)))
     logs = [CorrectionLog(folder).read().operations for folder in folders]
     assert find_conflicts(merge_operations(logs).operations) == ()
+
+
+def test_nuclei_made_by_hand_that_get_other_numbers_are_listed(folders, tmp_path, capsys):
+    ann, bob = folders
+    (first,) = correct(ann, "ann", ("add", (), {"ring": square(200, 10), "class": "Connective"}))
+    (second,) = correct(bob, "bob", ("add", (), {"ring": square(230, 10), "class": "Connective"}))
+    line = ["corrections", "merge", str(ann), str(bob), "--out", str(tmp_path / "c.jsonl")]
+    assert cli.run([*line, "--json"]) == 0
+    (moved,) = json.loads(capsys.readouterr().out)["renumbered"]
+    assert (moved["before"], moved["after"]) == (1, 2)
+    owner, key = {str(ann): (ann, first.key), str(bob): (bob, second.key)}[
+        moved["path"].removesuffix("/corrections.jsonl")
+    ]
+    assert moved["reference"] == f"{key}:0"
+    assert read_corrections(owner).corrections.references[7] == f"{key}:0"
+    shutil.copy(tmp_path / "c.jsonl", ann / "corrections.jsonl")
+    assert read_corrections(ann).corrections.references[8] == f"{key}:0"
+    assert cli.run([*line[:-1], str(tmp_path / "d.jsonl")]) == 0
+    assert "nucleus N + 1 is N + 2 now" in capsys.readouterr().out
+    # Into a log that is there: its own nuclei keep their numbers.
+    assert cli.run(["corrections", "merge", str(bob), "--out", str(bob)]) == 0
+    assert "renumbered" not in capsys.readouterr().out

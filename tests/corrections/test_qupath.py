@@ -9,6 +9,7 @@ import pytest
 
 from histonuc import cli
 from histonuc.corrections import CorrectionLog, corrected_source, read_corrections
+from histonuc.corrections.shown import read_shown
 
 from ..fuzzing import mutate_bytes, mutate_json, no_hang
 from .drawn import draw_row, maker, square, write_row
@@ -133,7 +134,7 @@ def test_what_was_corrected_elsewhere_since_the_export_stays(folder, capsys):
     [
         (lambda f: f[:2], (), "give --part"),
         (lambda f: [move(one, 50) or one for one in f], (), "is it of another slide"),
-        (lambda f: [*f, draw(square(200, 50), "")], (), "new objects have no class"),
+        (lambda f: [*f, draw(square(200, 50), "")], (), "1 new object has no class"),
         (lambda f: [*f, {"type": "Feature"}], (), "damaged or no GeoJSON"),
         (lambda f: [*f, 7], (), "damaged or no GeoJSON"),
     ],
@@ -167,6 +168,22 @@ def test_a_class_map_that_fits_nothing_is_told(folder, capsys):
 def test_options_that_do_not_go_together(folder, capsys):
     assert cli.run(["prepare", "corrections", str(folder)]) == 2
     assert "either --geojson FILE to read, or --out DATA" in capsys.readouterr().err
+
+
+def test_a_folder_of_results_is_told_with_those_inside(folder, tmp_path, capsys):
+    path = tmp_path / "some.geojson"
+    path.write_text("{}")
+    line = ["prepare", "corrections", str(folder.parent), "--geojson", str(path)]
+    assert cli.run(line) == 2
+    said = capsys.readouterr().err
+    assert f"it holds results, give one of them: {folder.name}" in said
+
+
+def test_a_nucleus_that_is_not_there_is_told_in_words(folder):
+    shown = read_shown(folder)
+    assert shown.target(3).id == 3
+    with pytest.raises(ValueError, match="nucleus 99999 is not in this result: it never was"):
+        shown.target(99999)
 
 
 @no_hang

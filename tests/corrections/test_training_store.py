@@ -1,12 +1,18 @@
 """Corrections become labels: what nobody looked at is neither nucleus nor background."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import shapely
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from histonuc import cli
-from histonuc.corrections import CorrectionLog, Operation
+from histonuc.corrections import CorrectionLog, Operation, truth
+from histonuc.corrections.records import Field
 from histonuc.data.store import Store
 from histonuc.taxonomy import THREE
 
@@ -80,6 +86,7 @@ def test_single_classes_teach_classes_alone(folder):
     points = [tile for tile in range(len(store)) if not store.has_outlines(tile)]
     (tile,) = points
     labels = store.labels(tile)
+    assert store.is_sparse(tile)
     assert labels.class_only
     assert labels.ignore.all()
     assert labels.candidates.tolist() == [0, 1 << 3]
@@ -204,3 +211,29 @@ def test_fields_that_overlap_teach_each_place_once(folder):
     assert not first.ignore.any()
     assert second.ignore[:, : 50 - 26].all()
     assert not second.ignore[:, 50 - 26 :].any()
+
+
+@settings(max_examples=20, deadline=None)
+@given(hnp.arrays(np.float64, (7, 2), elements=st.floats(-20, 400)), st.booleans())
+def test_a_ring_is_drawn_as_the_centres_of_its_pixels_say(points, has_other):
+    ring = points[np.argsort(np.arctan2(*(points - points.mean(0)).T))]
+    other = Field(key="1", ring=square(100, 100, 90), complete=True, by="", time="")
+    without, box = [other][: int(has_other)], (5, 3, 310, 300)
+    assume(shapely.Polygon(ring).is_valid)
+    x, y = np.meshgrid(np.arange(310) + 5.5, np.arange(300) + 3.5)
+    area = shapely.Polygon(ring)
+    for one in without:
+        area = shapely.difference(area, shapely.Polygon(one.ring))
+    np.testing.assert_array_equal(
+        truth._draw_ring(ring, without, box), shapely.contains_xy(area, x, y)
+    )
+
+
+def test_a_large_field_takes_little_memory():
+    box = (0, 0, 2048, 2048)
+    tracemalloc.start()
+    drawn = truth._draw_ring(square(10, 10, 2000), (), box)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert drawn.sum() == 2000**2
+    assert most < 8 * drawn.nbytes  # all centres at once take 40 times as much

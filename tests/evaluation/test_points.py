@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.optimize import linear_sum_assignment
 
 from histonuc import cli
 from histonuc.data.store import Store
-from histonuc.evaluation import evaluate_function, summarise
+from histonuc.evaluation import TileSelection, evaluate_function, summarise
 from histonuc.evaluation.classes import ALL_OPEN, choose_classes, join_open_classes
 from histonuc.nuclei import PointLabels
 from histonuc.taxonomy import PANNUKE, THREE, LabelSpace
@@ -130,6 +131,53 @@ def test_scores_are_those_of_brute_force(tmp_path, seed) -> None:
     row = next(iter(by_class.values()))
     assert (row["tp"], row["tp"] + row["fn"]) == (matrix[1, 1], matrix[1].sum())
     assert overall["bpq"] is overall["aji"] is overall["foreground_dice"] is overall["f1"] is None
+
+
+def test_what_lies_beside_sparse_points_is_neither_right_nor_wrong(tmp_path, capsys) -> None:
+    tiles = random_tiles(3, 4)
+    for name, is_sparse in (("all", False), ("some", True)):
+        records = [
+            replace(point_record(points, name=f"t{k}", mpp=MPP, seed=k), is_sparse=is_sparse)
+            for k, (points, _, _) in enumerate(tiles)
+        ]
+        write(tmp_path / name, *records)
+        for k, (_, labels, types) in enumerate(tiles):
+            write_predictions(tmp_path / "predicted", f"t{k}", labels, types)
+        line = ["--predictions", tmp_path / "predicted", "--data", tmp_path / name]
+        assert evaluate(*line, "--out", tmp_path / f"{name}-scores") == 0
+    said = capsys.readouterr().out.splitlines()[-8:]
+    assert not any("spurious" in line or "F1" in line for line in said)
+    dense, sparse = (read_scores(tmp_path / f"{name}-scores") for name in ("all", "some"))
+    assert (dense["labels"], sparse["labels"]) == ("points", "sparse points")
+    one, other = dense["overall"], sparse["overall"]
+    for name in ("recall_centroid", "class_accuracy_centroid", "tp", "fn"):
+        assert one[name] == other[name]
+    assert one["fp"] > other["fp"] == 0
+    for name in ("f1_centroid", "precision_centroid", "class_f1_centroid", "f1_centroid_images"):
+        assert one[name] is not None
+        assert other[name] is None
+    matrices = [np.array(s["confusion_nuclei"]["by_centroid"]) for s in (dense, sparse)]
+    np.testing.assert_array_equal(matrices[0][1:], matrices[1][1:])
+    assert not matrices[1][0].any()
+    for row in sparse["per_class"].values():
+        assert row["f1_centroid"] is row["count_mae"] is None
+    assert sparse["intervals"]["f1_centroid"] is None
+    assert sparse["intervals"]["recall_centroid"] == dense["intervals"]["recall_centroid"]
+    folder = str(tmp_path / "some-scores")
+    assert cli.run(["compare", folder, folder]) == 0
+    assert cli.run(["report", folder, "--out", str(tmp_path / "report.html")]) == 0
+    assert cli.run(["info", str(tmp_path / "some")]) == 0
+    assert "points" in capsys.readouterr().out
+
+
+def test_tiles_with_all_nuclei_marked_are_scored_before_those_with_some(tmp_path) -> None:
+    points = random_tiles(4, 1)[0][0]
+    records = [point_record(points, name=f"t{k}", mpp=MPP, seed=k) for k in range(3)]
+    records[1] = replace(records[1], is_sparse=True)
+    write(tmp_path / "store", *records)
+    store = Store.open(tmp_path / "store")
+    assert TileSelection().find_tiles(store).tolist() == [0, 2]
+    assert [store.is_sparse(tile) for tile in range(3)] == [False, True, False]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from histonuc.corrections import (
     read_table_facts,
 )
 from histonuc.exports import read_table
+from histonuc.exports.summary import read_summary
+from histonuc.inference import recounting
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.predict import PredictSummary, predict
 from histonuc.nuclei import Nuclei
@@ -106,6 +109,24 @@ def test_counts_with_and_without_corrections(run: Run, tmp_path: Path, capsys) -
     assert files[2].read_bytes() == before[2]  # the record is that of the prediction
     assert cli.run(["summarise", str(out), "--uncorrected"]) == 0
     assert [path.read_bytes() for path in files] == before
+
+
+def test_classes_given_by_hand_are_no_guess(run: Run, tmp_path: Path, capsys, monkeypatch) -> None:
+    run()
+    folder = tmp_path / "out" / "one"
+    correct(folder)
+    monkeypatch.setattr(
+        recounting,
+        "read_summary",
+        lambda place: replace(read_summary(place), classes_extrapolated=True),
+    )
+    capsys.readouterr()
+    assert cli.run(["summarise", str(folder)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "%" in line]
+    told = {line[2:28].strip(): line.endswith("a guess") for line in lines}
+    assert told.pop("Plasma cell") is False
+    assert told
+    assert all(told.values())
 
 
 def test_resume_and_overwrite_keep_the_corrections(run: Run, tmp_path: Path, capsys) -> None:

@@ -179,7 +179,7 @@ def test_one_bad_file_does_not_stop_the_others(model, image, tmp_path):
     header, row, *_, total, failed, reason = summary.lines()
     assert header.split() == ["input", "nuclei", "mm²", "per", "mm²", "seconds", "mm²/s"]
     assert row.split()[:2] == ["blobs.png", "300"]
-    assert total.startswith("1 inputs, 300 nuclei in all")
+    assert total.startswith("1 input, 300 nuclei in all")
     assert failed == "1 failed:"
     assert "a-bad.png is damaged" in reason
     again = predict([image.parent], tmp_path / "out", OPTIONS, model=model)
@@ -337,6 +337,8 @@ def test_impossible_wishes_are_refused(model, image, tmp_path):
             predict([image], tmp_path / "out", PredictOptions(margin_um=margin_um), model=model)
     with pytest.raises(ValueError, match="is a file"):
         predict([image], image, model=model)
+    with pytest.raises(ValueError, match="nothing can be written there"):
+        predict([image], image / "out", model=model)
     with pytest.raises(ValueError, match="--batch-size"):
         predict([image], tmp_path / "out", PredictOptions(batch_size=0), model=model)
     with pytest.raises(ValueError, match="got none"):

@@ -79,6 +79,33 @@ def test_sixty_clicks_colour_three_images(results, capsys) -> None:
             assert not found.corrections.unmatched
 
 
+def test_a_classifier_that_is_there_stays_unless_it_may_go(results, capsys) -> None:
+    out, _ = results
+    assert teach(out)["filled_up"] == {}  # a model of one class tells none apart
+    file = out.parent / "mine" / "classifier.safetensors"
+    before = file.read_bytes()
+    Labeller(out / "a").do("classify", 101, 103, **{"class": "Red"})
+    capsys.readouterr()
+    assert cli.run(["teach", str(out), "--out", str(file.parent)]) == 2
+    assert "holds a classifier already" in capsys.readouterr().err
+    assert file.read_bytes() == before
+    assert teach(out, "--overwrite")["num_labels"] == 62
+    assert file.read_bytes() != before
+
+
+def test_a_class_of_two_labels_is_told(results, capsys) -> None:
+    out, _ = results
+    labeller = Labeller(out / "a")
+    labeller.do("define_class", name="Plasma cell", colour="#00ff00", digit=None)
+    labeller.do("classify", 101, 103, **{"class": "Plasma cell"})
+    note = "class Plasma cell has only 2 labels: too few to judge"
+    assert note in teach(out)["notes"]
+    text = capsys.readouterr().out
+    assert note in text
+    assert "62 labelled nuclei of 2 results" in text
+    assert "class Red" not in text
+
+
 def test_corrections_of_the_new_result_stay_when_it_is_made_again(results, capsys) -> None:
     out, _ = results
     teach(out)
@@ -161,10 +188,10 @@ def test_results_without_embeddings_get_them_from_the_slide(results, capsys) -> 
     source = Path(json.loads(summary)["fingerprint"]["source"])
     source.rename(source.with_suffix(".gone"))
     try:
-        line = ["teach", str(out), "--out", str(out.parent / "mine")]
+        line = ["teach", str(out), "--out", str(out.parent / "mine"), "--overwrite"]
         assert cli.run(line) == 2
         assert "is not there to make them from" in capsys.readouterr().err
-        assert teach(out, "--no-embeddings")["model_sha256"] == ""
+        assert teach(out, "--no-embeddings", "--overwrite")["model_sha256"] == ""
     finally:
         source.with_suffix(".gone").rename(source)
 

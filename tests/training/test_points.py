@@ -107,3 +107,6 @@ def test_the_checkpoint_of_the_best_class_f1_is_kept() -> None:
     assert find_monitored(points, "bpq") == 0.5
     assert find_monitored(points | {"class_f1_centroid": None}, "bpq") == 0.9
     assert find_monitored({"bpq": None, "mpq": 0.3}, "bpq") is None
+    sparse = {"recall_centroid": 0.7, "class_accuracy_centroid": 0.6}
+    assert find_monitored(sparse, "bpq") == 0.6
+    assert find_monitored(sparse | {"class_accuracy_centroid": None}, "bpq") == 0.7

@@ -1,15 +1,20 @@
 """A classifier that is taught while one looks: what is taught, what is shown, and what is held out."""
 
 import shutil
+import threading
 import time
 
 import numpy as np
 import pytest
 
-from histonuc.viewing import taught
+from histonuc import cli
+from histonuc.files import read_json
+from histonuc.teaching import LiveClassifier, live, read_classifier
+from histonuc.teaching.filling import FILLED_UP, fill_up
+from histonuc.teaching.live import fit_labels
 from histonuc.viewing.opened import open_result
 from histonuc.viewing.serving import serve
-from histonuc.viewing.taught import fill_up, find_labels
+from histonuc.viewing.taught import Teacher, find_labels, join_classes
 
 from .conftest import Client
 
@@ -87,11 +92,73 @@ def test_what_is_held_out_never_teaches(folder) -> None:
     corrector.apply({"do": "classify", "nuclei": [held], "class": name}, size, 0.25)
     found = find_labels(opened.nuclei(), corrector.corrections, corrector.predicted)
     assert set(found) == {1, 2, 3}
-    filled, names = fill_up(opened.nuclei(), found, corrector.predicted)
+    table = join_classes(found, corrector.corrections, corrector.predicted)
+    (filled,) = fill_up([table])
     assert not {1, 2, 3, held} & set(filled)
-    assert name in names
-    assert sum(one == name for one in filled.values()) <= taught.FILLED_UP - 3
-    assert max(np.unique(list(filled.values()), return_counts=True)[1]) <= taught.FILLED_UP
+    assert 0 < sum(one == name for one in filled.values()) <= FILLED_UP - 3
+    assert max(np.unique(list(filled.values()), return_counts=True)[1]) <= FILLED_UP
+    first, second = fill_up([table, table])  # two slides give by turns
+    together = [*first.values(), *second.values()]
+    assert together.count(name) <= FILLED_UP - 6
+    assert abs(len(first) - len(second)) <= 3
+
+
+def test_what_is_hidden_while_it_is_taught_stays_hidden(folder, monkeypatch) -> None:
+    opened = open_result(folder)
+    corrector, size = opened.corrector, opened.facts.size_px
+    name = opened.table.label_space.classes[0]
+    corrector.apply({"do": "classify", "nuclei": [1, 2, 3], "class": name}, size, 0.25)
+    teacher = Teacher(folder, corrector)
+    fits, may_end = threading.Event(), threading.Event()
+
+    def fit(*arguments):
+        fits.set()
+        assert may_end.wait(60)
+        return fit_labels(*arguments)
+
+    monkeypatch.setattr(live, "fit_labels", fit)
+    before = corrector.table().index().kind.copy()
+    teacher.teach()
+    assert fits.wait(60)
+    teacher.hide()
+    may_end.set()
+    for thread in threading.enumerate():
+        if thread.name == "histonuc-teach":
+            thread.join(60)
+    assert teacher.lesson.phase == "off"
+    np.testing.assert_array_equal(corrector.table().index().kind, before)
+
+
+def test_what_is_kept_is_what_is_shown(folder, made) -> None:
+    opened = open_result(folder)
+    corrector, size = opened.corrector, opened.facts.size_px
+    corrector.apply(
+        {"do": "define_class", "name": "Small", "colour": "#ffffff", "digit": 5}, size, 0.25
+    )
+    small = np.flatnonzero(made.nuclei.area_px < np.quantile(made.nuclei.area_px, 0.2)) + 1
+    wish = {"do": "classify", "nuclei": small[:6].tolist(), "class": "Small"}
+    corrector.apply(wish, size, 0.25)
+    teacher = Teacher(folder, corrector)
+    teacher.teach()
+    end = time.monotonic() + 60
+    while teacher.lesson.phase in ("opening", "teaching") and time.monotonic() < end:
+        time.sleep(0.05)
+    assert (teacher.lesson.phase, teacher.lesson.few) == ("shown", ("Small",))
+    line = ["teach", str(folder), "--no-embeddings", "--out", str(folder.parent / "mine")]
+    assert cli.run(line) == 0
+    report = read_json(folder.parent / "mine" / "report.json", "report")
+    assert report["classes"]["Small"] == report["num_labels"] == 6
+    assert set(report["filled_up"]) == set(teacher.lesson.filled_up)
+    assert sum(row["labels"] for row in report["cross_validation"]["classes"].values()) <= 6
+    (note,) = [note for note in report["notes"] if "--labels-only" in note]
+    assert "no figure is about them" in note
+    classifier, _ = read_classifier(folder.parent / "mine")
+    kept = LiveClassifier.open(folder).classify(classifier).class_index
+    shown = teacher._classified
+    assert shown is not None
+    np.testing.assert_array_equal(kept, shown.class_index)
+    # Nobody labelled another class, so labels alone do not teach.
+    assert cli.run([*line[:-1], str(folder.parent / "other"), "--labels-only"]) == 2
 
 
 def _operation(wish, opened):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from histonuc.commands.outcome import Outcome
+from histonuc.plain_text import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +42,10 @@ def read_qupath(
     from histonuc.corrections import CorrectionLog, Operation, user_name
     from histonuc.corrections.qupath import read_changes, to_operations
     from histonuc.corrections.shown import read_shown
+    from histonuc.exports import TABLE_FILE, name_results_inside
 
+    if not (folder / TABLE_FILE).is_file():
+        raise ValueError(f"--geojson: no prediction at {folder}{name_results_inside(folder)}")
     shown = read_shown(folder)
     origin = shown.source.origin if frame == "qupath" else (0, 0)
     changes = read_changes(geojson, shown, origin=origin, class_map=class_map, is_part=is_part)
@@ -75,7 +79,9 @@ def read_qupath(
 def _describe(changes: QuPathChanges, new: Sequence[str]) -> list[str]:
     """What was read and changed, for people; `new` are the names of new classes."""
     told = [f"{number:,} {kind}" for kind, number in changes.counts().items() if number]
-    lines = [f"{changes.num_objects:,} objects read: {', '.join(told) or 'nothing was changed'}"]
+    lines = [
+        f"{counted(changes.num_objects, 'object')} read: {', '.join(told) or 'nothing was changed'}"
+    ]
     if new:
         lines.append(f"new classes: {', '.join(new)}")
     if changes.num_gone:

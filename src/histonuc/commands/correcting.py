@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 from histonuc.commands.outcome import Outcome
+from histonuc.plain_text import counted
 
 
 def show_corrections(out: Path) -> Outcome:
@@ -47,11 +49,14 @@ def merge_corrections(corrections: tuple[Path, ...], *, out: Path) -> Outcome:
     if not corrections:
         raise ValueError("expected corrections to merge: files or folders of results")
     merged = merging.merge_logs(corrections, out)
-    lines = [f"{merged.path} holds {merged.num_operations:,} operations, {merged.num_new:,} new"]
+    lines = [
+        f"{merged.path} holds {counted(merged.num_operations, 'operation')}, {merged.num_new:,} new"
+    ]
     for conflict in merged.conflicts:
         lines += describing.describe_conflict(conflict)
     if merged.conflicts:
         lines.append("next: histonuc corrections choose OUT KEY, or --prefer NAME")
+    lines += describing.describe_renumbered(merged.renumbered)
     return Outcome(
         lines=[*lines, *(f"note       {note}" for note in merged.notes)],
         data={
@@ -60,6 +65,7 @@ def merge_corrections(corrections: tuple[Path, ...], *, out: Path) -> Outcome:
             "num_new": merged.num_new,
             "conflicts": [describing.conflict_record(one) for one in merged.conflicts],
             "notes": list(merged.notes),
+            "renumbered": [{**asdict(one), "path": str(one.path)} for one in merged.renumbered],
         },
     )
 
@@ -94,5 +100,5 @@ def choose_corrections(
     )
     CorrectionLog(out).append(*chosen)
     left = len(found.corrections.conflicts) - len(chosen)
-    lines = [f"chosen for {len(chosen):,} nuclei; {left:,} in conflict are left"]
+    lines = [f"chosen for {counted(len(chosen), 'nucleus')}; {left:,} in conflict are left"]
     return Outcome(lines=lines, data={"num_chosen": len(chosen), "num_left": left})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from histonuc.commands.outcome import Outcome
+from histonuc.plain_text import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -222,7 +223,7 @@ def synth(
     write_synthetic(out, tiles=tiles, seed=seed, folds=folds, tile_px=tile_px)
     return Outcome(
         lines=[
-            f"drew {tiles} tiles in {folds} folds into {out}",
+            f"drew {counted(tiles, 'tile')} in {counted(folds, 'fold')} into {out}",
             f"next: histonuc prepare pannuke {out} --out DATA",
         ],
         data={"out": str(out), "tiles": tiles, "folds": folds},

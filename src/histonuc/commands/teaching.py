@@ -12,9 +12,11 @@ def teach(
     *,
     out: Path,
     embeddings: bool = True,
+    labels_only: bool = False,
     model: str = "",
     sources: tuple[str, ...] = (),
     folds: tuple[int, ...] = (),
+    overwrite: bool = False,
     seed: int = 0,
 ) -> Outcome:
     """Teach a classifier with the classes that people gave nuclei, and say how good it is.
@@ -26,9 +28,13 @@ def teach(
         embeddings: Learn from the network's features of the nuclei, which are made from the slides
             where predict was run without --embeddings. --no-embeddings learns from shape, stain
             and neighbourhood alone, and is much less good.
+        labels_only: Learn from people's labels alone. Otherwise nuclei that the model is sure of
+            make up the number in those of its classes that have fewer than 50 labels, as in the
+            viewer.
         model: Whose features of a store's nuclei to learn from; results have those of their own.
         sources: Data sets of a store; all when not given.
         folds: Folds of a store; all when not given.
+        overwrite: Replace a classifier that is there.
         seed: Seed of the cross-validation.
     """
     from histonuc.teaching.teach import teach, teach_store
@@ -41,12 +47,20 @@ def teach(
             sources=sources,
             folds=folds,
             embeddings=embeddings,
+            overwrite=overwrite,
             seed=seed,
         )
     elif model or sources or folds:
         raise ValueError("--model, --sources and --folds belong to a store; results have their own")
     else:
-        report = teach(results, out, embeddings=embeddings, seed=seed)
+        report = teach(
+            results,
+            out,
+            embeddings=embeddings,
+            labels_only=labels_only,
+            overwrite=overwrite,
+            seed=seed,
+        )
     return Outcome(lines=report.lines(), data=report.record)
 
 

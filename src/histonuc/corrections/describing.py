@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
+from histonuc.corrections.merging import Renumbered
 from histonuc.corrections.operations import Operation, Target
 from histonuc.corrections.records import Conflict, Corrections
 from histonuc.corrections.source import ResultCorrections, name_people
+from histonuc.plain_text import counted
 
 _MOST_LISTED = 20
 _KEY_LETTERS = 8
@@ -27,7 +30,7 @@ def describe_lines(found: ResultCorrections) -> list[str]:
         complete = sum(field.complete for field in corrections.fields)
         lines.append(f"fields     {len(corrections.fields)}, {complete} of them complete")
     if corrections.held_out:
-        lines.append(f"held out   {len(corrections.held_out):,} nuclei, never taught")
+        lines.append(f"held out   {counted(len(corrections.held_out), 'nucleus')}, never taught")
     lines += [
         f"comment    {comment.place[0]:.0f}, {comment.place[1]:.0f}  {comment.by}: {comment.text}"
         for comment in corrections.comments[:_MOST_LISTED]
@@ -118,6 +121,18 @@ def conflict_record(conflict: Conflict) -> dict[str, Any]:
             for one in conflict.operations
         ],
     }
+
+
+def describe_renumbered(renumbered: Sequence[Renumbered]) -> list[str]:
+    """The nuclei that have another number in a merged log, for people."""
+    if not renumbered:
+        return []
+    lines = [
+        f"renumbered {one.path}: nucleus N + {one.before} is N + {one.after} now ({one.reference})"
+        for one in renumbered[:_MOST_LISTED]
+    ]
+    lines.append("           N is the number of nuclei in the table; these were made by hand")
+    return lines + _more("nuclei with another number", len(renumbered))
 
 
 def _place(target: Target) -> str:

@@ -12,10 +12,28 @@ from histonuc.corrections.ordering import History, put_in_order
 from histonuc.corrections.parsing import find_heads, merge_line
 from histonuc.corrections.records import Conflict, Corrections, Targets
 from histonuc.corrections.replay import replay
+from histonuc.corrections.targeted import number_made
 from histonuc.taxonomy import NUCLEUS
 
 _ANY_NUMBER = 2**32
 """More nuclei than a table has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renumbered:
+    """A nucleus that was added, or that a split or a join made, and that has another number now.
+
+    Attributes:
+        path: the log in which it had its old number.
+        reference: how all logs name it, "KEY:0": this stays.
+        before: its old number, counted from 1 behind the nuclei of the table.
+        after: the new one, counted in the same way.
+    """
+
+    path: Path
+    reference: str
+    before: int
+    after: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +46,7 @@ class Merged:
         num_new: how many of them it did not hold before.
         conflicts: nuclei that a person has to choose for.
         notes: sentences about lines that are not applied, by file.
+        renumbered: nuclei that were made by hand and have another number in the merged log.
     """
 
     path: Path
@@ -35,6 +54,7 @@ class Merged:
     num_new: int
     conflicts: tuple[Conflict, ...]
     notes: tuple[str, ...]
+    renumbered: tuple[Renumbered, ...] = ()
 
 
 def merge_operations(parts: Sequence[Sequence[Operation]]) -> History:
@@ -79,13 +99,14 @@ def merge_logs(places: Sequence[Path], out: Path) -> Merged:
         ValueError: no corrections at a place, a log that cannot be read, or more classes together
             than a table can hold.
     """
-    parts, notes = [], []
+    parts, paths, notes = [], [], []
     for place in places:
         log = CorrectionLog(place)
         if not log.path.is_file():
             raise ValueError(f"no corrections at {log.path}")
         content = log.read()
         parts.append(content.operations)
+        paths.append(log.path)
         notes += [f"{log.path}: {note}" for note in content.notes]
     target = CorrectionLog(out)
     there = target.read().operations
@@ -93,6 +114,13 @@ def merge_logs(places: Sequence[Path], out: Path) -> Merged:
     known = {operation.key for operation in there}
     new = [operation for operation in merged.operations if operation.key not in known]
     conflicts = find_conflicts(merged.operations)  # before anything is written: it may raise
+    numbers = number_made([*there, *new], 0)
+    renumbered = [
+        Renumbered(path=log, reference=reference, before=before, after=numbers[reference])
+        for log, part in zip(paths, parts, strict=True)
+        for reference, before in number_made(part, 0).items()
+        if numbers[reference] != before
+    ]
     target.append(*new)
     return Merged(
         path=target.path,
@@ -100,6 +128,7 @@ def merge_logs(places: Sequence[Path], out: Path) -> Merged:
         num_new=len(new),
         conflicts=conflicts,
         notes=tuple(notes),
+        renumbered=tuple(renumbered),
     )
 
 

@@ -21,6 +21,7 @@ from histonuc.exports.measurements import AREA_PX, CENTROID_PX, probability_name
 from histonuc.exports.reading import SAME_AREA, to_class_name
 from histonuc.exports.rings import open_ring
 from histonuc.files import reading
+from histonuc.plain_text import counted
 from histonuc.taxonomy import default_colour
 
 ROUNDING_PX = 0.02
@@ -111,9 +112,10 @@ def read_changes(
             if (number := reader.read(feature)) is not None:
                 seen.add(number)
         if changes.num_unclassified:
+            verb = "has" if changes.num_unclassified == 1 else "have"
+            new = counted(changes.num_unclassified, "new object")
             raise ValueError(
-                f"{path}: {changes.num_unclassified:,} new objects have no class: give them one in "
-                "QuPath, or say with --unclassified which they have"
+                f"{path}: {new} {verb} no class: give one in QuPath, or say it with --unclassified"
             )
         _check_moved(path, changes, len(seen))
         if not is_part:

@@ -72,7 +72,17 @@ class ShownNuclei:
         return float(self.nuclei.area_px.max(initial=0)) or float("inf")
 
     def target(self, number: int) -> Target:
-        """A nucleus as operations have it."""
+        """A nucleus as operations have it.
+
+        Raises:
+            ValueError: there is no such nucleus.
+        """
+        if number not in self.rows:
+            was = "was deleted, split or joined" if 1 <= number <= self.last_number else "never was"
+            raise ValueError(
+                f"nucleus {number} is not in this result: it {was}; `numbers()` lists "
+                "those that are"
+            )
         row = self.rows[number]
         x, y = self.nuclei.centroid[row].tolist()
         return Target(

@@ -18,6 +18,7 @@ from histonuc.exports import TABLE_FILE
 from histonuc.exports.rings import ring_moments
 from histonuc.exports.source import Batch, Source, open_source
 from histonuc.nuclei import Nuclei
+from histonuc.plain_text import counted
 from histonuc.taxonomy import LabelSpace
 
 CORRECTED, CORRECTED_BY = "corrected", "corrected_by"
@@ -40,19 +41,19 @@ class ResultCorrections:
         """What everybody who reads the result is told, in sentences."""
         corrections = self.corrections
         lines = [
-            f"{corrections.num_corrected:,} {_plural('nucleus', corrections.num_corrected)} "
+            f"{counted(corrections.num_corrected, 'nucleus')} "
             f"corrected by {name_people(corrections.people)}"
         ]
         if not corrections.num_corrected:
             lines = []
         if num := len(corrections.conflicts):
             lines.append(
-                f"{num:,} {_plural('nucleus', num)} on which corrections disagree: as predicted, "
+                f"{counted(num, 'nucleus')} on which corrections disagree: as predicted, "
                 "until you choose (`histonuc corrections show`)"
             )
         if num := len(corrections.unmatched):
             lines.append(
-                f"{num:,} {_plural('correction', num)} of nuclei that are not in this table, and "
+                f"{counted(num, 'correction')} of nuclei that are not in this table, and "
                 "not applied (`histonuc corrections show`)"
             )
         return [*lines, *(f"{CORRECTIONS_FILE}: {note}" for note in self.notes)]
@@ -266,9 +267,3 @@ def name_people(people: Mapping[str, int]) -> str:
     if len(people) == 1:
         return next(iter(people))
     return ", ".join(f"{name} ({number:,})" for name, number in people.items())
-
-
-def _plural(word: str, number: int) -> str:
-    if number == 1:
-        return word
-    return "nuclei" if word == "nucleus" else f"{word}s"

@@ -124,6 +124,7 @@ def _to_record(tile: TruthTile, result: _Result, image: NDArray[np.uint8]) -> Ti
         original_ids=np.arange(1, num + 1),
         channels=np.full(num, -1),
         points=tile.points,
+        is_sparse=tile.points is not None,
         ignore=None if tile.points is not None else tile.ignore,
         fold=tile.fold,
         **_name(result, x, y),

@@ -18,6 +18,8 @@ from histonuc.taxonomy import UNCERTAIN, LabelSpace
 
 TILE_PX = 256
 """Side of the tiles that hold nuclei of known class and nothing else that is known."""
+_ROWS_PX = 128
+"""Rows of pixels of a field that are looked at together."""
 _RIM_PX = 2
 """So far around a nucleus that is not taught nothing is known either."""
 
@@ -122,9 +124,7 @@ def _make_field(
     unknown = _draw(shown.nuclei.select(near[~inside]), box) > 0
     kernel = np.ones((2 * _RIM_PX + 1,) * 2, np.uint8)
     ignore = cv2.dilate(unknown.astype(np.uint8), kernel) > 0
-    grid_x, grid_y = np.meshgrid(np.arange(box[2]) + x0 + 0.5, np.arange(box[3]) + y0 + 0.5)
-    centres = np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)
-    ignore |= ~_holds(field.ring, centres, earlier).reshape(ignore.shape)
+    ignore |= ~_draw_ring(field.ring, earlier, box)
     if ignore.all():
         return None
     taught = shown.nuclei.select(near[inside])
@@ -136,6 +136,23 @@ def _make_field(
         candidates=_find_candidates(taught, space)[ids - 1],
         ignore=ignore & (instances == 0),
     )
+
+
+def _draw_ring(
+    ring: NDArray[np.float64], without: Sequence[Field], box: tuple[int, int, int, int]
+) -> NDArray[np.bool_]:
+    """Which pixels (H, W) of a box have their centre in a ring and in none of some fields.
+
+    Some rows at a time: the centres of all pixels of a large field would take 50 times its mask.
+    """
+    x0, y0, width, height = box
+    inside = np.empty((height, width), bool)
+    for first in range(0, height, _ROWS_PX):
+        rows = np.arange(first, min(first + _ROWS_PX, height))
+        x, y = np.meshgrid(np.arange(width) + x0 + 0.5, rows + y0 + 0.5)
+        centres = np.stack([x.ravel(), y.ravel()], axis=1)
+        inside[rows] = _holds(ring, centres, without).reshape(x.shape)
+    return inside
 
 
 def _make_class_tiles(

@@ -10,11 +10,25 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.plain_text import counted
+
 log = logging.getLogger(__name__)
 
-LabelKind = Literal["outlines", "points"]
 NO_LABELS = "none"
 """What the column `labels` says of tiles in which nothing is known."""
+LabelKind = Literal["outlines", "points", "sparse points"]
+"""What a tile has: outlines of all nuclei, points that mark all, or points that mark some."""
+
+
+def choose_kind(kinds: NDArray[Any]) -> LabelKind:
+    """What tiles are scored by: the kind of labels (n,) that tells most, of those that they have.
+
+    >>> choose_kind(np.array(["sparse points", "points", "points"]))
+    'points'
+    """
+    found = set(map(str, kinds))
+    known: tuple[LabelKind, ...] = ("outlines", "points")
+    return next((kind for kind in known if kind in found), "sparse points")
 
 
 def select_tiles(
@@ -33,7 +47,7 @@ def select_tiles(
         columns: columns of the table of tiles.
         folds: their numbers; None takes all from 1 on, and not 0.
         sources: names of the data sets; None takes all.
-        labels: what the tiles must have; None takes both kinds of labels.
+        labels: what the tiles must have; None takes all kinds of labels.
         origin: the store, for messages.
 
     Raises:
@@ -94,5 +108,6 @@ def _find_rows(
 
 def _describe_others(sources: NDArray[Any], labels: LabelKind) -> str:
     names = ", ".join(sorted(set(map(str, sources))))
-    has = "points and no outlines" if labels == "outlines" else "outlines and no points"
-    return f"{len(sources)} tiles of {names} have {has}"
+    has = "points and no outlines" if labels == "outlines" else f"no {labels}"
+    verb = "has" if len(sources) == 1 else "have"
+    return f"{counted(len(sources), 'tile')} of {names} {verb} {has}"

@@ -142,9 +142,17 @@ class Store:
         """Height and width of a tile in pixels, without reading it."""
         return int(self._tile_columns["height"][tile]), int(self._tile_columns["width"][tile])
 
+    def label_kinds(self, tiles: NDArray[np.int64]) -> NDArray[Any]:
+        """What tiles (n,) have, each a `LabelKind`."""
+        return np.asarray(self._tile_columns["labels"][tiles])
+
     def has_outlines(self, tile: int) -> bool:
         """Whether the nuclei of a tile are outlined; else points mark some, or nothing does."""
         return str(self._tile_columns["labels"][tile]) == "outlines"
+
+    def is_sparse(self, tile: int) -> bool:
+        """Whether points mark some of the nuclei of a tile only."""
+        return str(self._tile_columns["labels"][tile]) == "sparse points"
 
     def has_labels(self, tile: int) -> bool:
         """Whether something is known of a tile."""

@@ -38,8 +38,10 @@ TILE_COLUMNS = {
 }
 """`tile` numbers the rows; `fold` is 0 for what no training may take; `shard` and `row` say where
 the arrays are; `background` is the value that the official background channel has outside nuclei
-(1; 0 where it is inverted; -1: none); `labels` is "outlines", "points", or "none" where nothing is
-known; the checksums are those of the tile's bytes in the arrays, 0 where it has no instance map."""
+(1; 0 where it is inverted; -1: none); `labels` is "outlines", "points", which mark all nuclei,
+"sparse points", which mark some of them (what lies beside these is not known), or "none" where
+nothing is known; the checksums are those of the tile's bytes in the arrays, 0 where it has no
+instance map."""
 
 IGNORE_COLUMN = {"ignore_crc32": "uint32"}
 """One more column of tiles in stores with ignore masks: checksum of the mask, 0 where there is

@@ -52,6 +52,7 @@ class TileRecord:
         background: official background channel outside nuclei: 1, 0 (inverted) or -1 (none).
         points: marks of the nuclei of a tile without outlines; its `instances` hold none then and
             are not written. None for a tile with outlines.
+        is_sparse: whether `points` mark some of the nuclei only.
         ignore: bool (H, W), True where it is not known what is there: neither nuclei nor background
             are taught. None where all is known; a tile where it is True everywhere has no labels.
         fold: 1, 2, ..., or 0 for what no training may take.
@@ -71,6 +72,7 @@ class TileRecord:
     overlaps: NDArray[np.integer] = field(default_factory=lambda: np.zeros((0, 4), np.int64))
     background: int = -1
     points: PointLabels | None = None
+    is_sparse: bool = False
     ignore: NDArray[np.bool_] | None = None
     fold: int
     name: str
@@ -83,7 +85,7 @@ class TileRecord:
     def labels(self) -> str:
         """What is known of the tile: a value of the column of this name."""
         if self.points is not None:
-            return "points"
+            return "sparse points" if self.is_sparse else "points"
         return NO_LABELS if self.ignore is not None and self.ignore.all() else "outlines"
 
 

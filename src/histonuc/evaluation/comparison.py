@@ -26,6 +26,7 @@ from histonuc.evaluation.paired import (
 )
 from histonuc.evaluation.table_files import Column, Table, Value
 from histonuc.metrics.bootstrap import LEVEL
+from histonuc.plain_text import counted
 
 COMPARISON_FILE = "compare.json"
 OVER_TISSUES = ("bpq", "mpq")
@@ -96,7 +97,7 @@ def compare(folders: Sequence[str | Path], *, seed: int = 0) -> Comparison:
 def comparison_lines(result: Comparison) -> list[str]:
     """The tables of `compare` for people: overall scores, classes, tissues."""
     lines = [
-        f"{result['num_tiles']} tiles of {result['num_tissues']} tissues, "
+        f"{counted(result['num_tiles'], 'tile')} of {counted(result['num_tissues'], 'tissue')}, "
         f"{result['num_resamples']} resamples, seed {result['seed']}"
     ]
     if result["num_tissues_of_one_tile"]:

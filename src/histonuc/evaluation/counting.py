@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.contours import find_centroids
+from histonuc.data.selection import LabelKind
 from histonuc.evaluation.predictions import Prediction
 from histonuc.evaluation.tile_scores import TileScore
 from histonuc.evaluation.truth import TileTruth
@@ -49,6 +50,7 @@ class GroupCounts:
         composition: how well the number of nuclei of an image is told.
         calibration: nuclei by what their probabilities promise.
         num_tiles: number of tiles that were counted.
+        num_sparse: number of those where points mark some of the nuclei only.
     """
 
     panoptic: PanopticCounts
@@ -60,6 +62,14 @@ class GroupCounts:
     composition: CompositionCounts
     calibration: CalibrationCounts
     num_tiles: int
+    num_sparse: int = 0
+
+    @property
+    def labels(self) -> LabelKind:
+        """What the truth has; points of which some tile's are sparse are taken to be so."""
+        if self.is_outlined:
+            return "outlines"
+        return "sparse points" if self.num_sparse else "points"
 
     @property
     def is_outlined(self) -> bool:

@@ -177,12 +177,16 @@ def _save_counts(groups: Mapping[tuple[str, str], GroupCounts], path: Path) -> N
     """Write counts by (source, tissue) into one npz.
 
     It has an int64 array ``PART.FIELD`` (G, ...) for every field of every part of `GroupCounts`,
-    ``num_tiles`` (G,), and ``about``: JSON text of the format and of the names of the G groups.
+    ``num_tiles`` and ``num_sparse`` (G,), and ``about``: JSON text of the format and of the names
+    of the G groups.
     """
     keys = sorted(groups)
     rows = [groups[key] for key in keys]
     about = json.dumps({"format": _COUNTS_FORMAT, "groups": keys})
-    arrays = {"num_tiles": np.array([row.num_tiles for row in rows], np.int64)}
+    arrays = {
+        name: np.array([getattr(row, name) for row in rows], np.int64)
+        for name in ("num_tiles", "num_sparse")
+    }
     for part in _parts(rows[0]):
         by_group = [getattr(row, part).to_dict() for row in rows]
         arrays |= {
@@ -213,6 +217,9 @@ def _load_counts(path: Path, num_classes: int) -> dict[tuple[str, str], GroupCou
             )
         keys = [(str(source), str(tissue)) for source, tissue in about["groups"]]
         num_tiles = _take(archive["num_tiles"], (len(keys),))
+        num_sparse = np.zeros(len(keys), np.int64)  # of folders that an earlier version wrote
+        if "num_sparse" in archive:
+            num_sparse = _take(archive["num_sparse"], (len(keys),))
         arrays = {
             part: {
                 name: _take(archive[f"{part}.{name}"], (len(keys), *np.shape(values)))
@@ -226,7 +233,9 @@ def _load_counts(path: Path, num_classes: int) -> dict[tuple[str, str], GroupCou
             part: type(counts).from_dict({name: array[row] for name, array in arrays[part].items()})
             for part, counts in _parts(zero).items()
         }
-        groups[key] = GroupCounts(**parts, num_tiles=int(num_tiles[row]))
+        groups[key] = GroupCounts(
+            **parts, num_tiles=int(num_tiles[row]), num_sparse=int(num_sparse[row])
+        )
     return groups
 
 

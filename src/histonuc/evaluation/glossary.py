@@ -15,6 +15,7 @@ single images, or the counts of nuclei, are brought together:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -149,6 +150,16 @@ EVALUATE_POINTS = (
 """Overall scores that it prints where the truth has points, line by line."""
 EVALUATE_POINTS_CLASS = ("f1_centroid", "class_accuracy_centroid")
 """Scores of each class that it prints there."""
+EVALUATE_SPARSE = (("recall_centroid", "class_accuracy_centroid"),)
+"""Overall scores that it prints where points mark some of the nuclei only."""
+EVALUATE_SPARSE_CLASS = ("class_accuracy_centroid",)
+"""Scores of each class that it prints there."""
+CLASS_SCORES: Mapping[str, tuple[str, ...]] = {
+    "outlines": EVALUATE_CLASS,
+    "points": EVALUATE_POINTS_CLASS,
+    "sparse points": EVALUATE_SPARSE_CLASS,
+}
+"""The same by kind of the labels."""
 COMPARE = ("bpq", "mpq", "foreground_dice_images", "aji", "aji_plus", "f1_images")
 """Scores over all tiles, and of each tissue, that `histonuc compare` compares."""
 COMPARE_CLASS = "pq"
@@ -157,6 +168,8 @@ COMPARE_POINTS = ("f1_centroid_images", "class_accuracy_centroid_images")
 """Scores that it compares where the truth has points."""
 COMPARE_POINTS_CLASS = "f1_centroid"
 """Score of each class that it compares there."""
+COMPARE_SPARSE = ("class_accuracy_centroid_images",)
+"""Scores that it compares where points mark some of the nuclei only."""
 CROSSVAL = ("bpq", "mpq", "dice", "foreground_dice")
 """Overall scores that `histonuc crossval` prints."""
 CROSSVAL_CLASS = ("pq", "pq_pooled", "dice")
@@ -237,11 +250,18 @@ nuclei, then over tissues | evaluate, compare, crossval, report |'
     """
     shown = {
         "evaluate": {
-            *sum(EVALUATE + EVALUATE_POINTS, ()),
+            *sum(EVALUATE + EVALUATE_POINTS + EVALUATE_SPARSE, ()),
             *EVALUATE_CLASS,
             *EVALUATE_POINTS_CLASS,
+            *EVALUATE_SPARSE_CLASS,
         },
-        "compare": {*COMPARE, COMPARE_CLASS, *COMPARE_POINTS, COMPARE_POINTS_CLASS},
+        "compare": {
+            *COMPARE,
+            COMPARE_CLASS,
+            *COMPARE_POINTS,
+            COMPARE_POINTS_CLASS,
+            *COMPARE_SPARSE,
+        },
         "crossval": {*CROSSVAL, *CROSSVAL_CLASS, *CROSSVAL_TISSUE},
         "report": REPORT,
     }

@@ -17,12 +17,14 @@ from histonuc.evaluation.glossary import (
     COMPARE_CLASS,
     COMPARE_POINTS,
     COMPARE_POINTS_CLASS,
+    COMPARE_SPARSE,
 )
 from histonuc.evaluation.rotations import CROSSVAL_FILE, SCORES_FOLDER, read_summary
 from histonuc.evaluation.tile_scores import TILES_FILE, TileScores, read_tile_scores
 from histonuc.metrics.counts import ratio
 from histonuc.taxonomy import LabelSpace
 
+_SCORES = {"outlines": COMPARE, "points": COMPARE_POINTS, "sparse points": COMPARE_SPARSE}
 _NUM_NAMED = 3
 """Tiles that an error names."""
 
@@ -65,7 +67,10 @@ def load_model_scores(folder: str | Path) -> ModelScores:
         folders = [folder / row["folder"] / SCORES_FOLDER for row in rotations]
     spaces, tables, kinds = zip(*map(_read_folder, folders), strict=True)
     if len(set(kinds)) > 1:
-        raise ValueError(f"{folder}: some rotations were scored on outlines, others on points")
+        raise ValueError(
+            f"{folder}: expected rotations that were scored on labels of one kind, got some on "
+            f"{' and some on '.join(sorted(set(kinds)))}"
+        )
     for space in spaces:
         if space.classes != spaces[0].classes:
             raise ValueError(
@@ -140,8 +145,9 @@ def _merge_rows(
         class_score, by_class = COMPARE_CLASS, table.numbers["pq"]
     else:
         class_score, by_class = COMPARE_POINTS_CLASS, table.class_f1()
-    columns = {name: scores[name] for name in (COMPARE if kind == "outlines" else COMPARE_POINTS)}
-    columns |= {f"{class_score}/{name}": by_class[:, j] for j, name in enumerate(classes)}
+    columns = {name: scores[name] for name in _SCORES[kind]}
+    if kind != "sparse points":  # those define no score of a class of one tile
+        columns |= {f"{class_score}/{name}": by_class[:, j] for j, name in enumerate(classes)}
     return ModelScores(
         folder=folder,
         tiles=tuple(tiles),

@@ -2,6 +2,8 @@
 
 Points and the centroids of predicted nuclei are paired one to one within 3 µm, as centroids are
 where nuclei have outlines. What asks for outlines (overlap, pixels, kinds of error) is not counted.
+Where points mark some of the nuclei only, predictions beside them are neither right nor wrong, and
+are not counted.
 """
 
 from __future__ import annotations
@@ -36,18 +38,25 @@ def count_points(
     true_kind = truth.types[1:] if types is not None else np.zeros(len(truth.points), np.int32)
     centroid = find_centroids(prediction.labels, int(ids.max(initial=0)))[ids - 1]
     pairs = pair_centroids(truth.points, centroid, pairing_radius_px(truth.mpp))
+    calibration = count_calibration(ids, pairs, true_kind, prediction)
+    if truth.is_sparse:
+        predicted_kind = predicted_kind[pairs[1]]
+        pairs = pairs[0], np.arange(len(pairs[1]))
     zero = GroupCounts.zero(num_classes)
     by_distance = confuse(true_kind, predicted_kind, pairs, num_classes)
     return replace(
         zero,
         detection=replace(zero.detection, by_distance=by_distance),
-        composition=composition_counts(
+        composition=zero.composition
+        if truth.is_sparse
+        else composition_counts(
             true_kind if types is not None else None,
             predicted_kind,
             len(true_kind),
             len(ids),
             num_classes=num_classes,
         ),
-        calibration=count_calibration(ids, pairs, true_kind, prediction),
+        calibration=calibration.without_score() if truth.is_sparse else calibration,
         num_tiles=1,
+        num_sparse=int(truth.is_sparse),
     )

@@ -6,16 +6,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from histonuc.evaluation.glossary import (
+    CLASS_SCORES,
     EVALUATE,
     EVALUATE_CLASS,
     EVALUATE_POINTS,
-    EVALUATE_POINTS_CLASS,
+    EVALUATE_SPARSE,
     SCORES,
     name_score,
 )
 from histonuc.evaluation.records import Calibration, ScoreTables, find_score
 from histonuc.evaluation.table_files import Column, Table
+from histonuc.plain_text import counted
 
+_OVERALL = {
+    "outlines": EVALUATE,
+    "points": EVALUATE_POINTS,
+    "sparse points": EVALUATE_SPARSE,
+}
+"""Overall scores that are printed, line by line, by kind of the labels."""
 _INTERVAL = ("", "_low", "_high")
 _SECTIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("classes", "class", "per_class", EVALUATE_CLASS),
@@ -31,21 +39,23 @@ def score_lines(scores: ScoreTables) -> list[str]:
     Args:
         scores: content of scores.json, or what `score_tables` makes.
     """
-    overall, is_outlined = scores["overall"], scores["labels"] == "outlines"
-    what = "nuclei" if is_outlined else "points"
+    overall, kind = scores["overall"], scores["labels"]
+    what = "nuclei" if kind == "outlines" else "points"
+    num = counted(scores["num_nuclei"], "nucleus" if kind == "outlines" else "point")
+    spurious = f", {overall['fp']} spurious" if kind != "sparse points" else ""
     lines = [
-        f"{scores['num_tiles']} tiles, {scores['num_nuclei']} {what}, {overall['tp']} found, "
-        f"{overall['fn']} missed, {overall['fp']} spurious",
+        f"{counted(scores['num_tiles'], 'tile')}, {num}, {overall['tp']} found, "
+        f"{overall['fn']} missed{spurious}",
         *(
             "   ".join(f"{name_score(key)} {_format(find_score(overall, key))}" for key in keys)
-            for keys in (EVALUATE if is_outlined else EVALUATE_POINTS)
+            for keys in _OVERALL[kind]
         ),
         _describe_calibration(scores["calibration"]),
         *(f"warning: {warning}" for warning in scores["warnings"]),
     ]
     if scores["no_classes"]:
         return [*lines, f"no class scores: {scores['no_classes']}"]
-    keys = EVALUATE_CLASS if is_outlined else EVALUATE_POINTS_CLASS
+    keys = CLASS_SCORES[kind]
     widths = {key: max(len(name_score(key)) + 2, 11) for key in keys}
     header = f"{'class':<26}{what:>8}" + "".join(
         f"{name_score(key):>{width}}" for key, width in widths.items()

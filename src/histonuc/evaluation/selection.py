@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from histonuc.data.selection import choose_kind
+from histonuc.plain_text import counted
+
 if TYPE_CHECKING:
     from histonuc.data.store import Store
 
@@ -42,7 +45,8 @@ class TileSelection:
     def find_all_parts(self, store: Store, *, say: bool = False) -> NDArray[np.int64]:
         """The same for all parts together: a file of predictions has a row for each of these.
 
-        Tiles with points are scored where none with outlines is selected.
+        Tiles with points are scored where none with outlines is selected, and those with sparse
+        points where there is nothing else.
 
         Args:
             store: the store.
@@ -50,10 +54,14 @@ class TileSelection:
         """
         folds, sources = self.folds or None, self.sources or None
         tiles = store.select(folds, sources, labels=None)
-        outlined = tiles[[store.has_outlines(tile) for tile in tiles.tolist()]]
-        if len(outlined) and len(outlined) < len(tiles) and say:
-            log.info("%d tiles with points and no outlines: left out", len(tiles) - len(outlined))
-        return outlined if len(outlined) else tiles
+        kinds = store.label_kinds(tiles)
+        kind = choose_kind(kinds)
+        chosen = tiles[kinds == kind]
+        if len(chosen) < len(tiles) and say:
+            others = "points and no outlines" if kind == "outlines" else "sparse points"
+            left_out = counted(len(tiles) - len(chosen), "tile")
+            log.info("%s with %s: left out", left_out, others)
+        return chosen
 
 
 def take_part(tiles: NDArray[np.int64], part: str) -> NDArray[np.int64]:

@@ -21,6 +21,7 @@ from histonuc.evaluation.records import (
     ScoreTables,
 )
 from histonuc.evaluation.results import Evaluation
+from histonuc.evaluation.sparse import leave_out_undefined
 from histonuc.evaluation.tile_scores import TileScores
 from histonuc.metrics.counts import PAIR_UNIT, nanmean, ratio, to_fixed
 from histonuc.metrics.pixels import PixelCounts
@@ -41,6 +42,9 @@ CONVENTIONS = {
     "points": "where the truth has points and no outlines (labels: points), they are paired as "
     "centroids are; tp, fp and fn are those pairs, and what asks for outlines is not defined. "
     "Classes that a point leaves open are scored as one",
+    "sparse points": "where points mark some of the nuclei only (labels: sparse points), what is "
+    "predicted beside them is neither right nor wrong and left out: the recall and the classes of "
+    "the points that were found are scored, not precision, F1 and counts",
     "thresholds": "f1, precision and recall at IoU 0.5 to 0.95",
     "count_mae, count_r2": "by class only where all true classes of an image are known",
     "errors": "merged, split: more than half of an area shared with two or more nuclei; missed, "
@@ -64,9 +68,12 @@ def summarise(evaluation: Evaluation) -> dict[str, float | None]:
 
     ``dice`` and ``iou`` (mean over the classes, of pixels), ``foreground_dice``, ``bce``,
     ``pixel_accuracy``, ``bpq`` and ``mpq`` (mean over tissues of the mean over images). Of points
-    ``f1_centroid``, ``class_f1_centroid`` and ``class_accuracy_centroid``.
+    ``f1_centroid``, ``class_f1_centroid`` and ``class_accuracy_centroid``; of sparse points the
+    last of these and ``recall_centroid``.
     """
     overall = _overall(evaluation)
+    if evaluation.total.labels == "sparse points":
+        return {name: overall[name] for name in ("class_accuracy_centroid", "recall_centroid")}
     if not evaluation.total.is_outlined:
         return {
             "f1_centroid": overall["f1_centroid"],
@@ -89,11 +96,11 @@ def score_tables(evaluation: Evaluation) -> ScoreTables:
     classes = evaluation.label_space.classes
     total = evaluation.total
     found = total.found[0]
-    return {
+    tables: ScoreTables = {
         "num_tiles": total.num_tiles,
         "num_nuclei": int(found[[0, 2]].sum()),
         "num_nuclei_predicted": int(found[[0, 1]].sum()),
-        "labels": "outlines" if total.is_outlined else "points",
+        "labels": total.labels,
         "label_space": evaluation.label_space.to_dict(),
         "no_classes": evaluation.no_classes or None,
         "warnings": find_warnings(total.pixels.foreground),
@@ -109,6 +116,7 @@ def score_tables(evaluation: Evaluation) -> ScoreTables:
         "per_source": _tables(evaluation.by_source(), evaluation.tiles, "source", classes),
         "conventions": CONVENTIONS,
     }
+    return leave_out_undefined(tables) if total.labels == "sparse points" else tables
 
 
 def _overall(evaluation: Evaluation) -> OverallRow:

@@ -39,6 +39,7 @@ class TileTruth:
         covered: pixels that `labels` cannot show; None for none.
         points: float64 (n, 2), (x, y) of the points that mark the nuclei; None where these have
             outlines. Point ``k`` has the id ``k + 1``.
+        is_sparse: whether `points` mark some of the nuclei only.
         ignore: bool (H, W), True where it is not known what is there; None where all is known.
     """
 
@@ -53,6 +54,7 @@ class TileTruth:
     types: NDArray[np.int32]
     covered: CoveredPixels | None = None
     points: NDArray[np.float64] | None = None
+    is_sparse: bool = False
     ignore: NDArray[np.bool_] | None = None
 
 
@@ -107,6 +109,7 @@ class TruthReader:
             labels=_draw_discs(points.position, self._store.size(tile), self._store.mpp(tile)),
             types=np.concatenate([[0], types]).astype(np.int32),
             points=points.position,
+            is_sparse=self._store.is_sparse(tile),
         )
 
     def _read_facts(self, tile: int) -> dict[str, Any]:

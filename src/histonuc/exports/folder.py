@@ -21,12 +21,22 @@ from histonuc.files import failure_lines, log_failure, one_line
 
 log = logging.getLogger(__name__)
 
+_MOST_NAMED = 5
+
 ReadPicture = Callable[[Path, Mapping[str, Any]], NDArray[np.uint8]]
 """RGB uint8 (H, W, 3) of a whole slide, given its file and the options that it was predicted with.
 
 It raises ValueError or OSError where the file cannot be read. Slides are read one room above."""
 OpenResult = Callable[[Path], tuple[Source, list[str]]]
 """The nuclei of the result in a folder, and sentences about them, as corrections make them."""
+
+
+def name_results_inside(folder: Path) -> str:
+    """The end of an error about a folder that is no result: those that it holds, if any."""
+    inside = sorted(table.parent.name for table in folder.glob(f"*/{TABLE_FILE}"))
+    more = ", ..." if len(inside) > _MOST_NAMED else ""
+    named = ", ".join(inside[:_MOST_NAMED])
+    return f"; it holds results, give one of them: {named}{more}" if inside else ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,6 +45,15 @@ class CorrectedResult:
     def num_corrected(self) -> int:
         """Number of nuclei that are not as predicted."""
         return 0 if self.corrections is None else self.corrections.corrections.num_corrected
+
+    def count_by_hand(self) -> Mapping[str, int]:
+        """Number of nuclei by class that people gave this class."""
+        if self.corrections is None:
+            return {}
+        found = self.corrections.corrections
+        given = {n: name for n, name in found.classes.items() if n not in found.deleted}
+        added = {one.id: one.class_name for one in found.made if one.how == "added"}
+        return Counter({**added, **given}.values())
 
     def to_dict(self) -> dict[str, Any]:
         """What was corrected, for JSON."""

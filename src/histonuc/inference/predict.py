@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from histonuc.exports.cohort import write_cohort
@@ -20,6 +21,7 @@ from histonuc.inference.drawn_reader import find_regions
 from histonuc.inference.options import DEFAULTS, PredictOptions
 from histonuc.inference.pipeline import can_read
 from histonuc.inference.plan import plan_slide
+from histonuc.inference.printed import list_results, result_lines
 from histonuc.inference.progress import open_meter
 from histonuc.inference.results import RESULT_FORMAT, ResultFolder
 from histonuc.inference.scale import resolve_scale
@@ -29,9 +31,8 @@ from histonuc.inference.tiles import Box
 from histonuc.models.engines import num_cores
 from histonuc.models.loading import load_model
 from histonuc.models.model import Model
-from histonuc.plain_text import readable
+from histonuc.plain_text import counted, readable
 from histonuc.slides import open_slide
-from histonuc.taxonomy import UNCERTAIN
 
 log = logging.getLogger(__name__)
 
@@ -81,16 +82,11 @@ class PredictSummary:
     def lines(self) -> list[str]:
         """The same for people: all about a single input, a table of several."""
         if len(self.items) == 1 and not self.failed:
-            return [*_result_lines(self.items[0], self.skipped), *_told(self.corrected)]
-        lines = [_ROW.format("input", "nuclei", "mm²", "per mm²", "seconds", "mm²/s", "")]
-        lines += [_row(item, self.skipped) for item in self.items]
-        lines += [*_note_lines(self.items), *_told(self.corrected)]
-        total = sum(item.num_nuclei for item in self.items)
-        lines.append(f"{len(self.items)} inputs, {total:,} nuclei in all, in {self.out}")
+            return result_lines(self.corrected[0], self.skipped)
+        lines = list_results(self.corrected, self.skipped)
+        total = counted(sum(item.num_nuclei for item in self.items), "nucleus")
+        lines.append(f"{counted(len(self.items), 'input')}, {total} in all, in {self.out}")
         return lines + failure_lines(self.failed)
-
-
-_ROW = "{:<32}{:>11}{:>9}{:>9}{:>9}{:>8}  {}"
 
 
 def predict(
@@ -125,6 +121,7 @@ def predict(
     options.check_for(model.spec.mpp)
     choose_certainty(options, model)  # refuses what the model cannot tell
     _check_embeddings(options, model)
+    _check_writable(out)
     summary = PredictSummary(out=out)
     summary.failed.extend(
         {"source": readable(str(path)), "error": why} for path, why in missing.items()
@@ -159,6 +156,19 @@ def _check_paths(options: PredictOptions, out: Path) -> None:
         raise ValueError(f"--regions {options.regions}: no such file or folder")
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file: expected a folder, or a name for a new one")
+
+
+def _check_writable(out: Path) -> None:
+    """Make the folder for the results, and refuse one that cannot be written to."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise ValueError(
+            f"--out {out}: nothing can be written there ({why}): choose another place"
+        ) from error
 
 
 def _check_embeddings(options: PredictOptions, model: Model) -> None:
@@ -240,61 +250,3 @@ def _write_summary(summary: PredictSummary) -> None:
         write_cohort(summary.items, summary.out, summary.list_corrected())
     except OSError as error:
         summary.failed.append({"source": str(path), "error": log_failure(path, error, log)})
-
-
-def _row(item: SlideResult, skipped: Sequence[str]) -> str:
-    """One line about an input; its figures are those of `_result_lines`."""
-    area, seconds, density = item.analysed_mm2, item.seconds["total"], item.density_per_mm2
-    notes = [f"{len(item.warnings)} notes"] if item.warnings else []
-    return _ROW.format(
-        Path(item.source).name,
-        f"{item.num_nuclei:,}",
-        f"{area:.3g}",
-        "" if density is None else f"{density:,.0f}",
-        f"{seconds:.1f}",
-        f"{area / seconds:.2f}" if seconds else "",
-        ", ".join((["finished before"] if item.source in skipped else []) + notes),
-    ).rstrip()
-
-
-def _note_lines(items: Sequence[SlideResult]) -> list[str]:
-    """The notes on several inputs, each in one line that says what it is about.
-
-    A note on one input names it; the same note on several is told once, with their number.
-    """
-    names: dict[str, list[str]] = {}
-    for item in items:
-        for note in (*item.warnings, *([item.class_note] if item.class_note else [])):
-            names.setdefault(note, []).append(Path(item.source).name)
-    return [
-        f"  note on {noted[0] if len(noted) == 1 else f'{len(noted)} inputs'}: {warning}"
-        for warning, noted in names.items()
-    ]
-
-
-def _told(corrected: Sequence[CorrectedResult]) -> list[str]:
-    """What people corrected; the name of the input where there are several."""
-    several = len(corrected) > 1
-    return [
-        f"  {Path(one.result.source).name}: {line}" if several else f"  {line}"
-        for one in corrected
-        for line in one.lines
-    ]
-
-
-def _result_lines(item: SlideResult, skipped: Sequence[str]) -> list[str]:
-    """All about one input."""
-    done = " (finished before)" if item.source in skipped else ""
-    density = item.density_per_mm2
-    lines = [
-        f"{item.source}{done}: {item.num_nuclei:,} nuclei in {item.analysed_mm2:.3g} mm² "
-        f"of tissue{'' if density is None else f', {density:,.0f} per mm²'}, "
-        f"in {item.seconds['total']:.1f} s -> {item.folder}"
-    ]
-    for name, row in item.classes.items():
-        if row.num_nuclei:
-            per_mm2 = "" if density is None else f"{row.density_per_mm2:>10,.0f} per mm²"
-            guess = "  a guess" if item.classes_extrapolated and name != UNCERTAIN else ""
-            lines.append(f"  {name:<26}{row.num_nuclei:>9,}{row.share:>8.1%}{per_mm2}{guess}")
-    lines += [f"  note: {warning}" for warning in item.warnings]
-    return lines + ([f"  {item.class_note}"] if item.class_note else [])

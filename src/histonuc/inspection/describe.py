@@ -81,7 +81,7 @@ def _store(path: Path) -> Description:
 
     store = Store.open(path)
     tiles, points, num_unlabelled = store.tiles, {}, len(store.select_unlabelled())
-    if "points" in tiles["labels"].to_pylist():
+    if {"points", "sparse points"} & set(tiles["labels"].to_pylist()):
         outlines = store.point_outlines
         points = {
             "points": sum(len(store.points(tile)) for tile in range(len(store))),

@@ -12,6 +12,7 @@ from histonuc.exports import TABLE_FILE
 from histonuc.exports.summary import SUMMARY_FILE, ClassResult, SlideResult
 from histonuc.files import is_sealed
 from histonuc.inspection.description import Description, to_lines
+from histonuc.plain_text import counted
 
 _MAX_CLASSES, _MAX_INPUTS = 4, 5
 """Classes and inputs that get a line of their own."""
@@ -74,14 +75,13 @@ def _result_rows(result: SlideResult) -> Iterator[tuple[str, str]]:
 def _run_rows(
     items: Sequence[SlideResult], failed: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[str, str]]:
-    plural = "" if len(items) == 1 else "s"
-    yield "predictions", f"{len(items)} input{plural}, {len(failed)} failed"
+    yield "predictions", f"{counted(len(items), 'input')}, {len(failed)} failed"
     area = sum(item.analysed_mm2 for item in items)
     yield "nuclei", f"{sum(item.num_nuclei for item in items):,} in {area:.3g} mm² of tissue"
     for item in items[:_MAX_INPUTS]:
-        noted = f", {len(item.warnings)} notes" if item.warnings else ""
+        noted = f", {counted(len(item.warnings), 'note')}" if item.warnings else ""
         name = Path(item.source).name
-        yield "", f"{name}: {item.num_nuclei:,} nuclei{_density_text(item)}{noted}"
+        yield "", f"{name}: {counted(item.num_nuclei, 'nucleus')}{_density_text(item)}{noted}"
     if len(items) > _MAX_INPUTS:
         yield "", f"and {len(items) - _MAX_INPUTS} more"
     for failure in failed:

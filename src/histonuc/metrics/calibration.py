@@ -12,7 +12,7 @@ T of a fixed grid; the minimum is that of the parabola, in log T, through the be
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +60,11 @@ class CalibrationCounts(Counts):
             **{name: np.zeros(NUM_BINS, np.int64) for name in by_score},
             nll_sum=np.zeros(steps, np.int64),
         )
+
+    def without_score(self) -> CalibrationCounts:
+        """The same of the class probabilities alone."""
+        none = np.zeros(NUM_BINS, np.int64)
+        return replace(self, score_count=none, score_right=none, score_confidence=none)
 
     @property
     def class_ece(self) -> float:

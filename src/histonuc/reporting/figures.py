@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from histonuc.evaluation.glossary import EVALUATE_CLASS, EVALUATE_POINTS_CLASS, name_score
+from histonuc.evaluation.glossary import CLASS_SCORES, name_score
 from histonuc.evaluation.records import find_score
 from histonuc.offline import load_matplotlib
 from histonuc.reporting.inputs import Run, ScoreSet
@@ -33,6 +33,12 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
 }
 """matplotlib settings of every figure."""
+_TISSUE_SCORES = {
+    "outlines": ("bpq", "mpq"),
+    "points": ("f1_centroid", "class_f1_centroid"),
+    "sparse points": ("recall_centroid", "class_accuracy_centroid"),
+}
+"""The two scores of each tissue that are drawn, by kind of the labels."""
 _VALIDATION = ("bpq", "mpq", "dice", "iou", "foreground_dice", "pixel_accuracy")
 """Scores whose course over the epochs is drawn."""
 
@@ -59,10 +65,9 @@ def draw_learning_curves(run: Run, closed_form: Callable[[int], float] | None) -
 def draw_class_bars(score_set: ScoreSet) -> str:
     """Nucleus and pixel scores of each class."""
     per_class = score_set.scores["per_class"]
-    is_outlined = score_set.scores["labels"] == "outlines"
     values = {
         name_score(key): [find_score(row, key) for row in per_class.values()]
-        for key in (EVALUATE_CLASS if is_outlined else EVALUATE_POINTS_CLASS)
+        for key in CLASS_SCORES[score_set.scores["labels"]]
     }
     return _grouped_bars(list(per_class), values, width=12.4, height=3.0)
 
@@ -84,8 +89,7 @@ def draw_comparison_bars(score_sets: Sequence[ScoreSet]) -> str:
 def draw_tissue_bars(score_set: ScoreSet) -> str:
     """Binary and mean PQ of each tissue, or detection and class of points; the best on top."""
     tissues = score_set.scores["per_tissue"]
-    is_outlined = score_set.scores["labels"] == "outlines"
-    keys = ("bpq", "mpq") if is_outlined else ("f1_centroid", "class_f1_centroid")
+    keys = _TISSUE_SCORES[score_set.scores["labels"]]
     names = sorted(tissues, key=lambda name: find_score(tissues[name], keys[0]) or 0.0)
     overall = score_set.scores["overall"]
 

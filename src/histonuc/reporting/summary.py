@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from histonuc.evaluation.glossary import EVALUATE_POINTS, REPORT_SUMMARY, name_score
+from histonuc.evaluation.glossary import (
+    EVALUATE_POINTS,
+    EVALUATE_SPARSE,
+    REPORT_SUMMARY,
+    name_score,
+)
 from histonuc.evaluation.records import find_score
 from histonuc.reporting.inputs import Run, ScoreSet
 from histonuc.reporting.views import SummaryRow, SummaryTable
@@ -21,8 +26,9 @@ def summarise_runs(runs: Sequence[Run], score_sets: Sequence[ScoreSet]) -> Summa
     """
     by_name = {run.name: run for run in runs}
     kinds = {item.scores["labels"] for item in score_sets}
-    keys: list[str] = [] if kinds == {"points"} else [*REPORT_SUMMARY]
-    keys += [key for line in EVALUATE_POINTS for key in line if "points" in kinds]
+    keys: list[str] = [*REPORT_SUMMARY] if "outlines" in kinds or not kinds else []
+    for kind, lines in (("points", EVALUATE_POINTS), ("sparse points", EVALUATE_SPARSE)):
+        keys += [key for line in lines for key in line if kind in kinds and key not in keys]
     rows = [_summarise_scores(item, by_name.get(item.run), keys) for item in score_sets]
     scored = {item.run for item in score_sets}
     rows += [

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from histonuc.data.store import Store
-from histonuc.exports import TABLE_FILE
+from histonuc.exports import TABLE_FILE, name_results_inside
 from histonuc.files import write_text
 from histonuc.models.loading import load_model
+from histonuc.plain_text import counted
 from histonuc.taxonomy import LabelSpace
 from histonuc.teaching.classifier import softmax
 from histonuc.teaching.crops import Crop, SlideCrops, crop_tile
@@ -99,8 +100,8 @@ class Audit:
         """The same for people."""
         share = self.num_disagreeing / max(self.num_labels, 1)
         lines = [
-            f"{self.source}: {self.num_labels:,} labels; for {self.num_disagreeing:,} of them "
-            f"({share:.1%}) another class is more probable"
+            f"{self.source}: {counted(self.num_labels, 'label')}; for {self.num_disagreeing:,} of "
+            f"them ({share:.1%}) another class is more probable"
         ]
         return lines + [f"  {label} -> {other}: {num:,}" for label, other, num in self.pairs[:8]]
 
@@ -159,9 +160,7 @@ def audit(
     if (path / "store.json").is_file():
         return _find_suspects(_read_store(path, model, sources), num)
     if not (path / TABLE_FILE).is_file():
-        inside = sorted(table.parent.name for table in path.glob(f"*/{TABLE_FILE}"))
-        hint = f"; it holds results, give one of them: {', '.join(inside[:5])}" if inside else ""
-        raise ValueError(f"neither a store nor a result at {path}{hint}")
+        raise ValueError(f"neither a store nor a result at {path}{name_results_inside(path)}")
     with SlideCrops.open(path) as crops:
         return _find_suspects(_read_result(path, crops), num)
 

@@ -31,7 +31,7 @@ from histonuc.inference.results import ResultFolder
 from histonuc.inference.tiles import Box
 from histonuc.inference.tissue import TissueMask, find_tissue
 from histonuc.nuclei import CLASS_TRUST, Nuclei
-from histonuc.plain_text import readable
+from histonuc.plain_text import counted, readable
 from histonuc.slides import Slide, open_slide
 from histonuc.teaching.classifier import Classifier, read_classifier
 from histonuc.teaching.embedding import complete_features, read_options
@@ -66,7 +66,7 @@ class ClassifySummary:
         """The same for people."""
         lines = []
         for item in self.items:
-            lines.append(f"{item.source}: {item.num_nuclei:,} nuclei -> {item.folder}")
+            lines.append(f"{item.source}: {counted(item.num_nuclei, 'nucleus')} -> {item.folder}")
             lines += [
                 f"  {name:<30}{row.num_nuclei:>9,}{row.share:>8.1%}"
                 for name, row in item.classes.items()

@@ -93,17 +93,20 @@ def cross_validate(
     groups: NDArray[np.integer],
     num_classes: int,
     *,
+    num_tested: int | None = None,
     share: float = 1.0,
     seed: int = 0,
     balanced: bool = True,
 ) -> NDArray[np.float32]:
-    """Scores (k, C) of each nucleus by a classifier that learned from other groups alone.
+    """Scores (k, C) of each tested nucleus by a classifier that learned from other groups alone.
 
     Args:
         rows: float32 (k, F), standardised.
         classes: (k,), 0..C - 1.
         groups: (k,), what must not be torn apart: the slide, image or square of each nucleus.
         num_classes: C.
+        num_tested: so many of the first nuclei are tested and None all; those behind them teach
+            whatever lies in other groups.
         share: of the labels that each classifier learns from, drawn at random.
         seed: of the draws.
         balanced: as of `fit`.
@@ -111,11 +114,14 @@ def cross_validate(
     Returns:
         NaN for nuclei that no classifier could be taught without.
     """
-    scores = np.full((len(rows), num_classes), np.nan, np.float32)
+    num = len(rows) if num_tested is None else num_tested
+    scores = np.full((num, num_classes), np.nan, np.float32)
     rng = np.random.default_rng(seed)
-    for taught, tested in split_groups(classes, groups):
+    for taught, tested in split_groups(classes[:num], groups[:num]):
         if share < 1:
             taught = rng.permutation(taught)[: max(2, round(share * len(taught)))]
+        beside = num + np.flatnonzero(~np.isin(groups[num:], groups[tested]))
+        taught = np.concatenate([taught, beside])
         if len(np.unique(classes[taught])) < 2:
             continue
         weights, bias = fit(rows[taught], classes[taught], num_classes, balanced=balanced)

@@ -32,6 +32,8 @@ class Labelled:
         groups: int64 (k,), what must not be torn apart when it is cross-validated.
         by: what the groups are: "slide", "square" or "image".
         label_space: the C classes, all of which occur.
+        num_given: the first so many were labelled by people and judge; those behind them are of the
+            model, which is sure of them, and only teach.
     """
 
     rows: NDArray[np.float32]
@@ -39,6 +41,7 @@ class Labelled:
     groups: NDArray[np.int64]
     by: str
     label_space: LabelSpace
+    num_given: int
 
 
 def check_one_model(features: Mapping[Path, NucleusFeatures]) -> None:
@@ -57,7 +60,10 @@ def check_one_model(features: Mapping[Path, NucleusFeatures]) -> None:
 
 
 def gather(
-    pairs: Sequence[tuple[NucleusFeatures, ResultLabels]], space: LabelSpace, standard: Standard
+    pairs: Sequence[tuple[NucleusFeatures, ResultLabels]],
+    space: LabelSpace,
+    standard: Standard,
+    filled: Sequence[Mapping[int, str]] = (),
 ) -> Labelled:
     """The nuclei that teach, of all slides; classes of one nucleus alone are left out.
 
@@ -65,27 +71,36 @@ def gather(
         pairs: features and labels of each slide.
         space: all classes.
         standard: of the features.
+        filled: of each slide the class by number of the nuclei that make up the number of labels;
+            nothing for none.
 
     Raises:
         ValueError: fewer than two classes.
     """
-    found = [number_labels(labels.taught, space) for _, labels in pairs]
+    features = [one for one, _ in pairs]
+    given = [number_labels(labels.taught, space) for _, labels in pairs]
+    found = [*given, *(number_labels(labels, space) for labels in filled)]
+    slides = [*range(len(pairs)), *range(len(filled))]
     classes = np.concatenate([one[1] for one in found])
-    slide = np.repeat(np.arange(len(found)), [len(one[0]) for one in found])
-    rows = [one.rows(index) for (one, _), (index, _) in zip(pairs, found, strict=True)]
+    slide = np.repeat(slides, [len(index) for index, _ in found])
+    rows = [features[j].rows(index) for j, (index, _) in zip(slides, found, strict=True)]
     present = np.flatnonzero(np.bincount(classes, minlength=len(space)) >= MIN_LABELS)
     check_classes(len(present))
     usable = np.isin(classes, present)
+    is_given = np.arange(len(classes)) < sum(len(index) for index, _ in given)
     groups, by = slide, "slide"
-    if len(np.unique(slide)) < _MIN_SLIDES:
-        place = [one.centroid_um[index] for (one, _), (index, _) in zip(pairs, found, strict=True)]
-        groups, by = group_by_square(slide, np.concatenate(place)), "square"
+    if len(np.unique(slide[is_given])) < _MIN_SLIDES:
+        place = [
+            features[j].centroid_um[index] for j, (index, _) in zip(slides, found, strict=True)
+        ]
+        groups, by = group_by_square(slide, np.concatenate(place), is_given), "square"
     return Labelled(
         rows=standard.apply(np.concatenate(rows)[usable]),
         classes=np.searchsorted(present, classes[usable]),
         groups=groups[usable],
         by=by,
         label_space=pick_classes(space, present),
+        num_given=int((usable & is_given).sum()),
     )
 
 
@@ -109,28 +124,37 @@ def gather_store(found: LabelledNuclei, space: LabelSpace, standard: Standard) -
         groups=found.tile[usable],
         by="image",
         label_space=pick_classes(space, present),
+        num_given=len(usable),
     )
 
 
 def group_by_square(
-    slide: NDArray[np.integer], centroid_um: NDArray[np.float64]
+    slide: NDArray[np.integer],
+    centroid_um: NDArray[np.float64],
+    is_given: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Which square of which slide each nucleus (k,) lies in: neighbours are alike.
 
     Squares have 250 µm, or half of that again and again where all labels would lie in few.
+
+    Args:
+        slide: (k,), number of the slide.
+        centroid_um: (k, 2).
+        is_given: (k,), which of the nuclei are labels in this sense; None for all.
     """
     side = _SQUARE_UM
     for _ in range(4):
         cells = np.floor(centroid_um / side).astype(np.int64)
         keys = np.column_stack([slide, cells])
         groups = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
-        if groups.max(initial=0) + 1 >= 2 * FOLDS:
+        if len(np.unique(groups if is_given is None else groups[is_given])) >= 2 * FOLDS:
             break
         side /= 2
     return np.asarray(groups, np.int64)
 
 
 def count_classes(labelled: Labelled) -> dict[str, int]:
-    """Labels by name of the class."""
-    counts = np.bincount(labelled.classes, minlength=len(labelled.label_space)).tolist()
+    """Labels that people gave, by name of the class."""
+    given = labelled.classes[: labelled.num_given]
+    counts = np.bincount(given, minlength=len(labelled.label_space)).tolist()
     return dict(zip(labelled.label_space.classes, counts, strict=True))

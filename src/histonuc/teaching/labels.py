@@ -25,12 +25,14 @@ class ResultLabels:
         held_out: class of each nucleus that was drawn at random to judge with, and never teaches.
         label_space: all classes, those that people defined among them.
         num_without_features: labelled nuclei that the network did not find; they teach no classes.
+        touched: nuclei that people did something to, and whose class is not the model's any more.
     """
 
     taught: Mapping[int, str]
     held_out: Mapping[int, str]
     label_space: LabelSpace
     num_without_features: int = 0
+    touched: frozenset[int] = frozenset()
 
 
 def find_results(paths: Sequence[Path]) -> list[Path]:
@@ -75,6 +77,20 @@ def collect_labels(folder: Path, corrections: Corrections) -> ResultLabels:
         held_out={n: name for n, name in judged.items() if name != UNCERTAIN},
         label_space=corrections.label_space,
         num_without_features=sum(number > corrections.num_nuclei for number in given),
+        touched=list_touched(corrections),
+    )
+
+
+def list_touched(corrections: Corrections) -> frozenset[int]:
+    """Numbers of the nuclei of which people said something."""
+    return frozenset(
+        {
+            *corrections.classes,
+            *corrections.deleted,
+            *corrections.rings,
+            *corrections.held_out,
+            *(conflict.id for conflict in corrections.conflicts),
+        }
     )
 
 

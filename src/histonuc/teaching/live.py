@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from histonuc.taxonomy import LabelSpace
 from histonuc.teaching.classifier import Classified, Classifier
-from histonuc.teaching.features import NucleusFeatures, read_features
+from histonuc.teaching.features import NucleusFeatures, read_features, sample_rows
 from histonuc.teaching.fitting import MIN_LABELS, Standard, fit
+from histonuc.teaching.usual import SAMPLE
 
 HELD_OUT_SHARE = 0.3
 """Share of the proposed nuclei that is drawn at random, and never taught with."""
-_SAMPLE = 50_000
-"""Nuclei that tell the spread of the features."""
 _CANDIDATES = 4_000
 """Nuclei, drawn at random, that proposals are chosen from."""
 _SQUARES = 8
@@ -64,9 +63,8 @@ class LiveClassifier:
 
     @cached_property
     def standard(self) -> Standard:
-        """Mean and spread of the features over the slide."""
-        step = max(1, len(self.features) // _SAMPLE)
-        return Standard.measure(self.features.rows(np.arange(0, len(self.features), step)))
+        """Mean and spread of the features over the slide, as `histonuc teach` measures them."""
+        return Standard.measure(sample_rows([self.features], SAMPLE, np.random.default_rng(0)))
 
     def fit(self, labels: Mapping[int, str], label_space: LabelSpace) -> Classifier:
         """A classifier of the classes that occur among the labels; takes tenths of a second.

@@ -14,6 +14,8 @@ from histonuc.metrics.counts import ratio
 REPEATS = 1000
 SHARES = (0.125, 0.25, 0.5, 1.0)
 """Shares of the labels that the learning curve is drawn at."""
+FEW = 10
+"""Fewer labels of a class say next to nothing about it."""
 _WORTH_IT = 0.01
 """Gain in macro F1 by the last doubling of the labels from which more of them are worth while."""
 

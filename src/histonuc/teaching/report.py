@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from histonuc.plain_text import counted
 from histonuc.teaching.classifier import CLASSIFIER_FILE
 
 REPORT_FILE = "report.json"
@@ -31,14 +32,16 @@ class TeachReport:
         record = self.record
         crossed, held = record["cross_validation"], record["held_out"]
         lines = [
-            f"{record['num_labels']} labelled nuclei of {len(record['results'])} results -> "
+            f"{counted(record['num_labels'], 'labelled nucleus')} of "
+            f"{counted(len(record['results']), 'result')} -> "
             f"{self.out / CLASSIFIER_FILE} ({self.sha256[:12]}), in {record['seconds']:.1f} s"
         ]
         if crossed["num"]:
             lines.append(f"cross-validated by {record['by']}: {_told(crossed)}")
             lines += [_class_line(name, row) for name, row in crossed["classes"].items()]
         if held["num"]:
-            lines.append(f"on {held['num']} nuclei that were drawn at random: {_told(held)}")
+            drawn = counted(held["num"], "nucleus")
+            lines.append(f"on {drawn} drawn at random: {_told(held)}")
         return [*lines, *(f"  note: {note}" for note in record["notes"]), record["advice"]]
 
 

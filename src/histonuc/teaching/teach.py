@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,14 +15,12 @@ from histonuc._version import __version__
 from histonuc.data.store import Store
 from histonuc.files import write_json
 from histonuc.models.loading import load_model
-from histonuc.taxonomy import LabelSpace
 from histonuc.teaching.classifier import CLASSIFIER_FILE, Classifier, write_classifier
 from histonuc.teaching.embedding import complete_features
 from histonuc.teaching.features import NucleusFeatures, sample_rows
+from histonuc.teaching.filling import fill_up, read_predicted
 from histonuc.teaching.fitting import (
-    MIN_LABELS,
     Standard,
-    cross_validate,
     fit,
     fit_temperature,
 )
@@ -31,20 +30,23 @@ from histonuc.teaching.gathering import (
     count_classes,
     gather,
     gather_store,
-    group_by_square,
 )
+from histonuc.teaching.judging import draw_curve, judge_held_out, score_left_out
 from histonuc.teaching.labelled import describe_store
 from histonuc.teaching.labels import (
     ResultLabels,
     find_results,
     join_spaces,
-    number_labels,
     read_labels,
 )
 from histonuc.teaching.live import make_classifier
-from histonuc.teaching.quality import SHARES, Quality, advise, judge, macro_f1
+from histonuc.teaching.notes import judge_numbers, list_notes
+from histonuc.teaching.quality import Quality, advise, judge
 from histonuc.teaching.report import REPORT_FILE, TeachReport
 from histonuc.teaching.usual import SAMPLE, learn_usual
+
+_FACTS = ("classes", "num_labels", "filled_up", "by", "version")
+"""What the classifier's file says of how it was taught."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +59,7 @@ class _Material:
         standard: of the features.
         labelled: the nuclei that teach.
         pairs: features and labels of each slide, for those held out; none of a store.
+        filled: nuclei by class that the model is sure of and that make up the number of labels.
         notes: sentences about the labels.
     """
 
@@ -65,26 +68,39 @@ class _Material:
     standard: Standard
     labelled: Labelled
     pairs: Sequence[tuple[NucleusFeatures, ResultLabels]]
+    filled: Mapping[str, int]
     notes: Sequence[str]
 
 
 def teach(
-    paths: Sequence[Path], out: Path, *, embeddings: bool = True, seed: int = 0
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    embeddings: bool = True,
+    labels_only: bool = False,
+    overwrite: bool = False,
+    seed: int = 0,
 ) -> TeachReport:
     """Teach a classifier with the corrections of results, and judge it.
+
+    It is the one that the viewer shows while it is taught there with the same labels.
 
     Args:
         paths: folders of results, or folders that hold some.
         out: folder for ``classifier.safetensors`` and ``report.json``.
         embeddings: whether to learn from the network's features; False for shape, stain and
             neighbourhood alone.
+        labels_only: learn from what people said alone; otherwise nuclei that the model is sure of
+            make up the number in the model's classes of fewer than `filling.FILLED_UP` labels.
+        overwrite: replace a classifier that is there.
         seed: of all draws.
 
     Raises:
-        ValueError: no result, no labels, fewer than two classes, results of several models, or no
-            embeddings and no way to make them.
+        ValueError: no result, no labels, fewer than two classes, results of several models, no
+            embeddings and no way to make them, or a classifier in `out`.
     """
     start = time.monotonic()
+    _check_free(out, overwrite)
     corrected = _read_corrected(paths)
     features = {folder: complete_features(folder, embeddings=embeddings) for folder in corrected}
     check_one_model(features)
@@ -92,14 +108,18 @@ def teach(
     pairs = [(features[folder], found) for folder, found in corrected.items()]
     every = list(features.values())
     standard = Standard.measure(sample_rows(every, SAMPLE, np.random.default_rng(seed)))
-    labelled = gather(pairs, space, standard)
+    filled = []
+    if not labels_only:
+        filled = fill_up([read_predicted(folder, found) for folder, found in corrected.items()])
+    labelled = gather(pairs, space, standard, filled)
     material = _Material(
         names=tuple(map(str, corrected)),
         features=every,
         standard=standard,
         labelled=labelled,
         pairs=pairs,
-        notes=_list_notes(corrected, labelled),
+        filled=Counter(name for labels in filled for name in labels.values()),
+        notes=list_notes(corrected, labelled),
     )
     return _teach(material, out, seed, start)
 
@@ -112,6 +132,7 @@ def teach_store(
     sources: Sequence[str] = (),
     folds: Sequence[int] = (),
     embeddings: bool = True,
+    overwrite: bool = False,
     seed: int = 0,
 ) -> TeachReport:
     """The same with the labels of a store, whose nuclei are outlined as the labels say.
@@ -123,12 +144,15 @@ def teach_store(
         sources: data sets; all where none is given.
         folds: their numbers; all where none is given.
         embeddings: as of `teach`.
+        overwrite: as of `teach`.
         seed: of all draws.
 
     Raises:
-        ValueError: no store, no such model, a model without features, or fewer than two classes.
+        ValueError: no store, no such model, a model without features, fewer than two classes, or a
+            classifier in `out`.
     """
     start = time.monotonic()
+    _check_free(out, overwrite)
     store, loaded = Store.open(path), load_model(model)
     if embeddings and not loaded.spec.features:
         raise ValueError(
@@ -145,6 +169,7 @@ def teach_store(
         standard=standard,
         labelled=gather_store(replace(found, features=features), store.label_space, standard),
         pairs=(),
+        filled={},
         notes=(),
     )
     return _teach(material, out, seed, start)
@@ -157,22 +182,24 @@ def _teach(material: _Material, out: Path, seed: int, start: float) -> TeachRepo
         labelled, material.standard, material.features[0], seed
     )
     counts = count_classes(labelled)
+    given = {name: num for name, num in counts.items() if num}
     record: dict[str, Any] = {
         "results": list(material.names),
         "model": classifier.model,
         "model_sha256": classifier.model_sha256,
         "classes": counts,
-        "num_labels": len(labelled.classes),
+        "num_labels": labelled.num_given,
+        "filled_up": dict(material.filled),
         "by": labelled.by,
         "temperature": classifier.temperature,
         "cross_validation": crossed.to_dict(),
         "held_out": judge_held_out(classifier, material.pairs).to_dict(),
         "learning_curve": [{"labels": num, "macro_f1": score} for num, score in curve],
-        "advice": advise(curve, min(counts.items(), key=lambda item: item[1])),
-        "notes": list(material.notes),
+        "advice": advise(curve, min(given.items(), key=lambda item: item[1])),
+        "notes": [*material.notes, *judge_numbers(given, material.filled)],
         "version": __version__,
     }
-    facts = {name: record[name] for name in ("classes", "num_labels", "by", "version")}
+    facts = {name: record[name] for name in _FACTS}
     facts["cross_validation"] = {"macro_f1": crossed.macro_f1, "interval": crossed.interval}
     facts["slides"] = [Path(name).name for name in material.names]
     trust = learn_usual(classifier, material.features, material.standard, rng)
@@ -209,16 +236,14 @@ def teach_labelled(
         features: of one of the slides; says what the features are.
         seed: of the draws.
     """
-    rows, classes, num = labelled.rows, labelled.classes, len(labelled.label_space)
-    scores = cross_validate(rows, classes, labelled.groups, num, seed=seed)
+    num = len(labelled.label_space)
+    classes, groups = (part[: labelled.num_given] for part in (labelled.classes, labelled.groups))
+    scores = score_left_out(labelled, seed)
     known = np.isfinite(scores).all(1)
     quality = judge(
-        classes[known],
-        scores[known].argmax(1),
-        labelled.groups[known],
-        labelled.label_space.classes,
+        classes[known], scores[known].argmax(1), groups[known], labelled.label_space.classes
     )
-    weights, bias = fit(rows, classes, num)
+    weights, bias = fit(labelled.rows, labelled.classes, num)
     classifier = make_classifier(
         features,
         standard,
@@ -230,70 +255,13 @@ def teach_labelled(
     return classifier, quality, draw_curve(labelled, quality, seed)
 
 
-def draw_curve(labelled: Labelled, quality: Quality, seed: int) -> list[tuple[int, float]]:
-    """Number of labels and macro F1 on nuclei left out, for each of `SHARES` of the labels."""
-    num, curve = len(labelled.classes), []
-    for share in SHARES[:-1]:
-        if share * num < 10:
-            continue
-        scores = cross_validate(
-            labelled.rows,
-            labelled.classes,
-            labelled.groups,
-            len(labelled.label_space),
-            share=share,
-            seed=seed,
-        )
-        known = np.isfinite(scores).all(1)
-        score = macro_f1(
-            labelled.classes[known], scores[known].argmax(1), len(labelled.label_space)
-        )
-        if np.isfinite(score):
-            curve.append((round(share * num), score))
-    return [*curve, *([(num, quality.macro_f1)] if quality.macro_f1 is not None else [])]
+def _check_free(out: Path, overwrite: bool) -> None:
+    """Refuse to replace a classifier that is there.
 
-
-def judge_held_out(
-    classifier: Classifier, pairs: Sequence[tuple[NucleusFeatures, ResultLabels]]
-) -> Quality:
-    """Figures on the nuclei that were drawn at random and never taught.
-
-    Those of classes that were left out for want of labels count: none of them can be right.
+    Raises:
+        ValueError: there is one.
     """
-    none = np.zeros(0, np.int64)
-    spaces = [
-        LabelSpace(name="held out", classes=names)
-        for _, labels in pairs
-        if (names := tuple(dict.fromkeys(labels.held_out.values())))
-    ]
-    space = join_spaces([classifier.label_space, *spaces])  # the classifier's classes come first
-    true, given, groups = [none], [none], [none]
-    for slide, (features, labels) in enumerate(pairs):
-        index, classes = number_labels(labels.held_out, space)
-        rows = features.rows(index)
-        true.append(classes)
-        given.append((rows @ classifier.weights + classifier.bias).argmax(1))
-        groups.append(group_by_square(np.full(len(index), slide), features.centroid_um[index]))
-    # Squares are numbered on each slide from 0.
-    starts = np.cumsum([0, *(part.max(initial=-1) + 1 for part in groups[:-1])])
-    together = [part + start for part, start in zip(groups, starts, strict=True)]
-    true_class, given_class = np.concatenate(true), np.concatenate(given)
-    return judge(true_class, given_class, np.concatenate(together), space.classes)
-
-
-def _list_notes(corrected: Mapping[Path, ResultLabels], labelled: Labelled) -> list[str]:
-    """What the user should know of the labels."""
-    notes = []
-    made = sum(found.num_without_features for found in corrected.values())
-    if made:
-        notes.append(f"{made} labelled nuclei were drawn by hand: they teach no classes")
-    names = {name for found in corrected.values() for name in found.taught.values()}
-    few = sorted(names - set(labelled.label_space.classes))
-    if few:
-        notes.append(f"left out for want of labels ({MIN_LABELS} at least): {', '.join(few)}")
-    if labelled.by == "square":
-        notes.append(
-            "labels of one or two slides: the figures say how good it is on these slides, not on "
-            "others"
+    if (out / CLASSIFIER_FILE).exists() and not overwrite:
+        raise ValueError(
+            f"--out {out} holds a classifier already: choose another place or give --overwrite"
         )
-    return notes

@@ -43,9 +43,13 @@ def open_crops(
     left_out = len(store.select(config.val_folds, config.sources or None, labels=None))
     left_out -= len(validated)
     if not store.has_outlines(int(validated[0])):
+        score = "class F1 by centroid"
+        if store.is_sparse(int(validated[0])):
+            score = "share of the found points with the right class"
         log.info(
-            "the validation tiles have points and no outlines: their class F1 by centroid decides "
-            "which checkpoint is the best"
+            "the validation tiles have points and no outlines: their %s decides which checkpoint "
+            "is the best",
+            score,
         )
     elif left_out:
         log.info("%d tiles with points do not validate, as others have outlines", left_out)

@@ -74,11 +74,16 @@ def find_monitored(summary: Mapping[str, float | None], monitor: str) -> float |
     """The score that decides which checkpoint is the best.
 
     Points have none that `--monitor` may name: there it is their class F1, or F1 without classes.
+    Of points that mark some of the nuclei only it is the share of those found whose class is right,
+    or without classes the share that is found.
     """
     if monitor in summary:
         return summary[monitor]
-    value = summary["class_f1_centroid"]
-    return summary["f1_centroid"] if value is None else value
+    of_classes, of_all = "class_f1_centroid", "f1_centroid"
+    if of_all not in summary:
+        of_classes, of_all = "class_accuracy_centroid", "recall_centroid"
+    value = summary[of_classes]
+    return summary[of_all] if value is None else value
 
 
 def expect_validation(run: Run) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from histonuc.corrections import Operation
+from histonuc.plain_text import counted
 from histonuc.viewing.correcting import Corrector
 from histonuc.viewing.index import DELETED
 from histonuc.viewing.palette import describe_classes
@@ -89,7 +90,7 @@ def _say(operation: Operation | None) -> str:
     if operation is None:
         return ""
     num, do = len(operation.nuclei), operation.do
-    nuclei = "1 nucleus" if num == 1 else f"{num:,} nuclei"
+    nuclei = counted(num, "nucleus")
     if do == "classify":
         return f"{nuclei}: {operation.class_name or 'as predicted'}"
     if do in _NOUNS:

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from histonuc.corrections import Corrections
 from histonuc.plain_text import readable
-from histonuc.taxonomy import UNCERTAIN
-from histonuc.teaching.labels import choose_taught
+from histonuc.teaching.filling import PredictedClasses, fill_up
+from histonuc.teaching.labels import choose_taught, list_touched
+from histonuc.teaching.quality import FEW
 from histonuc.viewing.columns import quantise
 from histonuc.viewing.correcting import Corrector
 from histonuc.viewing.edits import Prediction
-from histonuc.viewing.index import DELETED
 from histonuc.viewing.kernels import FIXED
 from histonuc.viewing.table import NucleusTable
 
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILLED_UP = 50
-"""Until so many nuclei of a class of the table are labelled, those that the model is sure of make
-up the number."""
-_SURE = 0.8
-_DRAWN = 200_000
 _Phase = Literal["off", "opening", "teaching", "shown", "failed"]
 
 
@@ -50,6 +45,7 @@ class Lesson:
         num_labels: nuclei that taught.
         by_class: of each class how many of them.
         filled_up: classes that are taught by nuclei that the model is sure of as well.
+        few: classes of too few labels to judge.
         has_embeddings: whether the classifier sees what the network saw, or shape and stain alone.
         num_scored: held-out nuclei whose class a person said.
         num_right: of those, given the same class by the classifier.
@@ -62,6 +58,7 @@ class Lesson:
     num_labels: int = 0
     by_class: Mapping[str, int] | None = None
     filled_up: tuple[str, ...] = ()
+    few: tuple[str, ...] = ()
     has_embeddings: bool = True
     num_scored: int = 0
     num_right: int = 0
@@ -78,6 +75,7 @@ class Lesson:
             **vars(self),
             "by_class": dict(self.by_class or {}),
             "filled_up": list(self.filled_up),
+            "few": list(self.few),
             **{"interval": share, "interval_before": before},
         }
 
@@ -98,7 +96,7 @@ class Teacher:
         self._live: LiveClassifier | None = None
         self._classified: Classified | None = None
         self._lock = threading.Lock()
-        self._is_running = self._again = False
+        self._is_running = self._again = self._is_wanted = False
         self.lesson = Lesson()
 
     @property
@@ -116,7 +114,7 @@ class Teacher:
     def teach(self) -> None:
         """Teach with the labels that there are now, and show what comes of it; returns at once."""
         with self._lock:
-            self._again = True
+            self._again = self._is_wanted = True
             if self._is_running:
                 return
             self._is_running = True
@@ -125,9 +123,11 @@ class Teacher:
         threading.Thread(target=self._run, name="histonuc-teach", daemon=True).start()
 
     def hide(self) -> None:
-        """Show the model's classes again."""
-        self._corrector.show_prediction(None)
-        self.lesson = replace(self.lesson, phase="off")
+        """Show the model's classes again; what is being taught will not be shown."""
+        with self._lock:
+            self._again = self._is_wanted = False
+            self._corrector.show_prediction(None)
+            self.lesson = replace(self.lesson, phase="off")
 
     def choose(self, labelled: Collection[int], seen: Collection[int], seed: int) -> int | None:
         """A nucleus that is uncertain and unlike those labelled; None where nothing was taught.
@@ -152,31 +152,37 @@ class Teacher:
             try:
                 self._teach()
             except ImportError:
-                text = "Teaching needs scikit-learn, which is not installed: pip install histonuc"
-                self.lesson = replace(self.lesson, phase="failed", message=text)
+                self._fail(
+                    "Teaching needs scikit-learn, which is not installed: pip install histonuc"
+                )
             except ValueError as error:
                 text = str(error).replace(str(self._folder), "the result")
-                self.lesson = replace(
-                    self.lesson, phase="failed", message=f"{text[:1].upper()}{text[1:]}."
-                )
+                self._fail(f"{text[:1].upper()}{text[1:]}.")
             except Exception:
                 log.exception("teaching failed")
-                text = "This did not work; the terminal says why."
-                self.lesson = replace(self.lesson, phase="failed", message=text)
+                self._fail("This did not work; the terminal says why.")
+
+    def _fail(self, message: str) -> None:
+        """Say why nothing was taught, where it is still wanted."""
+        with self._lock:
+            if self._is_wanted:
+                self.lesson = replace(self.lesson, phase="failed", message=message)
 
     def _teach(self) -> None:
         from histonuc.teaching import LiveClassifier
 
         if self._live is None:
             self._live = LiveClassifier.open(self._folder)
-        self.lesson = replace(self.lesson, phase="teaching")
+        with self._lock:
+            if self._is_wanted:
+                self.lesson = replace(self.lesson, phase="teaching")
         began = time.perf_counter()
         table, found = self._corrector.table(), self._corrector.corrections
         predicted = self._corrector.predicted
         labels = find_labels(table, found, predicted)
         if not labels:
             raise ValueError("give some nuclei a class first: nothing is labelled yet")
-        filled, names = fill_up(table, labels, predicted)
+        (filled,) = fill_up([join_classes(labels, found, predicted)])
         classifier = self._live.fit(labels | filled, found.label_space)
         self._classified = classified = self._live.classify(classifier)
         places = [found.label_space.classes.index(name) for name in classifier.label_space.classes]
@@ -184,16 +190,21 @@ class Teacher:
         prediction = Prediction(
             kind=kind, probability=quantise(classified.probability, 1 / 255, np.uint8)
         )
-        self._corrector.show_prediction(prediction)
-        self.lesson = replace(
+        by_class = dict(Counter(labels.values()).most_common())
+        lesson = replace(
             _score(kind, predicted.kind, found),
             phase="shown",
             num_labels=len(labels),
-            by_class=dict(Counter(labels.values()).most_common()),
-            filled_up=names,
+            by_class=by_class,
+            filled_up=tuple(dict.fromkeys(filled.values())),
+            few=tuple(name for name, num in by_class.items() if num < FEW),
             has_embeddings=self._live.has_embeddings,
             seconds=time.perf_counter() - began,
         )
+        with self._lock:
+            if self._is_wanted:  # else it was hidden meanwhile
+                self._corrector.show_prediction(prediction)
+                self.lesson = lesson
 
 
 def find_labels(
@@ -226,32 +237,23 @@ def find_labels(
     return choose_taught(corrections, in_fields)
 
 
-def fill_up(
-    table: NucleusTable, labels: Mapping[int, str], predicted: Prediction
-) -> tuple[dict[int, str], tuple[str, ...]]:
-    """Labels of nuclei that the model is sure of, for classes of which few or none are labelled.
-
-    Without them a classifier would never give a class that nobody labelled, and know one that was
-    labelled only where the model was wrong.
+def join_classes(
+    labels: Mapping[int, str], corrections: Corrections, predicted: Prediction
+) -> PredictedClasses:
+    """What the model and people say of the nuclei, to fill up what teaches.
 
     Args:
-        table: the nuclei as corrected.
-        labels: that people gave.
+        labels: class by number of the nuclei that teach.
+        corrections: what was done.
         predicted: classes of the model.
-
-    Returns:
-        The class by number of a nucleus, and the classes that were filled up.
     """
-    rows = np.random.default_rng(0).permutation(table.num_nuclei)[:_DRAWN]
-    free = (table.marks(rows) == 0) & (table.index().kind[rows] != DELETED)
-    rows = rows[free & (predicted.probability[rows] >= _SURE * 255)]
-    filled: dict[int, str] = {}
-    given = Counter(labels.values())
-    for number, name in enumerate(table.label_space.classes):
-        wanted = 0 if name == UNCERTAIN else max(FILLED_UP - given[name], 0)
-        found = rows[predicted.kind[rows] == number][:wanted]
-        filled |= {int(row) + 1: name for row in found}
-    return filled, tuple(dict.fromkeys(filled.values()))
+    return PredictedClasses(
+        classes=corrections.label_space.classes[: corrections.num_classes],
+        kind=predicted.kind,
+        probability=predicted.probability,
+        labels=labels,
+        touched=list_touched(corrections),
+    )
 
 
 def wilson_interval(right: int, num: int) -> tuple[float, float] | None:

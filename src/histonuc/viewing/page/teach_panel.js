@@ -14,6 +14,7 @@ import { createTunePanel } from "./tune_panel.js";
  * @property {number} num_labels nuclei that taught
  * @property {Record<string, number>} by_class of each class how many of them
  * @property {string[]} filled_up classes taught by nuclei that the model is sure of as well
+ * @property {string[]} few classes of too few labels to judge
  * @property {boolean} has_embeddings whether the classifier sees what the network saw
  * @property {number} num_scored held-out nuclei whose class is known
  * @property {number} num_right of those, right now
@@ -32,11 +33,13 @@ const percent = (share) => `${Math.round(100 * share)} %`;
 
 /** What was taught and how good it is, in sentences. @param {Lesson} lesson how far it is */
 function describe(lesson) {
-  const { num_labels, by_class, filled_up, has_embeddings, num_scored, num_right, num_right_before, interval } = lesson;
+  const { num_labels, by_class, filled_up, few, has_embeddings, num_scored, num_right, num_right_before, interval } =
+    lesson;
   const counts = Object.entries(by_class).map(([name, num]) => `${name} ${formatCount(num)}`);
   const lines = [
-    `Taught with ${formatCount(num_labels)} labelled nuclei (${counts.join(", ")}) in ${lesson.seconds.toFixed(1)} s.`,
+    `Taught with ${formatCount(num_labels)} labelled ${num_labels === 1 ? "nucleus" : "nuclei"} (${counts.join(", ")}) in ${lesson.seconds.toFixed(1)} s.`,
   ];
+  if (few.length) lines.push(`Too few labels to judge, fewer than 10: ${few.join(", ")}.`);
   if (filled_up.length)
     lines.push(
       `Until 50 of a class are labelled, nuclei that the model is sure of make up the number: ${filled_up.join(", ")}.`,
@@ -78,7 +81,7 @@ export function createTeachPanel({ store, api, corrections, report }) {
     const working = now.phase === "opening" || now.phase === "teaching";
     progress.hidden = !working;
     teach.disabled = working;
-    hide.hidden = now.phase !== "shown";
+    hide.hidden = now.phase !== "shown" && !working;
     teach.textContent = now.phase === "shown" ? "Teach again" : "Teach";
     const lines = now.phase === "shown" ? describe(now) : working ? ["Reading the nuclei and teaching …"] : [];
     state.replaceChildren(
@@ -96,7 +99,7 @@ export function createTeachPanel({ store, api, corrections, report }) {
       el("summary", { text: "Commands for the terminal" }),
       el("p", {
         class: "muted",
-        text: "A classifier to keep, for this and other slides. It learns from labels alone: label some nuclei of each class first.",
+        text: "A classifier to keep, for this and other slides: the same as is shown here. With --labels-only the model's nuclei do not teach it.",
       }),
       ...block(commands.keep),
       el("p", { class: "muted", text: "The network fine-tuned on fields that are complete:" }),
