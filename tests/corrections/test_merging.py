@@ -184,6 +184,8 @@ def test_nuclei_made_by_hand_that_get_other_numbers_are_listed(folders, tmp_path
     (first,) = correct(ann, "ann", ("add", (), {"ring": square(200, 10), "class": "Connective"}))
     (second,) = correct(bob, "bob", ("add", (), {"ring": square(230, 10), "class": "Connective"}))
     line = ["corrections", "merge", str(ann), str(bob), "--out", str(tmp_path / "c.jsonl")]
+    assert cli.run([*line[:-1], str(tmp_path / "d.jsonl")]) == 0
+    assert "nucleus N + 1 is N + 2 now" in capsys.readouterr().out
     assert cli.run([*line, "--json"]) == 0
     (moved,) = json.loads(capsys.readouterr().out)["renumbered"]
     assert (moved["before"], moved["after"]) == (1, 2)
@@ -194,8 +196,6 @@ def test_nuclei_made_by_hand_that_get_other_numbers_are_listed(folders, tmp_path
     assert read_corrections(owner).corrections.references[7] == f"{key}:0"
     shutil.copy(tmp_path / "c.jsonl", ann / "corrections.jsonl")
     assert read_corrections(ann).corrections.references[8] == f"{key}:0"
-    assert cli.run([*line[:-1], str(tmp_path / "d.jsonl")]) == 0
-    assert "nucleus N + 1 is N + 2 now" in capsys.readouterr().out
     # Into a log that is there: its own nuclei keep their numbers.
     assert cli.run(["corrections", "merge", str(bob), "--out", str(bob)]) == 0
     assert "renumbered" not in capsys.readouterr().out

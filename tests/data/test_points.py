@@ -235,3 +235,14 @@ def test_what_is_for_checking_never_enters_a_training(several, tmp_path, capsys)
     message = capsys.readouterr().err
     assert "fold 0 of" in message
     assert "is for checking a finished model (monusac3), not for training" in message
+
+
+def test_an_image_of_which_some_nuclei_are_marked_says_so(tmp_path, capsys) -> None:
+    write_points(tmp_path / "raw", {"a": "", "b": ""}, marked="some")
+    assert run(tmp_path / "out", tmp_path / "raw") == 0
+    store = Store.open(tmp_path / "out")
+    assert [store.is_sparse(tile) for tile in range(len(store))] == [True, True]
+    assert not store.has_outlines(0)
+    write_points(tmp_path / "other", {"a": ""}, marked="few")
+    said = refuse(tmp_path / "no", capsys, tmp_path / "other")
+    assert "expected all or some as marked, got 'few'" in said

@@ -172,6 +172,7 @@ def _read_record(
         original_ids=labels.original_ids,
         channels=np.full(len(labels.original_ids), -1),
         points=points,
+        is_sparse=points is not None and row.is_sparse,
         fold=fold,
         name=row.name,
         tissue=canonical_tissue(organ) or "unknown",

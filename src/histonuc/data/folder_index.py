@@ -11,7 +11,18 @@ from pathlib import Path
 
 from histonuc.files import is_text
 
-COLUMNS = ("dataset", "name", "height", "width", "nuclei", "organ", "patient", "mpp", "split")
+COLUMNS = (
+    "dataset",
+    "name",
+    "height",
+    "width",
+    "nuclei",
+    "organ",
+    "patient",
+    "mpp",
+    "split",
+    "marked",
+)
 """What is read of index.csv; columns of other names are free."""
 REQUIRED_COLUMNS = ("name", "height", "width")
 """What every index.csv must have."""
@@ -35,6 +46,7 @@ class IndexRow:
         patient: name of the patient; empty when not known.
         mpp: microns per pixel, NaN when not stated.
         split: split as written; empty when not stated.
+        is_sparse: whether points mark some of its nuclei only.
         others: values of all other columns, as written.
         where: file and line, for errors.
     """
@@ -49,6 +61,7 @@ class IndexRow:
     patient: str = ""
     mpp: float = math.nan
     split: str = ""
+    is_sparse: bool = False
     others: Mapping[str, str]
     where: str
 
@@ -154,9 +167,17 @@ def _parse(directory: Path, row: Mapping[str, str], where: str) -> IndexRow:
         patient=stated["patient"],
         mpp=_number(stated["mpp"], "mpp", where) if stated["mpp"] else math.nan,
         split=stated["split"],
+        is_sparse=_is_some(stated["marked"], where),
         others={name: text for name, text in row.items() if name not in COLUMNS},
         where=where,
     )
+
+
+def _is_some(text: str, where: str) -> bool:
+    """Whether a cell says that some of the nuclei are marked; all are where it is empty."""
+    if text not in ("", "all", "some"):
+        raise ValueError(f"{where}: expected all or some as marked, got {text!r}: correct it")
+    return text == "some"
 
 
 def _plain_name(name: str, where: str) -> str:

@@ -56,7 +56,7 @@ class TileSelection:
         tiles = store.select(folds, sources, labels=None)
         kinds = store.label_kinds(tiles)
         kind = choose_kind(kinds)
-        chosen = tiles[kinds == kind]
+        chosen: NDArray[np.int64] = tiles[kinds == kind]
         if len(chosen) < len(tiles) and say:
             others = "points and no outlines" if kind == "outlines" else "sparse points"
             left_out = counted(len(tiles) - len(chosen), "tile")

@@ -75,7 +75,7 @@ def gather(
             nothing for none.
 
     Raises:
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes, or none of which people labelled enough nuclei.
     """
     features = [one for one, _ in pairs]
     given = [number_labels(labels.taught, space) for _, labels in pairs]
@@ -88,6 +88,10 @@ def gather(
     check_classes(len(present))
     usable = np.isin(classes, present)
     is_given = np.arange(len(classes)) < sum(len(index) for index, _ in given)
+    if not (usable & is_given).any():
+        raise ValueError(
+            f"no class has {MIN_LABELS} labelled nuclei or more: label some more of one at least"
+        )
     groups, by = slide, "slide"
     if len(np.unique(slide[is_given])) < _MIN_SLIDES:
         place = [
