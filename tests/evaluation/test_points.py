@@ -165,7 +165,7 @@ def test_what_lies_beside_sparse_points_is_neither_right_nor_wrong(tmp_path, cap
     assert sparse["intervals"]["recall_centroid"] == dense["intervals"]["recall_centroid"]
     folder = str(tmp_path / "some-scores")
     assert cli.run(["compare", folder, folder]) == 0
-    assert cli.run(["report", folder, "--out", str(tmp_path / "report.html")]) == 0
+    assert cli.run(["report", "--scores", folder, "--out", str(tmp_path / "report.html")]) == 0
     assert cli.run(["info", str(tmp_path / "some")]) == 0
     assert "points" in capsys.readouterr().out
 
