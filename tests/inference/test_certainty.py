@@ -32,6 +32,8 @@ LINE = (
 class RednessTrust:
     """Trust of nuclei whose only feature is how red they are: 0.8 for red ones, else 0.01."""
 
+    num_features = 1
+
     def judge(self, features):
         return np.where(features[:, 0] > 0.5, 0.8, 0.01).astype(np.float32)
 

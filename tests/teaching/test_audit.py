@@ -91,7 +91,7 @@ def test_wrong_labels_of_a_store_come_first(colour_model, tmp_path, capsys) -> N
         "--model",
         "compact-offset-fast-1",
         "--out",
-        str(tmp_path / "mine"),
+        str(tmp_path / "other"),
     ]
     assert cli.run(line) == 2
     assert "gives no features of nuclei" in capsys.readouterr().err
