@@ -237,5 +237,5 @@ def test_tables_of_other_languages(tmp_path, delimiter) -> None:
 def test_a_row_with_too_many_cells_is_refused(tmp_path, capsys) -> None:
     write_image(tmp_path, draw_nuclei(9), 9)
     with (tmp_path / "index.csv").open("a") as stream:
-        stream.write("lab,b,96,96,9,fat, white,,0.25,train\n")
-    assert "line 3: expected 9 cells, got more: put a text that" in refuse(tmp_path, capsys)
+        stream.write("lab,b,96,96,9,fat, white,,0.25,train,\n")
+    assert "line 3: expected 10 cells, got more: put a text that" in refuse(tmp_path, capsys)
