@@ -1,7 +1,7 @@
 """What ten corrected fields are worth to the network, and what it forgets meanwhile.
 
     python benchmarks/bench_fine_tune.py WORK_FOLDER --data STORE
-        [--source consep7] [--tissue Heart] [--model default]
+        [--source consep7] [--tissue Heart] [--model default] [--replay STORE]
 
 Up to ten fields of 128 µm are cut from every second image of the source (of the tissue) in fold 3,
 which no training saw; the other images are held out. Up to twenty more fields have no labels, as
@@ -106,12 +106,13 @@ def main() -> None:
     parser.add_argument("--source", default="consep7")
     parser.add_argument("--tissue", default="", help="of the source; all when not given")
     parser.add_argument("--model", default="default")
+    parser.add_argument("--replay", default="", help="second store to learn from (its fold 1)")
     args = parser.parse_args()
     store, fields = Store.open(args.data), args.work / "fields"
     make_fields(store, args.source, args.tissue, fields)
     begun = time.perf_counter()
     run = args.work / "run"
-    fine_tune(TuneOptions(data=fields, init=args.model, out=run))
+    fine_tune(TuneOptions(data=fields, init=args.model, out=run, replay=args.replay))
     minutes = (time.perf_counter() - begun) / 60
     known = {store.source(int(tile)) for tile in store.select([3])}
     others = tuple(sorted(known - {args.source}))

@@ -119,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return float(np.mean([value for value in values if value is not None]))
 
     print(f"{len(held)} nuclei of {len(np.unique(found.tile[held]))} images are scored")
-    print(f"the model as it is: {f1(classify(model, store, found, held)[held]):.3f}\n")
+    if model.spec.label_space.classes == space.classes:
+        print(f"the model as it is: {f1(classify(model, store, found, held)[held]):.3f}\n")
     print("| labels | taught | fine-tuned | minutes |\n|---|---|---|---|", flush=True)
     for number in args.numbers:
         live = LiveClassifier(features=select(found.features, taught))
