@@ -15,7 +15,8 @@ from histonuc.inference.plan import make_plan
 from histonuc.inference.progress import Meter, Tally
 from histonuc.inference.results import ResultFolder
 from histonuc.inference.slide import join_parts
-from histonuc.models.model import ModelSpec, Outputs
+from histonuc.models.model import ModelSpec
+from histonuc.models.outputs import Outputs
 from histonuc.models.trust import Trust
 from histonuc.taxonomy import LABEL_SPACES, LabelSpace
 

@@ -16,7 +16,8 @@ from histonuc.cli import run
 from histonuc.exports import read_table
 from histonuc.exports.geojson_reader import read_geojson
 from histonuc.inference import pictures as pictures_module
-from histonuc.models.model import ModelSpec, Outputs
+from histonuc.models.model import ModelSpec
+from histonuc.models.outputs import Outputs
 from histonuc.nuclei import CLASS_TRUST
 from histonuc.representations.cells import Cells
 

@@ -15,7 +15,7 @@ from histonuc.exports.embeddings import EMBEDDINGS_FILE, open_embeddings, read_e
 from histonuc.inference import tiles as tiles_module
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.predict import predict
-from histonuc.models.model import Outputs
+from histonuc.models.outputs import Outputs
 from histonuc.representations.cells import Cells
 
 OPTIONS = PredictOptions(mpp=0.25, tile_px=192, geojson=False, embeddings=True)

@@ -8,7 +8,7 @@ import numpy as np
 from histonuc.exports import read_table
 from histonuc.inference.options import PredictOptions
 from histonuc.inference.predict import predict
-from histonuc.models.model import Outputs
+from histonuc.models.outputs import Outputs
 from histonuc.models.trust import Trust
 from histonuc.representations.cells import Cells
 

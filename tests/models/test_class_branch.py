@@ -10,8 +10,9 @@ import torch
 
 from histonuc.models.engines import ExportedModel, TorchModel
 from histonuc.models.mirrored import MirroredModel
-from histonuc.models.model import ModelSpec, Outputs
+from histonuc.models.model import ModelSpec
 from histonuc.models.onnx import export_onnx
+from histonuc.models.outputs import Outputs
 from histonuc.models.quantise import quantise
 from histonuc.models.zoo import build_network, load_network, save_network
 from histonuc.nuclei import TileLabels

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from histonuc.models.mirrored import MirroredModel
-from histonuc.models.model import ModelSpec, Outputs
+from histonuc.models.model import ModelSpec
+from histonuc.models.outputs import Outputs
 from histonuc.nuclei import TileLabels
 from histonuc.representations import build_representation
 from histonuc.taxonomy import LabelSpace

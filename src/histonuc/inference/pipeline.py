@@ -26,7 +26,8 @@ from histonuc.inference.sources import check_reachable
 from histonuc.inference.tiles import Part, Tile, TileResult, TileStatus
 from histonuc.inference.tissue import is_blank
 from histonuc.models.engines import num_cores
-from histonuc.models.model import Model, Outputs
+from histonuc.models.model import Model
+from histonuc.models.outputs import Outputs
 from histonuc.nuclei import Nuclei
 from histonuc.slides import RegionError, Slide
 

@@ -19,7 +19,8 @@ from histonuc.models.exported import (
     openvino_core,
     read_exported,
 )
-from histonuc.models.model import ModelSpec, Outputs
+from histonuc.models.model import ModelSpec
+from histonuc.models.outputs import Outputs
 from histonuc.models.trust import Trust
 from histonuc.representations import Representation
 from histonuc.representations.cells import Cells

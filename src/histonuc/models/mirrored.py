@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from histonuc.models.model import Model, Outputs
+from histonuc.models.model import Model
+from histonuc.models.outputs import Outputs
 from histonuc.representations.cells import Cells
 from histonuc.representations.maps import flip
 

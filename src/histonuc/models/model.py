@@ -8,12 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from histonuc.files import is_text, one_line
-from histonuc.models.trust import Trust, pool_deviations, pool_features
-from histonuc.nuclei import Instances
+from histonuc.models.outputs import Outputs
+from histonuc.models.trust import Trust
 from histonuc.parts import find_part
 from histonuc.representations import REPRESENTATIONS, Representation, build_representation
-from histonuc.representations.cells import Cells
-from histonuc.representations.maps import Nuclear
 from histonuc.taxonomy import LabelSpace
 
 if TYPE_CHECKING:
@@ -227,66 +225,6 @@ def _check_options(kind: str, options: Mapping[str, Any], most: int) -> None:
                 )
             if isinstance(item, int | float) and not abs(item) <= most:
                 raise ValueError(f"{kind} option {name!r}: expected {most} at most, got {item:g}")
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Outputs:
-    """All that a model gives of a batch of B images.
-
-    Attributes:
-        maps: float32 (B, K, H, W), activated; without their class channels where `classes` has
-            them.
-        classes: class probabilities (B, C, h, w) on a coarser grid; None where they are in `maps`.
-        features: of the network, each (B, D, h, w) on its own grid; empty for models without.
-    """
-
-    maps: NDArray[np.float32]
-    classes: Cells | None = None
-    features: tuple[Cells, ...] = ()
-
-    def merge(self) -> NDArray[np.float32]:
-        """All maps (B, K, H, W) at full size; each pixel has the classes of its cell."""
-        import numpy as np
-
-        if self.classes is None:
-            return self.maps
-        return np.concatenate([self.maps, self.classes.spread(*self.maps.shape[2:])], axis=1)
-
-    def decode(self, representation: Representation, index: int) -> Instances:
-        """The nuclei of one image of the batch.
-
-        Raises:
-            ValueError: as of the representation's `decode`.
-        """
-        if self.classes is None:
-            return representation.decode(self.maps[index])
-        assert isinstance(representation, Nuclear)
-        return representation.decode(self.maps[index], self.classes[index])
-
-    def pool_features(self, labels: NDArray[np.int32], num: int, index: int) -> NDArray[np.float32]:
-        """Mean features (num, D) of the nuclei of one image, which `Trust` judges."""
-        return pool_features([cells[index] for cells in self.features], labels, num)
-
-    def embed(
-        self, spec: ModelSpec, labels: NDArray[np.int32], num: int, index: int
-    ) -> NDArray[np.float32]:
-        """Embeddings (num, D + D') of the nuclei of one image.
-
-        They are the mean features over each nucleus, and behind them the standard deviations of
-        the ones that the model's ``deviations`` name.
-        """
-        import numpy as np
-
-        means = self.pool_features(labels, num, index)
-        if not spec.deviations:
-            return means
-        parts, first = [means], 0
-        for cells, (stride, size) in zip(self.features, spec.features.items(), strict=True):
-            if count := spec.deviations.get(stride, 0):
-                mean = means[:, first : first + count]
-                parts.append(pool_deviations(cells[index], mean, labels))
-            first += size
-        return np.concatenate(parts, axis=1)
 
 
 class Model(Protocol):
