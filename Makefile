@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 LOCKED := -c requirements.lock
 SPATIAL := tests/exports/spatial
 
-.PHONY: help demo test spatial lint page-types docs bench lock clean
+.PHONY: help demo test spatial lint types format layers page-types docs bench lock clean
 
 help:
 	@echo "make demo   outline and count the nuclei of a real slide with the shipped model"
@@ -25,16 +25,25 @@ test: $(VENV)/.dev
 
 spatial: $(VENV)-spatial/.done
 
-lint: $(VENV)/.dev
+lint: types format layers page-types
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory page-types; \
-		else echo "npm is missing: the types of the viewer's page are not checked"; fi
 
+layers: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+ifeq ($(shell command -v npm 2>/dev/null),)
+page-types:
+	@echo "npm is missing: the types of the viewer's page are not checked"
+else
 page-types: page-tools/node_modules/.done
 	cd page-tools && npm run --silent check
+endif
 
 page-tools/node_modules/.done: page-tools/package-lock.json
 	cd page-tools && npm ci --ignore-scripts --no-audit --no-fund --silent

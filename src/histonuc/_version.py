@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 
 __version__ = "0.1.0"
 
@@ -16,6 +15,8 @@ _LIBRARIES = (
 
 def library_versions() -> dict[str, str]:
     """Versions of what a result may depend on, as far as it is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
     import cv2  # says its own: its distribution has several names
 
     found = {"python": platform.python_version(), "opencv": cv2.__version__}

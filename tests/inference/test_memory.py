@@ -78,6 +78,7 @@ def test_nine_times_the_tissue_takes_no_more_memory(
     join_parts = slide_module.join_parts
     monkeypatch.setattr(slide_module, "join_parts", watched)
     monkeypatch.setattr(slide_module, "choose_probes", lambda *_: [])
+    monkeypatch.setattr(slide_module, "_ROWS_AHEAD", 0)  # more of them the busier the machine is
     monkeypatch.setattr(pipeline, "num_cores", lambda: 2)  # each holds some tiles
     monkeypatch.setattr(tiff_reader, "WHOLE_PIXELS", 0)
     monkeypatch.setattr(tiff_segments, "CACHE_BYTES", 1 << 22)

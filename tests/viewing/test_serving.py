@@ -46,6 +46,7 @@ def test_ctrl_c_ends_it_cleanly(made) -> None:
     process, link = start(made.folder, "--at", "100,200.5,20")
     assert link.endswith("&at=100,200.5,20")
     assert ask(link)["slides"][0]["name"] == "slide.png"
+    assert ask(link, "/api/slides/0")["name"] == "slide.png"  # its index is being made
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=200)
     assert (process.returncode, errors) == (0, "")

@@ -9,6 +9,7 @@ from typing import Any
 from histonuc._version import __version__
 from histonuc.data.store import Store
 from histonuc.plain_text import readable
+from histonuc.viewing.background import Background
 from histonuc.viewing.caches import BoundedCache
 from histonuc.viewing.correcting import Author
 from histonuc.viewing.entries import Entry
@@ -49,7 +50,7 @@ class Library:
     ) -> None:
         self.entries = tuple(entries)
         self.tuner = Tuner(tuned, locator.folder, replay)
-        self._locator, self._author = locator, author
+        self._locator, self._author, self._background = locator, author, Background()
         self._open: BoundedCache[int, OpenResult] = BoundedCache(
             _NUCLEI_OPEN, lambda one: one.num_nuclei + _NUCLEI_A_RESULT
         )
@@ -64,7 +65,9 @@ class Library:
         if not 0 <= number < len(self.entries):
             raise NotFoundError(f"no slide {number}")
         entry = self.entries[number]
-        return self._open.get(number, lambda: OpenResult(entry, self._locator, self._author))
+        return self._open.get(
+            number, lambda: OpenResult(entry, self._locator, self._author, self._background)
+        )
 
     def list_entries(self) -> dict[str, Any]:
         """The list for the page: JSON-able; no table and no slide is opened for it."""
@@ -98,4 +101,5 @@ class Library:
     def close(self) -> None:
         """Let go of everything, and end what runs."""
         self.tuner.close()
+        self._background.end()
         self._open.clear()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import shlex
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ import numpy as np
 from histonuc.exports.table import TABLE_FILE
 from histonuc.inference.drawn import Region
 from histonuc.plain_text import readable
+from histonuc.viewing.background import Background
 from histonuc.viewing.correcting import Author, Corrector
 from histonuc.viewing.density import DensityGrid, choose_grid, count_density, count_histogram
 from histonuc.viewing.entries import Entry, find_entries
@@ -84,6 +84,7 @@ class OpenResult:
         entry: what to open.
         locator: finds slides.
         author: who corrects; by default somebody without a name.
+        background: runs what takes long; by default one of its own.
 
     Attributes:
         record: what the small files of the result say.
@@ -99,8 +100,15 @@ class OpenResult:
         facts: size and scale.
     """
 
-    def __init__(self, entry: Entry, locator: Locator, author: Author | None = None) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        locator: Locator,
+        author: Author | None = None,
+        background: Background | None = None,
+    ) -> None:
         self.entry = entry
+        self._background = background or Background()
         folder = entry.folder
         self.record = ResultRecord(state="slide") if folder is None else read_record(folder)
         self.state: State = self.record.state
@@ -110,7 +118,7 @@ class OpenResult:
         self.teacher: Teacher | None = None
         if self.table is not None and folder is not None:
             self.corrector = Corrector(folder, self.table, self.state, author or Author())
-            self.teacher = Teacher(folder, self.corrector)
+            self.teacher = Teacher(folder, self.corrector, self._background)
         self.proposer = Proposer()
         self.slide_path = self._find_slide(locator)
         self.picture, self.picture_word = self._open_picture()
@@ -159,21 +167,23 @@ class OpenResult:
     def prepare(self) -> None:
         """Begin to make the index, in a thread of its own, where nobody has yet."""
         if self.num_nuclei and self.table is not None and not self.table.has_index:
-            threading.Thread(target=self._make_index, name="histonuc-index", daemon=True).start()
+            self._background.start("histonuc-index", self._make_index())
 
-    def _make_index(self) -> None:
-        """Make the index, and compile what is needed to draw and to count."""
+    def _make_index(self) -> Iterator[object]:
+        """Make the index, and compile what is needed to draw and to count, step by step."""
         import shapely
 
         with suppress(ShownError):  # whoever asks for nuclei is told
             table = self.nuclei()
-            count_density(table, self.density_grid)
             index, grid = table.index(), self.grids[0]
+            yield index
+            yield count_density(table, self.density_grid)
             place = int(index.x[0]) >> grid.shift, int(index.y[0]) >> grid.shift
-            read_square(table, grid, place, "rough", (), self.facts.mpp)
-            count_histogram(table, table.columns[0], 1, (0.0, 1.0))
-            check_outline(_ANY_OUTLINE, (9, 9), USUAL_MPP)
-            count_regions(table, [Region(name="", class_name="", area=shapely.box(0, 0, 1, 1))])
+            yield read_square(table, grid, place, "rough", (), self.facts.mpp)
+            yield count_histogram(table, table.columns[0], 1, (0.0, 1.0))
+            yield check_outline(_ANY_OUTLINE, (9, 9), USUAL_MPP)
+            area = shapely.box(0, 0, 1, 1)
+            yield count_regions(table, [Region(name="", class_name="", area=area)])
 
     def nuclei(self) -> NucleusTable:
         """The nuclei as corrected.

@@ -8,7 +8,7 @@ import shlex
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from histonuc.plain_text import readable
 from histonuc.teaching.filling import PredictedClasses, fill_up
 from histonuc.teaching.labels import choose_taught, list_touched
 from histonuc.teaching.quality import FEW
+from histonuc.viewing.background import Background
 from histonuc.viewing.columns import quantise
 from histonuc.viewing.correcting import Corrector
 from histonuc.viewing.edits import Prediction
@@ -86,13 +87,17 @@ class Teacher:
     Args:
         folder: of the result.
         corrector: knows the labels, and shows what was taught.
+        background: runs it; by default one of its own.
 
     Attributes:
         lesson: how far it is.
     """
 
-    def __init__(self, folder: Path, corrector: Corrector) -> None:
+    def __init__(
+        self, folder: Path, corrector: Corrector, background: Background | None = None
+    ) -> None:
         self._folder, self._corrector = folder, corrector
+        self._background = background or Background()
         self._live: LiveClassifier | None = None
         self._classified: Classified | None = None
         self._lock = threading.Lock()
@@ -120,7 +125,7 @@ class Teacher:
             self._is_running = True
             phase: _Phase = "opening" if self._live is None else "teaching"
             self.lesson = replace(self.lesson, phase=phase, message="")
-        threading.Thread(target=self._run, name="histonuc-teach", daemon=True).start()
+        self._background.start("histonuc-teach", self._run())
 
     def hide(self) -> None:
         """Show the model's classes again; what is being taught will not be shown."""
@@ -142,7 +147,8 @@ class Teacher:
         found = self._live.propose(labelled, seen, self._classified, num=1, seed=seed)
         return found.teach[0] if found.teach else None
 
-    def _run(self) -> None:
+    def _run(self) -> Iterator[object]:
+        """Teach as often as somebody asks meanwhile."""
         while True:
             with self._lock:
                 if not self._again:
@@ -150,7 +156,7 @@ class Teacher:
                     return
                 self._again = False
             try:
-                self._teach()
+                yield from self._teach()
             except ImportError:
                 self._fail(
                     "Teaching needs scikit-learn, which is not installed: pip install histonuc"
@@ -168,11 +174,13 @@ class Teacher:
             if self._is_wanted:
                 self.lesson = replace(self.lesson, phase="failed", message=message)
 
-    def _teach(self) -> None:
+    def _teach(self) -> Iterator[object]:
+        """Open the features where that was not done, teach, and show: step by step."""
         from histonuc.teaching import LiveClassifier
 
         if self._live is None:
             self._live = LiveClassifier.open(self._folder)
+        yield self._live
         with self._lock:
             if self._is_wanted:
                 self.lesson = replace(self.lesson, phase="teaching")
