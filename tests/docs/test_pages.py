@@ -28,6 +28,9 @@ def test_budgets_replace_what_a_page_says() -> None:
     line = with_budget(["train", "--epochs", "130", "--out", "RUN"])
     assert line[:3] == ["train", "--out", "RUN"]
     assert line[line.index("--epochs") + 1] == "1"
+    assert "--trunk-options.width" not in line
+    unet = with_budget(["train", "--trunk", "unet"])
+    assert unet[unet.index("--trunk-options.width") + 1] == "8"
     assert with_budget(["info", "RUN"]) == ["info", "RUN"]
 
 

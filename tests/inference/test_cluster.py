@@ -43,7 +43,7 @@ def table(out: Path):
 
 def test_any_number_of_workers_gives_the_same_table(image, tmp_path):
     predict([image], tmp_path / "here", OPTIONS)
-    for workers in (1, 2, 4):
+    for workers in (1, 3):
         out = tmp_path / str(workers)
         (item,) = predict([image], out, replace(OPTIONS, cluster=f"local:{workers}")).items
         assert table(out).equals(table(tmp_path / "here"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def traced_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """All files are made of one fp32 graph, and those in int8 of one more, which take long to make."""
+    from histonuc.models import onnx, quantise
+
+    graphs = tmp_path_factory.mktemp("graphs")
+
+    def once(make: Callable[..., Path]) -> Callable[..., Path]:
+        def copy(source: object, path: Path, *more: object, **options: object) -> Path:
+            graph = graphs / f"{'-'.join([make.__name__, *map(str, options.values())])}.onnx"
+            if not graph.exists():
+                make(source, graph, *more, **options)
+            return Path(shutil.copy(graph, path))
+
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx, "export_onnx", once(onnx.export_onnx))
+        patch.setattr(quantise, "quantise", once(quantise.quantise))
+        yield
+
+
 # Differences are largest in the offsets, which are pixels, on noise.
 @pytest.mark.parametrize(
     ("to", "precision", "least", "most"),
@@ -47,6 +70,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("openvino", "int8", 0.99, 3.0),
     ],
 )
+@pytest.mark.usefixtures("traced_once")
 def test_the_file_agrees_with_the_checkpoint(
     run: Path, store: Path, tmp_path: Path, to, precision, least: float, most: float
 ) -> None:
