@@ -13,7 +13,7 @@ import torch
 import yaml
 
 from histonuc.files import replacing
-from histonuc.training import run as run_module
+from histonuc.training import starting
 from histonuc.training.checkpoint import Progress, TrainState, load_state, save_state
 from histonuc.training.config import TrainConfig
 from histonuc.training.folder import can_resume, open_run
@@ -155,13 +155,13 @@ def test_an_occupied_place_is_refused(tmp_path) -> None:
 def test_a_restarted_run_has_its_pretrained_weights(settings, monkeypatch) -> None:
     """`--resume` of a run killed before its first checkpoint once started from random ones."""
     asked: list[bool] = []
-    build = run_module.build_network
+    build = starting.build_network
 
     def spy(spec: object, *, pretrained: bool = False) -> object:
         asked.append(pretrained)
         return build(spec)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(run_module, "build_network", spy)
+    monkeypatch.setattr(starting, "build_network", spy)
     run = settings()
     run.out.mkdir()
     written = yaml.safe_dump(run.to_dict())

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from histonuc.data.store import Store
 from histonuc.viewing.entries import Entry, find_entries
 
 if TYPE_CHECKING:
     import uvicorn
+
+    from histonuc.data.store import Store
 
 LOOPBACK = "127.0.0.1"
 _GRACE_S = 1
@@ -94,7 +95,7 @@ class Viewer:
     ) -> None:
         self._entries, self._slides, self._idle_stop_s = tuple(entries), slides, idle_stop_s
         self._by, self._read_only, self._tuned = by, read_only, tuned
-        self._replay = None if replay is None else Store.open(replay.absolute())
+        self._replay = _open_store(replay)
         self.token = secrets.token_urlsafe(32)
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
@@ -221,6 +222,15 @@ def open_browser(link: str) -> None:
     screens = {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"}
     if sys.platform != "linux" or screens & os.environ.keys():
         threading.Thread(target=webbrowser.open, args=(link,), daemon=True).start()
+
+
+def _open_store(path: Path | None) -> Store | None:
+    """A store, while somebody waits for the command, not for the page; None for none."""
+    if path is None:
+        return None
+    from histonuc.data.store import Store  # imports much: other viewers need not wait for it
+
+    return Store.open(path.absolute())
 
 
 def _listen(port: int) -> socket.socket:
