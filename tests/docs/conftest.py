@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from histonuc import cli
+from histonuc import cli, parts
 from histonuc.data.synthetic import draw_tile, write_synthetic
 
 from .blocks import ROOT
@@ -18,6 +18,12 @@ from .blocks import ROOT
 TISSUE_PX, LABELLED_PX = 512, 128
 LABELLED = ("consep", "monuseg", "glioma", "tnbc")
 """Data sets of the labelled images that some pages prepare."""
+
+
+@pytest.fixture(autouse=True)
+def _no_plugin_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages run in this process: what one gives by `--plugin` is not for the tests after it."""
+    monkeypatch.setattr(parts, "_plugins", {kind: {} for kind in parts._plugins})
 
 
 @pytest.fixture(scope="session")
