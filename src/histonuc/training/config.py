@@ -61,7 +61,7 @@ class TrainConfig:
     freeze: bool = False
     """Freeze the pretrained encoder (the seed's freeze-all-but-layer4 for deeplabv3_resnet101)."""
     init_share: float = 0.0
-    """Share of --init's weights in those that are saved, against forgetting; 0.5 is usual."""
+    """Share of --init's weights in those that are saved, against forgetting."""
     freeze_statistics: bool = False
     """Leave the statistics of batch norm as they are in --init: those of few images are poor."""
 

@@ -86,7 +86,10 @@ class Run:
 
     @property
     def judged(self) -> Network:
-        """The weights that are validated and saved: the average, mixed with the start's."""
+        """The weights that are validated and saved: the average, mixed with the start's.
+
+        With ``init_share`` it is a new network each time.
+        """
         network = self.average if self.average is not None else self.bare
         if not self.start:
             return network

@@ -32,7 +32,7 @@ def validate(run: Run) -> None:
     evaluation = _evaluate(run, find_validation_tiles(run.config, run.store))
     calibration = evaluation.total.calibration
     joined = evaluation.label_space.classes != run.store.label_space.classes  # of points
-    spec = run.judged.spec if joined else _calibrate(run, calibration)
+    spec = run.bare.spec if joined else _calibrate(run, calibration)
     summary = summarise(evaluation)
     value = find_monitored(summary, run.config.monitor)
     progress = run.progress
@@ -116,13 +116,13 @@ def _calibrate(run: Run, counts: CalibrationCounts) -> ModelSpec:
     minimum: nothing matched, one class only, or every class right. The model in training keeps its
     own temperature, so that a resumed run scores as an undisturbed one does.
     """
-    spec = run.judged.spec
+    spec = run.bare.spec
     lowest, highest = 2.0 ** LOG2_TEMPERATURES[[0, -1]]
     found = lowest < counts.temperature < highest  # not for NaN
     if "temperature" in run.config.representation_options or not found:
         return spec
     # p^(1/T) of probabilities that went through p^(1/S) already is p^(1/ST).
-    temperature = round(run.judged.representation.temperature * counts.temperature, 4)
+    temperature = round(run.bare.representation.temperature * counts.temperature, 4)
     options = {**spec.representation_options, "temperature": temperature}
     return replace(spec, representation_options=options)
 
