@@ -103,7 +103,9 @@ def open_screen(browser, viewer, ratio=1, hint=False, **options):
     page = context.new_page()
     page.set_default_timeout(60_000)  # the machine may be busy
     screen = Screen(page, viewer.link(), ratio)
-    page.on("request", lambda request: screen.requests.append(request.url))
+    page.on("request", screen.ask)
+    page.on("requestfinished", screen.answered)
+    page.on("requestfailed", screen.answered)
     page.on("pageerror", lambda error: screen.errors.append(str(error)))
     page.on("console", lambda line: line.type == "error" and screen.errors.append(line.text))
     return screen

@@ -39,6 +39,7 @@ class Screen:
         link: of the viewer, with its token.
         ratio: device pixels a CSS pixel.
         requests: addresses asked for so far.
+        awaited: requests without an answer yet, but those for tiles: the page itself says when it has these.
         errors: what went wrong in the page.
     """
 
@@ -46,6 +47,7 @@ class Screen:
     link: str
     ratio: int = 1
     requests: list = field(default_factory=list)
+    awaited: set = field(default_factory=set)
     errors: list = field(default_factory=list)
 
     def open(self, slide=0, at=None):
@@ -75,9 +77,21 @@ class Screen:
         self.tab("Nucleus")
         return self
 
+    def ask(self, request):
+        """Note a request."""
+        self.requests.append(request.url)
+        if "/tiles/" not in request.url:
+            self.awaited.add(request)
+
+    def answered(self, request):
+        """Note that an answer came, or that none will."""
+        self.awaited.discard(request)
+
     def settle(self):
-        """Wait until everything of the view is drawn."""
+        """Wait until everything of the view is drawn, with what the server tells of it: areas, counts and the like."""
         self.page.evaluate(_TWO_FRAMES)
+        while self.awaited:
+            self.page.wait_for_timeout(5)
         for drawn in (f"{CANVAS}[data-complete=true]", "#map[aria-busy=false]"):
             self.page.wait_for_selector(drawn, state="attached")
         self.page.evaluate(_TWO_FRAMES)

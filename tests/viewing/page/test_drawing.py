@@ -137,6 +137,16 @@ def test_the_picture_comes_back_after_a_lost_context(screen):
     assert (screen.settle().pixels() == before).all()
 
 
+def test_areas_leave_the_screen_with_their_place(screen):
+    screen.key("Home")  # where the skipped corner is seen
+    away = screen.open(at="1250,850,20").pixels()
+    screen.tab("Slide")
+    screen.page.get_by_label("Draw these areas").uncheck()
+    without = screen.settle().pixels()
+    screen.page.get_by_label("Draw these areas").check()
+    assert (away == without).all()
+
+
 def test_colours_by_a_column_have_a_legend(screen):
     before = screen.open(at="1250,850,20").pixels()
     screen.page.locator("#colour-by").select_option("trust")

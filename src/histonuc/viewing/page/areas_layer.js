@@ -6,6 +6,7 @@
 
 import { latest } from "./api.js";
 import { ol } from "./ol.js";
+import { createShapesLayer } from "./shapes_layer.js";
 
 /** @typedef {import("./types.js").Area} Area */
 
@@ -38,22 +39,18 @@ const styles = Object.fromEntries(
  * @param {(error: Error) => void} wiring.report shows an error
  */
 export function createAreasLayer({ store, api, onAreas, report }) {
-  const source = new ol.source.Vector();
-  const layer = new ol.layer.Vector({ source, zIndex: 4, style: (feature) => styles[feature.get("kind")] });
+  const { layer, source } = createShapesLayer({ zIndex: 4, style: (feature) => styles[feature.get("kind")] });
   const [ask, askTissue] = [latest(report), latest(report)];
   /** @type {import("./types.js").Slide|null} whose tissue is in the layer */
   let withTissue = null;
 
-  /** Which kinds are drawn, and whether there are any: an emptied canvas may stay on the screen. */
+  /** Which kinds are drawn. */
   function show() {
     const { areas, tissue } = store.get();
-    let some = false;
     for (const feature of source.getFeatures()) {
       const shown = feature.get("kind") === "tissue" ? tissue : areas;
       feature.setStyle(shown ? undefined : []);
-      some ||= shown;
     }
-    layer.setVisible(some);
   }
 
   /** @param {Area[]} areas areas to be drawn as well */

@@ -4,17 +4,16 @@
  */
 
 import { ol } from "./ol.js";
+import { createShapesLayer } from "./shapes_layer.js";
 
 const COLOURS = { complete: "#58e08a", open: "#ffd54a" };
 
 /** The layer. @param {{store: import("./state.js").Store}} wiring the state */
 export function createFieldsLayer({ store }) {
-  const source = new ol.source.Vector();
-  const layer = new ol.layer.Vector({ source, zIndex: 4 });
+  const { layer, source } = createShapesLayer({ zIndex: 4 });
   store.watch(["corrections"], ({ corrections }) => {
     const fields = corrections?.fields ?? [];
     source.clear();
-    layer.setVisible(fields.length > 0); // Chromium may go on showing a canvas that was only cleared
     for (const { ring, complete } of fields) {
       const line = ring.map(([x, y]) => [x, -y]);
       const feature = new ol.Feature(new ol.geom.Polygon([[...line, line[0]]]));

@@ -5,6 +5,7 @@
 
 import { ol } from "./ol.js";
 import { micronsPerPixel } from "./scale.js";
+import { createShapesLayer } from "./shapes_layer.js";
 
 /** @typedef {import("./types.js").Point} Point */
 
@@ -38,8 +39,7 @@ const flip = ([x, y]) => [x, -y];
  */
 export function createPen({ store, camera, onMove, onEnd }) {
   const { map } = camera;
-  const source = new ol.source.Vector();
-  const layer = new ol.layer.Vector({ source, zIndex: 7, style });
+  const { layer, source } = createShapesLayer({ zIndex: 7, style });
   /** @type {Point[]} */
   let points = [];
   let dragging = false;
@@ -78,7 +78,6 @@ export function createPen({ store, camera, onMove, onEnd }) {
   function show(next) {
     source.clear();
     const all = next && !dragging ? [...points, next] : points;
-    layer.setVisible(all.length > 0); // Chromium may go on showing a canvas that was only cleared
     if (!all.length) return;
     const shape = tool()?.shape;
     const corners = shape === "square" && dragging ? box(points[0], all[all.length - 1]) : all;

@@ -5,6 +5,7 @@
 
 import { latest } from "./api.js";
 import { ol } from "./ol.js";
+import { createShapesLayer } from "./shapes_layer.js";
 import { filtersOf } from "./state.js";
 
 /** @typedef {import("./types.js").Region} Region */
@@ -41,8 +42,7 @@ const style = (chosen) => [
  */
 export function createRegions({ store, api, camera, report }) {
   const { map } = camera;
-  const source = new ol.source.Vector();
-  const layer = new ol.layer.Vector({ source, zIndex: 5, style: (feature) => style(feature === chosen?.feature) });
+  const { layer, source } = createShapesLayer({ zIndex: 5, style: (feature) => style(feature === chosen?.feature) });
   const modify = new ol.interaction.Modify({ source });
   const ask = latest(report);
   /** @type {Drawn[]} */
@@ -55,7 +55,6 @@ export function createRegions({ store, api, camera, report }) {
   /** @type {(() => void)[]} */
   const listeners = [];
   const tell = () => {
-    layer.setVisible(regions.length > 0); // Chromium may go on showing a canvas that was only cleared
     layer.changed();
     listeners.forEach((listener) => listener());
   };

@@ -4,12 +4,11 @@
  */
 
 import { ol } from "./ol.js";
+import { createShapesLayer } from "./shapes_layer.js";
 
 /** The layer. */
 export function createSelectionLayer() {
-  const source = new ol.source.Vector();
-  const layer = new ol.layer.Vector({
-    source,
+  const { layer, source } = createShapesLayer({
     zIndex: 6,
     style: [
       new ol.style.Style({ stroke: new ol.style.Stroke({ color: "#000000", width: 5 }) }),
@@ -21,7 +20,6 @@ export function createSelectionLayer() {
     /** @param {import("./types.js").Nucleus|null} nucleus the chosen one */
     show(nucleus) {
       source.clear();
-      layer.setVisible(nucleus !== null); // Chromium may go on showing a canvas that was only cleared
       if (!nucleus) return;
       const ring = nucleus.outline.map(([x, y]) => [x, -y]);
       source.addFeature(new ol.Feature(new ol.geom.Polygon([[...ring, ring[0]]])));
