@@ -112,7 +112,17 @@ def test_it_is_followed_and_compared_and_replaces_nothing(folder, tmp_path) -> N
         place = tmp_path / "result-tuned" / "1"
         assert f"histonuc export-model {place}/model" in told["commands"][0]
         assert f"--model {place}/tuned.onnx" in told["commands"][1]
+    (tmp_path / "go").unlink()
+    with serve([folder]) as viewer:  # another day
+        page = Client(viewer)
+        again = page.json(TUNE)
+        assert {key: again[key] for key in ("phase", "num_held_out", "scores", "commands")} == {
+            key: told[key] for key in ("phase", "num_held_out", "scores", "commands")
+        }
+        assert again["can_start"]
         assert page.write(TUNE, {"do": "start"})[0] == 200
+        wait(page, "training")
+        (tmp_path / "go").write_text("")
         wait(page, "done")
     assert sorted(one.name for one in place.parent.iterdir()) == ["1", "2"]
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == files

@@ -262,6 +262,19 @@ def read_scores(place: Path) -> dict[str, Any]:
     return {"num_held_out": comparison["num_tiles"], "scores": known}
 
 
+def find_done(parent: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The last fine-tuning that came to its end, and its scores as of `read_scores`, if any.
+
+    Args:
+        parent: folder of all fine-tunings of one result, each with a number as its name.
+    """
+    places = [one for one in parent.glob("*") if one.name.isdecimal()]
+    for place in sorted(places, key=lambda one: int(one.name), reverse=True):
+        with suppress(ValueError, KeyError):  # it was cut short, and has no comparison
+            return place, read_scores(place)
+    return None
+
+
 def _interval(row: Mapping[str, Any] | None) -> list[float] | None:
     """Ends of the 95 % interval of a difference."""
     return None if row is None or row["low"] is None else [row["low"], row["high"]]

@@ -15,7 +15,7 @@ from histonuc.extras import is_installed
 from histonuc.plain_text import readable
 from histonuc.viewing.errors import RequestError
 from histonuc.viewing.opened import OpenResult
-from histonuc.viewing.tune_run import LABELS, MODEL, TunePlan, TuneRun
+from histonuc.viewing.tune_run import LABELS, MODEL, TunePlan, TuneRun, find_done
 
 MINUTES, MOST_MINUTES = 10.0, 600.0
 """Of a training where the page does not say, and at most."""
@@ -48,6 +48,7 @@ class Tuner:
     ) -> None:
         self._tuned, self._slides, self._replay = tuned, slides, replay
         self._runs: dict[int, TuneRun] = {}
+        self._earlier: dict[int, tuple[Path, dict[str, Any]] | None] = {}
         self._lock = threading.Lock()
 
     def describe(self, opened: OpenResult) -> dict[str, Any]:
@@ -59,16 +60,15 @@ class Tuner:
         Raises:
             ShownError: there are no nuclei that can be shown.
         """
-        run = self._runs.get(opened.entry.number)
         why_not, replay = self._why_not(opened), self._find_replay(opened)
-        told = _NOTHING if run is None else run.describe()
+        place, told = self._last(opened)
         return {
             **told,
             "can_start": not why_not,
             "why_not": why_not,
             "num_fields": _count_fields(opened),
             "replay": "" if replay is None else readable(replay.path.name),
-            "commands": _list_commands(run.plan, opened) if run and told["phase"] == "done" else [],
+            "commands": _list_commands(place, opened) if place and told["phase"] == "done" else [],
         }
 
     def start(
@@ -125,6 +125,17 @@ class Tuner:
         with self._lock:
             for run in self._runs.values():
                 run.stop()
+
+    def _last(self, opened: OpenResult) -> tuple[Path | None, dict[str, Any]]:
+        """Folder and state of the fine-tuning begun last: by this viewer, or one before it."""
+        number = opened.entry.number
+        if number in self._runs:
+            return self._runs[number].plan.place, self._runs[number].describe()
+        if number not in self._earlier:
+            self._earlier[number] = find_done(self._parent(opened))
+        if (earlier := self._earlier[number]) is None:
+            return None, _NOTHING
+        return earlier[0], {**_NOTHING, "phase": "done", **earlier[1]}
 
     def _parent(self, opened: OpenResult) -> Path:
         """Folder of all fine-tunings of one result."""
@@ -199,12 +210,12 @@ def _find_start(opened: OpenResult) -> str:
     return "default"
 
 
-def _list_commands(plan: TunePlan, opened: OpenResult) -> list[str]:
+def _list_commands(place: Path, opened: OpenResult) -> list[str]:
     """What to type to use the tuned model."""
-    file, slide = plan.place / "tuned.onnx", opened.slide_path or Path("SLIDE")
+    file, slide = place / "tuned.onnx", opened.slide_path or Path("SLIDE")
     model, labels, onnx, source, out = (
         shlex.quote(readable(str(path)))
-        for path in (plan.place / MODEL, plan.place / LABELS, file, slide, plan.place / "result")
+        for path in (place / MODEL, place / LABELS, file, slide, place / "result")
     )
     return [
         f"histonuc export-model {model} --out {onnx} --precision fp16 --data {labels}",

@@ -31,6 +31,9 @@ const LABELS = ["classify", "add"];
 /** @param {number} share of one */
 const percent = (share) => `${Math.round(100 * share)} %`;
 
+/** Whether its end is awaited. @param {Lesson} lesson how far it is */
+const isWorking = ({ phase }) => phase === "opening" || phase === "teaching";
+
 /** What was taught and how good it is, in sentences. @param {Lesson} lesson how far it is */
 function describe(lesson) {
   const { num_labels, by_class, filled_up, few, has_embeddings, num_scored, num_right, num_right_before, interval } =
@@ -68,7 +71,8 @@ export function createTeachPanel({ store, api, corrections, report }) {
   let since = 0; // labels given since the last lesson
   /** @type {Lesson|null} */
   let lesson = null;
-  let following = false;
+  /** @type {import("./types.js").Slide|null} the slide whose lesson is waited for */
+  let following = null;
   const teach = el("button", { type: "button", text: "Teach", onclick: () => void ask("teach") });
   const hide = el("button", { type: "button", text: "The model's classes", onclick: () => void ask("hide") });
   const progress = el("progress", { "aria-label": "Teaching" });
@@ -78,7 +82,7 @@ export function createTeachPanel({ store, api, corrections, report }) {
   /** @param {Lesson} now how far it is */
   function show(now) {
     lesson = now;
-    const working = now.phase === "opening" || now.phase === "teaching";
+    const working = isWorking(now);
     progress.hidden = !working;
     teach.disabled = working;
     hide.hidden = now.phase !== "shown" && !working;
@@ -107,17 +111,22 @@ export function createTeachPanel({ store, api, corrections, report }) {
     );
   }
 
-  /** Wait until what was asked for is done, then show the slide anew. @param {string} path of the slide */
-  async function follow(path) {
-    if (following) return;
-    following = true;
+  /**
+   * Wait until what was asked for is done, then show the slide anew; end when another slide is looked at.
+   * @param {import("./types.js").Slide} slide the slide
+   */
+  async function follow(slide) {
+    if (following === slide) return;
+    following = slide;
     try {
-      while (lesson && ["opening", "teaching"].includes(lesson.phase)) {
+      while (lesson && isWorking(lesson)) {
         await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-        show(await api.json(`${path}/teach`));
+        const now = await api.json(`slides/${slide.number}/teach`);
+        if (store.get().slide !== slide) return;
+        show(now);
       }
     } finally {
-      following = false;
+      if (following === slide) following = null;
     }
     await corrections.refresh();
   }
@@ -126,11 +135,12 @@ export function createTeachPanel({ store, api, corrections, report }) {
   async function ask(what) {
     const { slide } = store.get();
     if (!slide) return;
-    const path = `slides/${slide.number}`;
     since = 0;
     try {
-      show(await api.json(`${path}/teach`, { do: what }));
-      await follow(path);
+      const now = await api.json(`slides/${slide.number}/teach`, { do: what });
+      if (store.get().slide !== slide) return;
+      show(now);
+      await follow(slide);
     } catch (error) {
       report(/** @type {Error} */ (error));
     }
@@ -145,10 +155,11 @@ export function createTeachPanel({ store, api, corrections, report }) {
     lesson = null;
     since = 0;
     if (!slide?.has_nuclei) return;
-    void api.json(`slides/${slide.number}/teach`).then((now) => {
+    api.json(`slides/${slide.number}/teach`).then((now) => {
       if (store.get().slide !== slide) return;
       show(now);
       showCommands(now);
+      if (isWorking(now)) void follow(slide).catch(report);
     }, report);
   });
 

@@ -147,7 +147,8 @@ export function createTunePanel({ store, api, corrections, report }) {
     try {
       const also = !offer.hidden && replay.checked;
       const wish = { do: what, minutes: minutes.valueAsNumber || 10, replay: also };
-      show(await api.json(`slides/${slide.number}/tune`, wish));
+      const now = await api.json(`slides/${slide.number}/tune`, wish);
+      if (store.get().slide === slide) show(now);
     } catch (error) {
       report(/** @type {Error} */ (error));
     }
