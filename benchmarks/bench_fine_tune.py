@@ -17,15 +17,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
 from histonuc.commands import evaluate, fine_tune
+from histonuc.data.records import TileRecord
 from histonuc.data.store import Store
-from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.data.writer import StoreWriter
 from histonuc.nuclei import make_consecutive
 from histonuc.training.tune_options import TuneOptions
 
@@ -54,16 +54,8 @@ def cut(store: Store, tile: int, box: tuple[slice, slice], fold: int) -> TileRec
 
 def hide_labels(record: TileRecord) -> TileRecord:
     """The same tile, of which nothing is known."""
-    return replace(
-        record,
-        instances=np.zeros_like(record.instances),
-        types=record.types[:0],
-        candidates=record.candidates[:0],
-        original_ids=record.original_ids[:0],
-        channels=record.channels[:0],
-        ignore=np.ones(record.instances.shape, bool),
-        name=f"unlabelled-{record.name}",
-    )
+    origin = {key: getattr(record, key) for key in ("fold", "tissue", "source", "mpp")}
+    return TileRecord.without_outlines(record.image, name=f"unlabelled-{record.name}", **origin)
 
 
 def draw_fields(store: Store, tiles: Sequence[int], num: int, seed: int) -> Iterator[TileRecord]:

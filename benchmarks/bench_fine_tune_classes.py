@@ -22,9 +22,10 @@ import numpy as np
 from bench_teach import PARTS, at_random, select
 
 from histonuc.data.point_outlines import FOLDER, write_outlines
+from histonuc.data.records import TileRecord
 from histonuc.data.resampling import at_mpp, resample_labels
 from histonuc.data.store import Store
-from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.data.writer import StoreWriter
 from histonuc.models.loading import load_model
 from histonuc.models.model import Model
 from histonuc.nuclei import PointLabels
@@ -66,21 +67,8 @@ def mark(store: Store, found: LabelledNuclei, rows: np.ndarray, out: Path) -> No
 
 
 def _record(store: Store, tile: int, points: PointLabels, fold: int) -> TileRecord:
-    image = store.image(tile)
-    nothing = np.zeros(0, np.int64)
-    return TileRecord(
-        image=image,
-        instances=np.zeros(image.shape[:2], np.int32),
-        types=np.zeros(0, np.int32),
-        candidates=np.zeros(0, np.uint32),
-        original_ids=nothing,
-        channels=nothing,
-        points=points,
-        fold=fold,
-        name=f"{store.name(tile)}-{fold}",
-        source="labels",
-        mpp=store.mpp(tile),
-    )
+    origin = {"name": f"{store.name(tile)}-{fold}", "source": "labels", "mpp": store.mpp(tile)}
+    return TileRecord.without_outlines(store.image(tile), points, fold=fold, **origin)
 
 
 def classify(model: Model, store: Store, found: LabelledNuclei, rows: np.ndarray) -> np.ndarray:

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 
 from histonuc.data.pannuke import prepare_pannuke
+from histonuc.data.records import TileRecord
 from histonuc.data.store import Store
 from histonuc.data.synthetic import write_synthetic
-from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.data.writer import StoreWriter
 from histonuc.evaluation import TileSelection, score_model
 from histonuc.models.loading import load_model
 from histonuc.taxonomy import PANNUKE

@@ -11,8 +11,9 @@ import torch
 
 from histonuc.data.augment_config import AugmentConfig
 from histonuc.data.dataset import BatchKeys, Sampling, TileDataset, balanced_order, crop_labels
+from histonuc.data.records import TileRecord
 from histonuc.data.store import Store
-from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.data.writer import StoreWriter
 from histonuc.nuclei import TileLabels
 from histonuc.representations import build_representation
 from histonuc.taxonomy import PANNUKE

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from histonuc.data.augment_config import AugmentConfig
-from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.data.records import TileRecord
+from histonuc.data.writer import StoreWriter
 from histonuc.models.zoo import TRUNKS
 from histonuc.taxonomy import PANNUKE
 from histonuc.training.config import TrainConfig

@@ -93,8 +93,8 @@ def write_store(
                 "the corrections teach nothing yet: mark a field complete, or give nuclei a class"
             )
         for rank, (result, box) in enumerate(islice(_draw_in_turn(results), num_unlabelled)):
-            image = opened(result.folder)(*box)
-            writer.add(_make_unlabelled(box, result, image, fold=1 + rank % num_folds))
+            origin = {"fold": 1 + rank % num_folds, **_name(result, *box[:2])}
+            writer.add(TileRecord.without_outlines(opened(result.folder)(*box), **origin))
             counts[result.slide][4] += 1
     if marked:
         _write_outlines(out, marked, results[0])
@@ -113,21 +113,19 @@ def _read(folder: Path) -> _Result:
 
 
 def _to_record(tile: TruthTile, result: _Result, image: NDArray[np.uint8]) -> TileRecord:
-    num = 0 if tile.points is not None else len(tile.candidates)
-    candidates = tile.candidates[:num]
-    x, y, *_ = tile.box
+    origin = {"fold": tile.fold, **_name(result, *tile.box[:2])}
+    if tile.points is not None:
+        return TileRecord.without_outlines(image, tile.points, is_sparse=True, **origin)
+    num = len(tile.candidates)
     return TileRecord(
         image=image,
-        instances=np.zeros_like(tile.instances) if tile.points is not None else tile.instances,
-        types=single_class(candidates),
-        candidates=candidates,
+        instances=tile.instances,
+        types=single_class(tile.candidates),
+        candidates=tile.candidates,
         original_ids=np.arange(1, num + 1),
         channels=np.full(num, -1),
-        points=tile.points,
-        is_sparse=tile.points is not None,
-        ignore=None if tile.points is not None else tile.ignore,
-        fold=tile.fold,
-        **_name(result, x, y),
+        ignore=tile.ignore,
+        **origin,
     )
 
 
@@ -138,24 +136,6 @@ def _draw_in_turn(results: Sequence[_Result]) -> Iterator[tuple[_Result, Box]]:
         for result in results
     )
     return filter(None, chain.from_iterable(zip_longest(*drawn)))
-
-
-def _make_unlabelled(
-    box: Box, result: _Result, image: NDArray[np.uint8], *, fold: int
-) -> TileRecord:
-    """A tile in which nothing is known."""
-    nothing = np.zeros(0, np.int64)
-    return TileRecord(
-        image=image,
-        instances=np.zeros(image.shape[:2], np.int32),
-        types=nothing,
-        candidates=nothing,
-        original_ids=nothing,
-        channels=nothing,
-        ignore=np.ones(image.shape[:2], bool),
-        fold=fold,
-        **_name(result, *box[:2]),
-    )
 
 
 def _name(result: _Result, x: int, y: int) -> dict[str, Any]:

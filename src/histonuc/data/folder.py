@@ -17,8 +17,9 @@ from histonuc.data.folder_labels import ImageLabels, read_labels
 from histonuc.data.folder_report import FolderTally
 from histonuc.data.folds import assign_folds
 from histonuc.data.preparation import PrepareReport
+from histonuc.data.records import TileRecord
 from histonuc.data.tables import single_class
-from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.data.writer import StoreWriter
 from histonuc.nuclei import PointLabels
 from histonuc.taxonomy import LabelSpace, canonical_tissue
 

@@ -13,7 +13,7 @@ from histonuc.data.folder_labels import ImageLabels
 from histonuc.data.folds import CHECK_FOLD
 from histonuc.data.image_checks import CopyTally, StainTally
 from histonuc.data.preparation import PrepareReport, Table
-from histonuc.data.writer import TileRecord
+from histonuc.data.records import TileRecord
 from histonuc.taxonomy import TISSUES, LabelSpace, canonical_tissue
 
 

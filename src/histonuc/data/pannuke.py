@@ -24,8 +24,9 @@ from histonuc.data.official import (
     read_image,
 )
 from histonuc.data.preparation import PrepareReport
+from histonuc.data.records import TileRecord
 from histonuc.data.tables import single_class
-from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.data.writer import StoreWriter
 from histonuc.taxonomy import PANNUKE, LabelSpace, canonical_tissue, translate
 
 __all__ = ["FlatMask", "FoldFiles", "find_folds", "flatten_mask", "prepare_pannuke"]

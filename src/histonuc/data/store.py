@@ -33,10 +33,11 @@ from numpy.typing import NDArray
 
 from histonuc.data.flatten import find_covered, paint_official_mask
 from histonuc.data.point_outlines import PointOutlines
+from histonuc.data.records import TileRecord
 from histonuc.data.selection import NO_LABELS, LabelKind, select_tiles, select_unlabelled
 from histonuc.data.shards import ShardReader
 from histonuc.data.tables import FORMAT, find_rows, read_table, single_class, to_arrays
-from histonuc.data.writer import StoreWriter, TileRecord
+from histonuc.data.writer import StoreWriter
 from histonuc.files import is_sealed, reading
 from histonuc.nuclei import CoveredPixels, PointLabels, TileLabels
 from histonuc.taxonomy import PANNUKE, LabelSpace, translate
