@@ -1,10 +1,11 @@
 """Time, memory and throughput of `histonuc predict` on synthetic slides of real tissue.
 
     python benchmarks/bench_slides.py [WORK_FOLDER] --slides 1:0.5 4:0.5 64:0.02 --repeats 3
+        [--models default compact-offset-fast-2]
 
 Each slide is given as gigapixels:share of tissue; it is built from ../shared/data where missing and
-analysed in a process of its own with the shipped model. Of several repeats the run of median time
-counts, and the slowest and fastest are shown. Prints a Markdown table and writes
+analysed in a process of its own, by several models in turn. Of several repeats the run of median
+time counts, and the slowest and fastest are shown. Prints a Markdown table and writes
 WORK_FOLDER/slide_scale.json.
 """
 
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from synthetic_slide import build
 
 COLUMNS = (
     "gigapixels",
+    "model",
     "tissue mm²",
     "nuclei",
     "seconds",
@@ -69,7 +72,7 @@ def main() -> None:
     parser.add_argument("work", type=Path, nargs="?", default=work)
     parser.add_argument("--slides", nargs="+", default=["1:0.5", "4:0.5", "16:0.12", "64:0.02"])
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--model", default="default")
+    parser.add_argument("--models", nargs="+", default=["default"])
     parser.add_argument("--repeats", type=int, default=1)
     args = parser.parse_args()
     if not (args.data / "monuseg").is_dir():
@@ -87,20 +90,23 @@ def main() -> None:
             builder.join()
             if builder.exitcode:
                 raise SystemExit(f"{slide} could not be built")
-        out, runs = args.work / "out", []
-        for _ in range(args.repeats):
+        out, runs = args.work / "out", defaultdict(list)
+        for model in args.models * args.repeats:
             shutil.rmtree(out, ignore_errors=True)
-            runs.append(run(slide, out, args.model))
-        runs.sort(key=lambda row: row["seconds"])
-        fastest, slowest = runs[0]["seconds"], runs[-1]["seconds"]
-        rows.append(runs[len(runs) // 2] | {"fastest": fastest, "slowest": slowest})
+            runs[model].append(run(slide, out, model))
+        for model, some in runs.items():
+            some.sort(key=lambda row: row["seconds"])
+            ends = {"fastest": some[0]["seconds"], "slowest": some[-1]["seconds"]}
+            rows.append({"model": model} | some[len(some) // 2] | ends)
+            print(json.dumps(rows[-1]), flush=True)
         (args.work / "slide_scale.json").write_text(json.dumps(rows, indent=2))
-        print(json.dumps(rows[-1]), flush=True)
     print(f"\n{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f} at the end\n")
     print("| " + " | ".join(COLUMNS) + " |")
     print("|" + "---|" * len(COLUMNS))
     for row in rows:
-        print("| " + " | ".join(f"{row[name]:,.3g}" for name in COLUMNS) + " |")
+        cells = (row[name] for name in COLUMNS)
+        texts = (one if isinstance(one, str) else f"{one:,.3g}" for one in cells)
+        print("| " + " | ".join(texts) + " |")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,16 @@ def test_the_exported_file_gives_what_torch_gives(checkpoint: Path, onnx_file: P
     np.testing.assert_allclose(trained.classes.values.sum(1), 1, atol=1e-5)
 
 
+def test_no_shape_is_read_off_a_convolution(onnx_file: Path) -> None:
+    """OpenVINO would not add its bias in one go."""
+    onnx = pytest.importorskip("onnx")
+    nodes = onnx.load(onnx_file).graph.node
+    made_by = {name: node.op_type for node in nodes for name in node.output}
+    read = [made_by.get(node.input[0]) for node in nodes if node.op_type == "Shape"]
+    assert read
+    assert "Conv" not in read
+
+
 def test_merged_maps_are_those_of_the_training(checkpoint: Path) -> None:
     network = load_network(checkpoint)
     with torch.no_grad():

@@ -14,9 +14,8 @@ from histonuc.taxonomy import LABEL_SPACES
 from .labelling import draw
 
 
-@pytest.fixture(scope="session")
-def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Dark pixels are nuclei, of one class; the features of a nucleus are its mean colour."""
+def write_colour_model(path: Path, *, has_features: bool = True) -> Path:
+    """Dark pixels are nuclei, of one class; the features of a nucleus, if any, are its mean colour."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
@@ -34,7 +33,7 @@ def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [
             helper.make_tensor_value_info("maps", TensorProto.FLOAT, ["b", 2, "h", "w"]),
             helper.make_tensor_value_info("features_1", TensorProto.FLOAT, ["b", 3, "h", "w"]),
-        ],
+        ][: 1 + has_features],
         [
             numpy_helper.from_array(weights, "weights"),
             numpy_helper.from_array(np.array([0, 1], np.float32), "bias"),
@@ -47,12 +46,17 @@ def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "label_space": LABEL_SPACES["nucleus"].to_dict(),
         "mpp": 0.25,
         "representation_options": {"min_area_px": 5},
-        "features": {"1": 3},
+        "features": {"1": 3} if has_features else {},
     }
     helper.set_model_props(model, {"histonuc": json.dumps(spec), "histonuc_min_size": "8"})
-    path = tmp_path_factory.mktemp("model") / "colours.onnx"
     onnx.save_model(model, str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose features are colours."""
+    return write_colour_model(tmp_path_factory.mktemp("model") / "colours.onnx")
 
 
 @pytest.fixture(scope="session")

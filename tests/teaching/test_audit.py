@@ -13,6 +13,7 @@ import pytest
 
 from histonuc import cli
 
+from .conftest import write_colour_model
 from .labelling import Labeller, is_red
 
 CLASSES = """
@@ -85,14 +86,8 @@ def test_wrong_labels_of_a_store_come_first(colour_model, tmp_path, capsys) -> N
     assert report["held_out"]["num"] == 0
     right = 1 - WRONG / 100
     assert report["cross_validation"]["accuracy"] == pytest.approx(right, abs=0.005)
-    line = [
-        "teach",
-        str(store),
-        "--model",
-        "compact-offset-fast-1",
-        "--out",
-        str(tmp_path / "other"),
-    ]
+    plain = write_colour_model(tmp_path / "plain.onnx", has_features=False)
+    line = ["teach", str(store), "--model", str(plain), "--out", str(tmp_path / "other")]
     assert cli.run(line) == 2
     assert "gives no features of nuclei" in capsys.readouterr().err
 

@@ -102,8 +102,11 @@ def test_a_run_goes_on_also_where_its_start_is_gone(settings) -> None:
 def test_a_model_that_left_the_package_names_where_it_is(words, tmp_path, capsys) -> None:
     Image.new("RGB", (300, 300)).save(tmp_path / "x.png")
     line = [word.replace("{}", str(tmp_path)) for word in words]
-    assert run([*line, "compact-offset-4"]) == 2
-    assert "commit 834474f of the repository has its files" in capsys.readouterr().err
+    for name, successor in (("-4", "-5"), ("-fast-1", "-fast-2")):
+        assert run([*line, f"compact-offset{name}"]) == 2
+        said = capsys.readouterr().err
+        assert f"compact-offset{successor} took its place" in said
+        assert "commit 834474f of the repository has its files" in said
 
 
 def test_an_unknown_model_is_one_clear_error(settings, tmp_path: Path) -> None:

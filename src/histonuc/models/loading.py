@@ -18,8 +18,11 @@ from histonuc.models.model import Model
 _X86 = ("x86_64", "AMD64")
 DEFAULT_MODEL = "compact-offset-5"
 """The shipped model that ``--model default`` means."""
-RETIRED = {"compact-offset-4": "834474f"}
-"""Models that left the package, and a commit of the repository that has them."""
+RETIRED = {
+    "compact-offset-4": ("compact-offset-5", "834474f"),
+    "compact-offset-fast-1": ("compact-offset-fast-2", "834474f"),
+}
+"""Models that left the package: their successor, and a commit of the repository that has them."""
 MODELS_FOLDER = "HISTONUC_MODELS"
 """Environment variable that names a folder of one's own exported models."""
 
@@ -108,10 +111,10 @@ def find_checkpoint(path: Path) -> Path | None:
         if (folder / "model.safetensors").is_file():
             return folder
     if shipped is None and name in RETIRED:
+        successor, commit = RETIRED[name]
         raise ValueError(
-            f"{name} has left the package: {DEFAULT_MODEL} took its place; commit {RETIRED[name]} "
-            "of the repository has its files in src/histonuc/weights, and a file's path is a "
-            "model, too"
+            f"{name} has left the package: {successor} took its place; commit {commit} of the "
+            "repository has its files in src/histonuc/weights, and a file's path is a model, too"
         )
     return None
 

@@ -49,11 +49,14 @@ class Trunk(nn.Module, ABC):
         training_only: names of the sub-modules that evaluation does not use.
         shuffle: map pixels a side that the head makes of each feature pixel (Shi et al. 2016,
             arXiv 1609.05158); 1 for none.
+        out_stride: image pixels a side of each pixel of `TrunkFeatures.main`; None where the trunk
+            does not say.
         level_channels, level_strides: of `TrunkFeatures.levels`; empty where there are none.
         encoder_channels, encoder_strides: of `TrunkFeatures.encoder`.
     """
 
     training_only: ClassVar[tuple[str, ...]] = ()
+    out_stride: int | None = None
     level_channels: tuple[int, ...] = ()
     level_strides: tuple[int, ...] = ()
     encoder_channels: tuple[int, ...] = ()

@@ -77,6 +77,7 @@ class Compact(Trunk):
             freezable=("encoder",),
             shuffle=shuffle,
         )
+        self.out_stride = out_stride
         self.encoder = _PlainStemEncoder() if plain_stem else build_encoder(stem_stride)
         skips = list(ENCODER_CHANNELS)
         self.encoder_channels = ENCODER_CHANNELS
