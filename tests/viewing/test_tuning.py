@@ -128,6 +128,15 @@ def test_it_is_followed_and_compared_and_replaces_nothing(folder, tmp_path) -> N
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == files
 
 
+def test_a_folder_that_is_no_finished_fine_tuning_is_passed_over(tmp_path) -> None:
+    for number, text in enumerate(["", "[]", '{"comparison": []}', '{"comparison": {}}'], 1):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / tune_run.COMPARISON).write_text(text)
+    (tmp_path / "5").mkdir()
+    (tmp_path / "notes").mkdir()
+    assert tune_run.find_done(tmp_path) is None
+
+
 def test_stop_ends_it_and_keeps_nothing(folder, tmp_path) -> None:
     with serve([folder], tuned=tmp_path / "elsewhere") as viewer:
         page = Client(viewer)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from histonuc.evaluation.glossary import name_score
-from histonuc.files import read_json
+from histonuc.files import read_json, reading
 
 log = logging.getLogger(__name__)
 
@@ -235,6 +235,11 @@ def read_scores(place: Path) -> dict[str, Any]:
     Raises:
         ValueError: a file is not what `histonuc fine-tune` writes.
     """
+    with reading(place / COMPARISON, "comparison of a fine-tuning"):
+        return _read_scores(place)
+
+
+def _read_scores(place: Path) -> dict[str, Any]:
     comparison = read_json(place / COMPARISON, "comparison")["comparison"]
     (pair,) = comparison["comparisons"]
     first, second = (
@@ -270,7 +275,7 @@ def find_done(parent: Path) -> tuple[Path, dict[str, Any]] | None:
     """
     places = [one for one in parent.glob("*") if one.name.isdecimal()]
     for place in sorted(places, key=lambda one: int(one.name), reverse=True):
-        with suppress(ValueError, KeyError):  # it was cut short, and has no comparison
+        with suppress(ValueError):  # it was cut short, and has no comparison
             return place, read_scores(place)
     return None
 

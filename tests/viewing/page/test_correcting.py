@@ -261,3 +261,19 @@ def test_regions_are_exported_as_corrected(here):
     assert "Connective" in text
     here.page.locator(".region button[title^=Remove]").click()
     here.tab("Correct")
+
+
+def test_a_lesson_of_the_slide_before_is_not_shown(new_screen):
+    here, asked = new_screen(), []
+    here.open(slide=0)
+    here.tab("Correct")
+    here.page.route("**/api/slides/0/teach", lambda route: asked.append(route))
+    here.page.get_by_role("button", name="Teach", exact=True).click()
+    here.page.wait_for_timeout(100)
+    with here.page.expect_response("**/api/slides/1/teach"):
+        here.page.evaluate("location.hash = location.hash.replace('slide=0', 'slide=1')")
+    here.page.wait_for_timeout(200)  # that of this slide is shown first
+    (route,) = asked
+    route.fulfill(json={"phase": "failed", "message": "Too late."})
+    here.settle()
+    assert "Too late." not in here.page.locator("#lesson").text_content()

@@ -137,9 +137,19 @@ def test_the_picture_comes_back_after_a_lost_context(screen):
     assert (screen.settle().pixels() == before).all()
 
 
+_DRAWN_ALPHA = """() => [...document.querySelectorAll('#map canvas:not([class])')]
+  .map((canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data)
+  .map((data) => data.reduce((sum, value, i) => (i % 4 === 3 ? sum + value : sum), 0))
+  .filter((sum, i) => i > 0)"""
+"""Of each canvas over that of the slide: the sum of its alpha."""
+
+
 def test_areas_leave_the_screen_with_their_place(screen):
     screen.key("Home")  # where the skipped corner is seen
     away = screen.open(at="1250,850,20").pixels()
+    assert screen.page.evaluate(_DRAWN_ALPHA) == [
+        1
+    ]  # a canvas that was only cleared may stay on the screen
     screen.tab("Slide")
     screen.page.get_by_label("Draw these areas").uncheck()
     without = screen.settle().pixels()
